@@ -1,0 +1,251 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 00 · Is my machine ready, and what is in the cortex data?
+#
+# You will train a model of gene expression, called scVI, on real cells of a mouse brain.
+# First you make sure that your machine can do it, and look at the data as the model will see them.
+#
+# **You will be able to**
+#
+# - tell whether this machine can run the lessons;
+# - say what a count is, and why so many counts are zero;
+# - explain why two cells of the same kind can have very different totals;
+# - say what a batch is, and check that a matrix holds counts.
+#
+# **Time**: 20 minutes to read and run, 10 minutes for the questions at the end. **Needs**: nothing; no statistics.
+#
+# **How to read a lesson.** Click on a cell and press <kbd>Shift</kbd> + <kbd>Enter</kbd> to run it and go on.
+# Where it says *Predict*, write your guess down first. A wrong guess teaches most.
+# Words that link to the [glossary](../docs/glossary.md) are explained there once more.
+
+# %% [markdown]
+# ## Is this machine ready?
+#
+# The first cell of every lesson loads the helpers and makes the lesson repeatable:
+# it fixes the [seed](../docs/glossary.md#seed) of all random numbers, and uses one thread.
+
+# %%
+import scanpy as sc
+
+from helpers import counts, data, environment
+
+environment.prepare(seed=0)
+
+# %% [markdown]
+# Now compare this machine with what the lessons need. Your numbers differ from those stored here; the last column counts.
+
+# %% tags=["nbval-ignore-output"]
+environment.check()
+
+# %%
+print("ready:", (environment.check()["verdict"] == "ok").all())
+
+# %% [markdown]
+# If it says `ready: False`, the table tells what is missing and what to do about it.
+
+# %% [markdown]
+# ## Where the data come from
+#
+# All data of this kit are real. Packages carry them, so they were fetched when you set up the kit, and checked.
+# From here on you need no network.
+
+# %%
+data.sources()
+
+# %% [markdown]
+# You work with the first row: cells from the cortex and the hippocampus of mice.
+
+# %%
+adata = data.load_cortex()
+print(type(adata).__name__, "with", adata.n_obs, "cells and", adata.n_vars, "genes")
+
+# %% [markdown]
+# [AnnData](../docs/glossary.md#anndata) is a table with labels on both sides. A row is a cell, a column is a gene.
+# `adata.X` holds the numbers, `adata.obs` describes the cells (*observations*), `adata.var` describes the genes (*variables*).
+#
+# ## What is a count?
+#
+# A cell reads a gene by making copies of it, in a molecule called mRNA.
+# The experiment opens each cell, catches some of its mRNA molecules and gives each one a random tag,
+# a *unique molecular identifier* (UMI). Then it reads genes and tags.
+# A [count](../docs/glossary.md#count) is the number of different tags seen for one gene in one cell: the molecules that were caught.
+#
+# > **Predict.** A brain cell holds hundreds of thousands of mRNA molecules.
+# > Will the counts of one gene in one cell be in the thousands, in the tens, or near zero?
+
+# %%
+adata.to_df(layer="counts").iloc[:6, [0, 2, 464, 736, 1747, 2774]].astype(int)
+
+# %% [markdown]
+# Each number is a whole number, and most are small.
+# Names like `unnamed_0123` are genes whose symbol the packaged file does not give. Here is how many have a name:
+
+# %%
+adata.var["symbol_known"].value_counts()
+
+# %% [markdown]
+# That is no loss for the model. It never reads a name; it reads counts.
+# The picture shows part of the matrix: a row a cell, a column a gene. White is zero.
+
+# %%
+counts.plot_matrix(adata)
+
+# %% [markdown]
+# The columns are sorted: genes that were seen in most cells stand on the left.
+# The rows are sorted as well. You can see blocks of cells that belong together; you will meet them below.
+#
+# ## How many counts are zero?
+#
+# > **Predict.** The matrix has 3,005 × 4,000 entries. Which share of them is zero: 5 %, 45 % or 95 %?
+
+# %%
+zeros = counts.share_of_zeros(adata)
+print(f"{zeros:.0%} of {adata.n_obs * adata.n_vars:,} entries are zero")
+
+# %% [markdown]
+# These 4,000 genes are the ones seen in most cells of the study, out of 19,972.
+# The other genes were left out of the package; they have even more zeros.
+#
+# ### You may think: "A zero means that the gene is off"
+#
+# This is a common misreading. Test it: lose four of five molecules at random.
+# Nothing changes in the cells. You only look less closely.
+#
+# > **Predict.** What happens to the share of zeros?
+
+# %%
+thinned = counts.thin(adata, keep=0.2)
+print(f"zeros before: {zeros:.0%}")
+print(f"zeros after losing 80 % of the molecules: {counts.share_of_zeros(thinned):.0%}")
+
+# %% [markdown]
+# A zero says: *no molecule of this gene was caught*. The gene may be off, or its few molecules were missed.
+# A model of counts has to reckon with both. That is why scVI describes a count by a probability distribution.
+#
+# ## How much was counted in each cell?
+#
+# The [library size](../docs/glossary.md#library-size) of a cell is the total of its counts.
+#
+# > **Predict.** How many times larger is the largest library than the smallest: 2 times, 5 times, 30 times?
+
+# %%
+per_cell = counts.per_cell(adata)
+per_cell.describe().loc[["min", "25%", "50%", "75%", "max"]].round(2)
+
+# %%
+size = per_cell["library size"]
+print(f"The largest library is {size.max() / size.min():.0f} times as large as the smallest.")
+
+# %% [markdown]
+# ## Which cells are these?
+#
+# The authors of the study sorted the cells into seven classes. They are the labels that you will compare with; scVI never sees them.
+
+# %%
+adata.obs["cell_type"].value_counts()
+
+# %% [markdown]
+# The classes are uneven. Keep that in mind: a method can do well on average and still miss the smallest class.
+#
+# > **Predict.** Do all classes have the same library size?
+
+# %%
+counts.plot_library_sizes(adata)
+
+# %% [markdown]
+# So library size is part technique (how many molecules were caught) and part biology (neurons are large cells).
+# Inside one class it still differs several times over. scVI takes the library size of each cell into account.
+#
+# One gene can tell a class apart. *Plp1* is a gene of oligodendrocytes, the cells that wrap nerve fibres.
+
+# %%
+counts.plot_gene(adata, "Plp1", cell_type="oligodendrocytes")
+
+# %% [markdown]
+# No single count decides: some other cells have a few molecules of *Plp1* as well. Many genes together do.
+# To find such patterns in thousands of genes at once is the task of the model.
+#
+# ## What are "annotated batches"?
+#
+# Cells that were handled together (the same day, chip or donor) share technical effects. Such a group is a
+# [batch](../docs/glossary.md#batch). *Annotated* means that a column of `adata.obs` names the batch of each cell.
+# The cortex file names no batches, so you treat it as one. The second data set has two:
+
+# %%
+blood = data.load_citeseq()
+blood.obs["batch"].value_counts()
+
+# %% [markdown]
+# You tell scVI about batches by the name of that column, in lesson 02. What it then does is the subject of lesson 05.
+#
+# ## Are these counts?
+#
+# scVI works on raw counts. Many tutorials normalise data first, and then the model runs on wrong numbers without a word.
+# `check_counts` looks before you train. No message means: all is well.
+
+# %%
+data.check_counts(adata, layer="counts")
+
+# %% [markdown]
+# > **Predict.** What will it say about values that were divided by the library size, as `normalize_total` does?
+
+# %%
+spoilt = adata.copy()
+sc.pp.normalize_total(spoilt)
+try:
+    data.check_counts(spoilt)
+except ValueError as error:
+    print(error)
+
+# %% [markdown]
+# The message says what is wrong, where the first such number is, and where the counts are.
+#
+# ## The answer
+
+# %%
+print(f"The model will see {adata.n_obs:,} cells x {adata.n_vars:,} genes of whole-number counts,")
+print(f"{zeros:.0%} of them zero. Library sizes run from {size.min():,} to {size.max():,},")
+print("so the counts of two cells cannot be compared as they are.")
+
+# %% [markdown]
+# ## What you know now
+#
+# | you may have thought | in fact |
+# | --- | --- |
+# | A zero means that the gene is off. | A zero means that no molecule was caught. Fewer molecules give more zeros. |
+# | Cells of one class have the same total. | Library sizes differ several times over, even inside a class. |
+# | Data must be normalised before scVI. | scVI needs the raw counts. It handles library size itself. |
+# | A batch is a kind of cell. | A batch is a group of cells that were handled together. |
+#
+# ## Check yourself
+#
+# <details><summary>1. A colleague sees no <i>Plp1</i> in a cell and says: "So it is no oligodendrocyte." Is that safe here?</summary>
+#
+# Quite safe for <i>Plp1</i>: its counts in oligodendrocytes are so high that none of them is zero. For a gene with one or two
+# molecules a cell it would not be safe, because zero is then a likely count even where the gene is on.
+#
+# </details>
+#
+# <details><summary>2. You get a matrix whose first value is 2.397895. Can you give it to scVI?</summary>
+#
+# No. It is not a whole number, so it is not a count. It looks like log(1 + 10). Ask for the raw counts.
+#
+# </details>
+#
+# <details><summary>3. Why does the kit use one thread?</summary>
+#
+# Two threads add numbers in another order, and the last digits change. With one thread your results are the same as your
+# neighbour's.
+#
+# </details>
+#
+# **Try it.** Change `keep` in the cell with `counts.thin` to 0.05 and to 0.5. Which share of zeros do you expect each time?
+#
+# Next: [01 · Which genes, and why these?](01_genes.ipynb)

@@ -1,0 +1,267 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 01 · Which 2,000 genes, and why these?
+#
+# Nearly every scVI page contains this line:
+#
+# ```python
+# sc.pp.highly_variable_genes(adata, n_top_genes=2000, subset=True, layer="counts", flavor="seurat_v3")
+# ```
+#
+# In this lesson you find out what it computes. You do it yourself, step by step, and get the same genes.
+#
+# **You will be able to**
+#
+# - explain why a gene's variance has to be compared with its mean;
+# - compute what `seurat_v3` computes, and show that the result is the same;
+# - compare ways to select genes, and say what `subset=True` throws away.
+#
+# **Time**: 25 minutes to read and run, 10 minutes for the questions. **Needs**: lesson 00, or the words *count* and *library size*.
+
+# %%
+import numpy as np
+import pandas as pd
+import scanpy as sc
+
+from helpers import counts, data, environment, genes
+
+environment.prepare(seed=0)
+adata = data.load_cortex()
+
+# %% [markdown]
+# ## Why select genes at all?
+#
+# A gene with the same count in all cells tells nothing about how cells differ.
+# It still costs the model time and weights, and it adds noise. So you keep the genes that vary from cell to cell.
+#
+# ## Which genes vary?
+#
+# [Variance](../docs/glossary.md#variance) measures how far counts spread around their mean.
+#
+# > **Predict.** Take the genes with the largest variance. What will they have in common?
+
+# %%
+table = genes.mean_and_variance(adata)
+table.nlargest(6, "variance").round(0).astype(int)
+
+# %% [markdown]
+# > **Predict.** Now look at the genes with the largest mean. How many of the six do you meet again?
+
+# %%
+table.nlargest(6, "mean").round(0).astype(int)
+
+# %% [markdown]
+# ### You may think: "The genes with the largest variance vary most"
+#
+# Large counts spread more, simply because they are large. The variance follows the mean.
+
+# %%
+genes.plot_mean_variance(table, label=("Malat1", "Plp1", "Actb"))
+
+# %% [markdown]
+# The dashed line is the spread that chance alone gives to molecules that are caught independently
+# (the [Poisson distribution](../docs/glossary.md#poisson-distribution): variance equals mean).
+# Nearly all genes lie above it: cells do differ.
+# The question is which genes vary more than *other genes of the same mean*.
+#
+# ## What `seurat_v3` does, in four steps
+#
+# **Step 1** was the mean and the variance of each gene.
+#
+# **Step 2.** Draw a smooth curve through the cloud: the variance that a gene of this mean usually has.
+
+# %%
+table["expected variance"] = genes.expected_variance(table)
+genes.plot_mean_variance(table, label=("Malat1", "Plp1", "Actb"))
+
+# %% [markdown]
+# > **Predict.** *Malat1*, *Plp1* and *Actb* all have large counts. Which of them lies above the curve?
+#
+# **Step 3.** Divide by what is usual. For each count, subtract the mean and divide by the root of the expected variance.
+# The variance of the result is the *standardised variance*: 1 is usual, 4 is four times as much.
+
+# %%
+table["standardised variance"] = genes.standardised_variance(adata, table)
+table.loc[["Malat1", "Plp1", "Actb"]].round(2)
+
+# %% [markdown]
+# *Plp1* lies above the curve: oligodendrocytes are full of it, and other cells are not.
+# *Actb* is a housekeeping gene: all cells need it, and it varies less than usual.
+# *Malat1* has the largest mean of all, and still varies less than usual.
+#
+# **Step 4.** Sort, and keep the first 2,000.
+
+# %%
+ours = table["standardised variance"].nlargest(2000).index
+known = table[adata.var["symbol_known"]]
+known.nlargest(8, "standardised variance").round(2)
+
+# %% [markdown]
+# These are the most variable genes among those with a known name. Many belong to one class of cells. Look at two of them:
+
+# %%
+three = adata.to_df(layer="counts")[["Atp1a2", "Cldn11", "Actb"]].astype(int)
+three.groupby(adata.obs["cell_type"], observed=True).mean().round(1)
+
+# %% [markdown]
+# *Atp1a2* belongs to astrocytes and *Cldn11* to oligodendrocytes. *Actb* is in all classes.
+# It also differs between them, but you saw in lesson 00 why: some classes have larger libraries.
+# `seurat_v3` does not correct for that.
+#
+# ## Is that what scanpy does?
+#
+# > **Predict.** You ask scanpy for 2,000 genes. How many of yours will be among them?
+
+# %%
+theirs = sc.pp.highly_variable_genes(
+    adata, n_top_genes=2000, layer="counts", flavor="seurat_v3", inplace=False
+)
+both = theirs.index[theirs["highly_variable"]].intersection(ours)
+print(f"{len(both)} of {len(ours)} genes are the same")
+
+# %% [markdown]
+# Same genes, so you know what the call computes. The standardised variances agree as well:
+
+# %%
+difference = (theirs["variances_norm"] / table["standardised variance"] - 1).abs().max()
+print("largest relative difference below 0.5 %:", bool(difference < 0.005))
+
+# %% [markdown]
+# ## One detail: a limit for single cells
+#
+# One cell with a huge count can make a gene look variable. `seurat_v3` therefore limits each standardised count to the
+# square root of the number of cells. What happens without the limit?
+
+# %%
+unlimited = genes.standardised_variance(adata, table, clip=False)
+limit = pd.DataFrame({"with limit": table["standardised variance"], "without": unlimited})
+limit.nlargest(4, "without").round(1)
+
+# %%
+same = unlimited.nlargest(2000).index.intersection(ours)
+print(f"{len(same)} of 2,000 genes are selected either way")
+
+# %% [markdown]
+# The limit changes the numbers of a few genes a lot. Here it does not change the selection: those genes are variable either way.
+# With a smaller selection, or more outliers, it can.
+#
+# ## Do other ways select other genes?
+#
+# `seurat_v3` reads counts. Two older ways, `seurat` and `cell_ranger`, read counts that were divided by the library size and
+# log-transformed. All three ask for 2,000 genes out of 4,000.
+#
+# > **Predict.** How many genes would two *random* selections of 2,000 out of 4,000 share?
+
+# %%
+selected = genes.compare_flavours(adata)
+genes.plot_overlap(selected)
+
+# %% [markdown]
+# They share more than chance, and less than one would think. "The highly variable genes" do not exist;
+# there are those of a method. So write down which method you used.
+#
+# ## Does the selection keep what matters?
+#
+# Ask without scVI: can the classes still be told apart? Reduce the cells to 30 principal components, and let the
+# 15 nearest neighbours of each cell vote on its class. *Accuracy* is the share of cells whose class is voted right.
+#
+# > **Predict.** Order these: all 4,000 genes, the 2,000 selected, the 2,000 thrown away, 200 at random.
+
+# %%
+rest = adata.var_names.difference(ours)
+random = pd.Index(np.random.default_rng(0).choice(adata.var_names, 200, replace=False))
+choices = {
+    "all 4,000": adata.var_names,
+    "2,000 selected": ours,
+    "2,000 thrown away": rest,
+    "200 at random": random,
+}
+choices["200 most variable"] = table["standardised variance"].nlargest(200).index
+
+# %%
+accuracy = {name: genes.class_accuracy(adata, chosen) for name, chosen in choices.items()}
+pd.Series(accuracy, name="accuracy").round(2)
+
+# %% [markdown]
+# Two things stand out.
+#
+# - The selected genes do as well as all of them. So does a tenth of them, if it is well chosen.
+# - The genes that were thrown away are nearly as good. The classes are easy, and most genes carry a little of the signal.
+#
+# So 2,000 is no magic number, and "highly variable" does not mean "the only ones that matter".
+# The selection saves time. It is not a sieve for truth.
+#
+# ## What does `subset=True` throw away?
+#
+# > **Predict.** Half of the genes go. Does half of the counts go as well?
+
+# %%
+before = counts.per_cell(adata)["library size"]
+sc.pp.highly_variable_genes(
+    adata, n_top_genes=2000, subset=True, layer="counts", flavor="seurat_v3"
+)
+after = counts.per_cell(adata)["library size"]
+print(f"{adata.n_vars} genes are left, with {after.sum() / before.sum():.0%} of all counts")
+
+# %% [markdown]
+# The genes with the largest counts were among those that went: *Malat1*, *Actb* and others.
+
+# %%
+lost = known.index.difference(adata.var_names)
+print(", ".join(lost))
+
+# %% [markdown]
+# `subset=True` removes them from `adata` for good. Afterwards you cannot ask the model about *Actb*,
+# and the library size that the model sees is that of the genes left.
+# Do you need them later? Keep a copy of `adata` before this call, or use `subset=False` and filter yourself.
+#
+# ## The answer
+
+# %%
+shared = genes.overlap(selected).loc["seurat_v3"]
+print(f"The {adata.n_vars:,} genes are those whose counts spread most for their mean.")
+print(f"Other methods share {shared.min():,} of them or more, and the choice mostly saves time.")
+
+# %% [markdown]
+# ## What you know now
+#
+# | you may have thought | in fact |
+# | --- | --- |
+# | Highly variable means large variance. | Large variance *for its mean*. |
+# | Highly variable means highly expressed. | The most expressed gene, *Malat1*, is not selected. |
+# | Every method gives the same genes. | Three methods share only part of them. |
+# | Genes that are not selected carry no signal. | They tell the classes apart nearly as well. |
+# | `subset=True` only marks genes. | It removes the others, and their counts, from `adata`. |
+#
+# ## Check yourself
+#
+# <details><summary>1. Gene A has mean 100 and variance 500. Gene B has mean 2 and variance 40. Which is more likely to be selected?</summary>
+#
+# Gene B. Look at the curve: around a mean of 100 the usual variance is above 10,000, so gene A varies little for its mean.
+# Around a mean of 2 it is below 10, so gene B varies a lot.
+#
+# </details>
+#
+# <details><summary>2. You pass log-transformed values to <code>flavor="seurat_v3"</code>. What goes wrong?</summary>
+#
+# The curve and the limit are made for counts. scanpy warns that it found non-integers, and goes on. You get genes, but not those
+# that the method means.
+#
+# </details>
+#
+# <details><summary>3. Would you select genes again after removing one class of cells?</summary>
+#
+# Yes, if you want to study what is left. Genes that varied only between that class and the others no longer vary.
+#
+# </details>
+#
+# **Try it.** Set `n_top_genes` to 500 in a fresh copy of the data, and compute the accuracy again.
+#
+# Next: [02 · What do `setup_anndata`, `SCVI` and `train` do?](02_training.ipynb)
