@@ -1,0 +1,73 @@
+"""The commands, and how errors leave them."""
+
+import errno
+import sys
+
+from commands import clean, lab, lint, notebooks, pins, set_up, test
+from commands.console import CommandError
+
+COMMANDS = {
+    "lab": (lab.main, "set up, then open JupyterLab on the first lesson"),
+    "test": (test.main, "set up, then run all tests"),
+    "lint": (lint.main, "check style, spelling and types"),
+    "notebooks": (notebooks.main, "run the lessons afresh and store their outputs"),
+    "setup": (set_up.main, "set up only (--here: into the Python that runs this)"),
+    "pins": (pins.main, "renew requirements/tested.txt from the newest releases"),
+    "clean": (clean.main, "remove what set-up made; the data stay"),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments
+        The command's name, then what it takes.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    if not arguments or arguments[0] in ("help", "-h", "--help"):
+        return show_help()
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"There is no command {name!r}.", file=sys.stderr)
+        show_help()
+        return 2
+    try:
+        return COMMANDS[name][0](rest)
+    except CommandError as error:
+        return fail(name, str(error))
+    except PermissionError as error:
+        return fail(
+            name,
+            f"There is no right to write {error.filename}.\n"
+            "If an earlier run used sudo, give the folder back to yourself (sudo chown), or remove "
+            "what it made: sudo rm -rf .venv .cache data",
+        )
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return fail(name, "The disk is full. Free some space, then run the same command again.")
+    except KeyboardInterrupt:
+        return fail(name, "Stopped. The same command goes on from here.", status=130)
+
+
+def fail(name: str, message: str, status: int = 1) -> int:
+    """Print an error and give the exit status."""
+    print(f"\n{name}: {message}", file=sys.stderr, flush=True)
+    return status
+
+
+def show_help() -> int:
+    """List the commands."""
+    print(
+        "make COMMAND, or without make: python3 commands COMMAND (Windows: py -3.12 commands ...)\n"
+    )
+    for name, (_, purpose) in COMMANDS.items():
+        print(f"  {name:<10} {purpose}")
+    print('\nA command\'s own arguments: make lab ARGS="--no-browser --port 9999"')
+    return 0

@@ -1,0 +1,44 @@
+"""Open JupyterLab on the first lesson."""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from commands import machine
+from commands.console import say
+from commands.environment import ROOT, own_environment, variables
+from commands.process import replace_by
+from commands.set_up import set_up
+
+FIRST_PAGE = "/lab/tree/notebooks/00_setup.ipynb"
+
+
+def main(arguments: list[str]) -> int:
+    """Set up, then start Lab; arguments go to ``jupyter lab``."""
+    environment = own_environment()
+    set_up(environment)
+    say("Starting JupyterLab; Ctrl-C stops it.")
+    command = [str(environment.python), "-m", "jupyterlab", *options(os.environ), *arguments]
+    return replace_by(command, variables(environment) | memory_limit(os.environ))
+
+
+def options(shell: Mapping[str, str]) -> list[str]:
+    """Give Lab's options for this user and screen."""
+    result = [
+        f"--ServerApp.root_dir={ROOT}",
+        f"--LabApp.default_url={FIRST_PAGE}",
+        "--log-level=WARN",  # the address is shown, the list of extensions is not
+    ]
+    if sys.platform != "win32" and os.geteuid() == 0:
+        # Jupyter refuses root unless it is told so; a container often has no other user.
+        result.append("--allow-root")
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"} & set(shell):
+        # Without a screen Jupyter would open a text browser in this terminal.
+        result.append("--no-browser")
+    return result
+
+
+def memory_limit(shell: Mapping[str, str]) -> dict[str, str]:
+    """Tell Lab's status bar how much memory there is; a hub says so itself."""
+    total = machine.memory()
+    return {} if total is None or "MEM_LIMIT" in shell else {"MEM_LIMIT": str(total)}

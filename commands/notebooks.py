@@ -1,0 +1,45 @@
+"""Run the lessons afresh, so that the stored outputs come from one clean run."""
+
+import subprocess
+from pathlib import Path
+
+from commands.console import CommandError, say, step
+from commands.environment import ROOT, Environment, own_environment, variables
+from commands.set_up import set_up
+
+KEPT = ("--keep-output", "--keep-count", "--keep-id")
+# These differ between machines and versions, and say nothing to a reader.
+DROPPED_METADATA = "metadata.language_info.version metadata.widgets"
+
+
+def main(arguments: list[str]) -> int:
+    """Renew all lessons, or those whose .py is named."""
+    environment = own_environment()
+    set_up(environment, frozenset({"test"}))
+    lessons = [Path(name).resolve() for name in arguments] or sorted(
+        (ROOT / "notebooks").glob("*.py")
+    )
+    for lesson in lessons:
+        if lesson.suffix != ".py" or not lesson.is_file():
+            raise CommandError(f"{lesson} is not a lesson's .py file.")
+    for number, lesson in enumerate(lessons, 1):
+        with step(number, len(lessons), f"Running {lesson.name}"):
+            renew(environment, lesson)
+    say("Look at the difference (git diff) before you commit it.")
+    return 0
+
+
+def renew(environment: Environment, lesson: Path) -> None:
+    """Bring a lesson's .ipynb in step with its .py, run it, and drop passing metadata."""
+    notebook = str(lesson.with_suffix(".ipynb"))
+    execute = ["--execute", "--ExecutePreprocessor.record_timing=False", "--to", "notebook"]
+    for command in (
+        ["jupytext", "--quiet", "--to", "ipynb", "--update", str(lesson)],
+        ["nbconvert", "--log-level=WARN", *execute, "--inplace", notebook],
+        ["nbstripout", *KEPT, "--extra-keys", DROPPED_METADATA, notebook],
+    ):
+        answer = subprocess.run(
+            [environment.python, "-m", *command], cwd=ROOT, env=variables(environment)
+        )
+        if answer.returncode:
+            raise CommandError(f"{command[0]} stopped at {lesson.name}; it says above why.")

@@ -1,0 +1,19 @@
+"""Run all tests."""
+
+import os
+
+from commands.console import say
+from commands.environment import THREAD_CAPS, own_environment, variables
+from commands.process import replace_by
+from commands.set_up import set_up
+
+
+def main(arguments: list[str]) -> int:
+    """Set up, then run pytest over the tests and the lessons; arguments go to pytest."""
+    environment = own_environment()
+    set_up(environment, frozenset({"test"}))
+    say("Running all tests and all lessons (about 5 minutes on two cores).")
+    # A whole notebook or test file goes to one worker, because its parts build on each other.
+    workers = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadscope"]
+    command = [str(environment.python), "-m", "pytest", "--nbval", *workers, *arguments]
+    return replace_by(command, variables(environment) | THREAD_CAPS)

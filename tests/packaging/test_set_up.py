@@ -1,0 +1,203 @@
+"""Set-up does each step once, again when it must, and goes on after it was interrupted.
+
+The clones are set up for real: Python's venv, pip, the kit's own record and lock. Only what pip
+installs is made on the spot, so that no network is needed.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TITLES = ["Creating", "Installing", "Registering", "Fetching", "Training"]
+
+
+def steps(answer) -> list[str]:
+    """Name the steps that a command's output begins."""
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    lines = [line.partition("] ") for line in answer.stdout.splitlines() if line.startswith("[")]
+    return [title.split()[0] for _, _, title in lines]
+
+
+def test_first_run_does_all_and_second_run_none(clone):
+    first = clone.run("setup")
+    assert steps(first) == TITLES
+    assert first.stdout.count("done in ") == len(TITLES)
+    assert "GB are free" in first.stdout
+    second = clone.run("setup")
+    assert steps(second) == []
+
+    # Each change brings back what depends on it, and no more.
+    (clone.root / "requirements/tested.txt").write_text("ipykernel==2\npytest==1\n")
+    assert steps(clone.run("setup")) == TITLES[1:]
+    assert list(clone.root.glob(".venv/lib/*/site-packages/ipykernel-2.dist-info"))
+    with (clone.root / "helpers/training.py").open("a") as file:
+        file.write("\n# another model")
+    assert steps(clone.run("setup")) == ["Training"]
+    (clone.root / "data/cells").unlink()
+    assert steps(clone.run("setup")) == ["Fetching", "Training"]
+    with (clone.root / "pyproject.toml").open("a") as file:
+        file.write("\n[tool.ruff]\nline-length = 99\n")
+    assert steps(clone.run("setup")) == [], "a tool's settings change no package"
+
+
+def test_tests_add_their_packages_and_keep_them(clone):
+    assert steps(clone.run("setup")) == TITLES
+    tests = clone.run("test", "--maxfail=1")
+    assert steps(tests) == ["Installing"]
+    assert "tests run with --nbval" in tests.stdout
+    assert "--maxfail=1" in tests.stdout
+    assert steps(clone.run("test")) == []
+    assert steps(clone.run("setup")) == []
+
+
+def test_without_network_the_lessons_still_start(clone):
+    assert steps(clone.run("setup")) == TITLES
+    # The index cannot be reached: nothing listens on this port.
+    cut_off = {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
+    cut_off |= {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"}
+    tests = clone.run("test", **cut_off)
+    assert tests.returncode == 1
+    assert "The package index did not answer" in tests.stderr
+    assert "run the same command again" in tests.stderr
+    assert steps(clone.run("setup", **cut_off)) == []
+
+
+def test_pin_that_does_not_exist_is_named(clone):
+    (clone.root / "requirements/tested.txt").write_text("ipykernel==7.7.7\n")
+    answer = clone.run("setup")
+    assert answer.returncode == 1
+    assert "ipykernel==7.7.7" in answer.stderr
+    assert "scvi-teaching-kit.log" in answer.stderr
+    (clone.root / "requirements/tested.txt").write_text("ipykernel==1\n")
+    assert steps(clone.run("setup")) == TITLES[1:], "goes on at the step that failed"
+
+
+def test_failed_step_is_where_the_next_run_goes_on(clone):
+    (clone.root / "untrainable").touch()
+    answer = clone.run("setup")
+    assert answer.returncode == 1
+    assert "Set-up stopped in helpers.training" in answer.stderr
+    assert "the model cannot be trained" in answer.stderr
+    (clone.root / "untrainable").unlink()
+    assert steps(clone.run("setup")) == ["Training"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal that Windows lacks")
+def test_killed_in_the_middle_of_pip(clone):
+    (clone.root / "slow").touch()
+    process = clone.start("setup")
+    at_work = clone.root / "pip-at-work"
+    wait_for(at_work.exists)
+    process.kill()
+    process.wait()
+    # pip has outlived its parent; a second set-up must not touch what it writes.
+    second = clone.run("setup")
+    assert second.returncode == 1
+    assert f"Another set-up is at work in this folder (process {process.pid}" in second.stderr
+    os.kill(int(at_work.read_text()), signal.SIGKILL)
+    (clone.root / "slow").unlink()
+    wait_for(lambda: lock_is_free(clone.root))
+    third = clone.run("setup")
+    assert "installing its packages was interrupted" in third.stdout
+    assert steps(third) == TITLES
+    assert steps(clone.run("setup")) == []
+
+
+def test_killed_while_the_environment_is_made(clone):
+    assert steps(clone.run("setup")) == TITLES
+    # What a kill leaves behind at that moment: a record without steps, and some of the files.
+    record = json.dumps({"folder": str(clone.root)})
+    (clone.root / ".venv" / "scvi-teaching-kit.json").write_text(record)
+    (clone.root / ".venv" / "pyvenv.cfg").unlink()
+    again = clone.run("setup")
+    assert "making it was interrupted" in again.stdout
+    assert steps(again) == TITLES
+
+
+def test_moved_folder_is_set_up_again(clone, tmp_path):
+    assert steps(clone.run("setup")) == TITLES
+    clone.root = clone.root.rename(tmp_path / "elsewhere")
+    moved = clone.run("setup")
+    assert "this folder was moved" in moved.stdout
+    assert steps(moved) == TITLES
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows copies the interpreter")
+def test_interpreter_that_vanished(clone):
+    assert steps(clone.run("setup")) == TITLES
+    python = clone.root / ".venv" / "bin" / "python3"
+    for name in clone.root.glob(".venv/bin/python*"):
+        name.unlink()
+    python.symlink_to("/no/such/python")
+    again = clone.run("setup")
+    assert "its Python does not run any more" in again.stdout
+    assert steps(again) == TITLES
+
+
+def test_environment_of_somebody_else_is_left_alone(clone):
+    theirs = clone.root / ".venv" / "their-work"
+    theirs.parent.mkdir()
+    theirs.write_text("precious")
+    answer = clone.run("setup")
+    assert answer.returncode == 1
+    assert "was not made by this kit's set-up" in answer.stderr
+    assert theirs.read_text() == "precious"
+
+
+def test_environment_keeps_its_python_and_says_so(clone):
+    assert steps(clone.run("setup")) == TITLES
+    # What the record's Python is asked for is replaced by one that calls itself 3.99.
+    other = "import platform as p, sys; p.python_version = lambda: '3.99.1'"
+    (site,) = clone.root.glob(".venv/lib/*/site-packages")
+    (site / "other.pth").write_text(other)
+    assert "is made of Python 3.99.1 and stays so" in clone.run("setup", PYTHON="python3").stdout
+
+
+def test_clean_removes_what_set_up_made(clone):
+    assert steps(clone.run("setup")) == TITLES
+    (clone.root / "notebooks").mkdir()
+    assert clone.run("clean").returncode == 0
+    left = {path.name for path in clone.root.iterdir()}
+    assert {"data", "commands", "notebooks"} <= left
+    assert not {".venv", ".cache"} & left
+    assert clone.run("clean", "--data").returncode == 0
+    assert not (clone.root / "data").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs sh and make")
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make on this machine")
+def test_make_passes_arguments_and_exit_status(clone):
+    shutil.copy(Path(__file__).parents[2] / "Makefile", clone.root)
+    command = ["make", "clean", "ARGS=--everything"]
+    answer = subprocess.run(
+        command, cwd=clone.root, env=clone.variables(), capture_output=True, text=True
+    )
+    assert answer.returncode != 0
+    assert "clean takes --data or nothing, not: --everything" in answer.stderr
+
+
+def wait_for(condition) -> None:
+    """Wait until something holds, at most half a minute."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
+
+
+def lock_is_free(root: Path) -> bool:
+    """Tell whether no process holds the set-up's lock."""
+    import fcntl
+
+    with (root / ".cache" / "set-up.lock").open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
