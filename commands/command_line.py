@@ -3,7 +3,7 @@
 import errno
 import sys
 
-from commands import clean, lab, lint, notebooks, pins, set_up, test
+from commands import bench, clean, lab, lint, notebooks, pins, set_up, test
 from commands.console import CommandError
 
 COMMANDS = {
@@ -11,6 +11,7 @@ COMMANDS = {
     "test": (test.main, "set up, then run all tests"),
     "lint": (lint.main, "check style, spelling and types"),
     "notebooks": (notebooks.main, "run the lessons afresh and store their outputs"),
+    "bench": (bench.main, "measure the lessons and the presets (about half an hour)"),
     "setup": (set_up.main, "set up only (--here: into the Python that runs this)"),
     "pins": (pins.main, "renew requirements/tested.txt from the newest releases"),
     "clean": (clean.main, "remove what set-up made; the data stay"),

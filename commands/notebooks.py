@@ -1,5 +1,6 @@
 """Run the lessons afresh, so that the stored outputs come from one clean run."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -43,3 +44,17 @@ def renew(environment: Environment, lesson: Path) -> None:
         )
         if answer.returncode:
             raise CommandError(f"{command[0]} stopped at {lesson.name}; it says above why.")
+    drop_progress(Path(notebook))
+
+
+def drop_progress(notebook: Path) -> None:
+    """Take out the output of cells tagged ``progress``.
+
+    A progress bar is a widget of the kernel that drew it: stored, it shows as an error.
+    """
+    content = json.loads(notebook.read_text("utf-8"))
+    for cell in content["cells"]:
+        if "progress" in cell["metadata"].get("tags", ()):
+            cell["outputs"] = []
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    notebook.write_text(text, "utf-8")
