@@ -13,6 +13,6 @@ def main(arguments: list[str]) -> int:
         raise CommandError(f"bench takes no arguments, not: {' '.join(arguments)}")
     environment = own_environment()
     set_up(environment, frozenset({"test"}))
-    say("Measuring (about half an hour; finished training runs are kept, so it can be interrupted).")
+    say("Measuring (about half an hour); finished training runs are kept.")
     command = [environment.python, "-m", "helpers.measurements"]
     return subprocess.run(command, cwd=ROOT, env=variables(environment) | THREAD_CAPS).returncode

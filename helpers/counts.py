@@ -44,7 +44,7 @@ def per_cell(adata: ad.AnnData) -> pd.DataFrame:
 def share_of_zeros(adata: ad.AnnData) -> float:
     """Return the share (0 to 1) of the entries of ``layers["counts"]`` that are zero."""
     counts = sp.csr_matrix(adata.layers["counts"])
-    return 1 - counts.count_nonzero() / (adata.n_obs * adata.n_vars)
+    return 1 - float(counts.count_nonzero()) / (adata.n_obs * adata.n_vars)
 
 
 def thin(adata: ad.AnnData, keep: float, seed: int = 0) -> ad.AnnData:

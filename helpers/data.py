@@ -545,7 +545,7 @@ def _layout_problems(adata: ad.AnnData, layer: str | None, batch_key: str | None
         return
     if batch_key not in adata.obs:
         yield f"There is no column '{batch_key}' in obs. Columns: {_listed(adata.obs)}. Name the one with the batches: batch_key=..."
-    elif (missing := adata.obs[batch_key].isna()).any():
+    elif (missing := adata.obs[batch_key].isna().to_numpy()).any():
         yield (
             f"{missing.sum():,} cells have no batch in obs['{batch_key}'], the first is {adata.obs_names[missing.argmax()]}. "
             f"Drop them: adata = adata[adata.obs['{batch_key}'].notna()].copy()."

@@ -107,8 +107,14 @@ def _settings(model: BaseModelClass, preset: str, train_kwargs: dict[str, Any]) 
             name: importlib.metadata.version(name) for name in ("scvi-tools", "torch", "numpy")
         },
     }
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode())
-    for choices in (model.registry["setup_args"], model.init_params_):
+    # Whether a progress bar is shown does not change what is learned.
+    decisive = {name: value for name, value in merged.items() if name != "enable_progress_bar"}
+    digest = hashlib.sha256()
+    for choices in (
+        settings | {"train_kwargs": decisive},
+        model.registry["setup_args"],
+        model.init_params_,
+    ):
         digest.update(json.dumps(choices, sort_keys=True, default=repr).encode())
     _add_data(digest, model)
     # The initial weights stand for the seed that the model was made with.
@@ -436,7 +442,8 @@ def main() -> int:
     model = cortex_model()
     if load_checkpoint(model) is None:
         print("Training the model of lesson 02 (half a minute, once) ...", flush=True)
-    load_or_train(model)
+    # In a log, each step of a progress bar would be a line of its own.
+    load_or_train(model, enable_progress_bar=sys.stdout.isatty())
     print(f"checkpoint ready in {time.perf_counter() - start:.0f} s")
     return 0
 

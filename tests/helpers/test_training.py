@@ -176,6 +176,7 @@ def test_a_checkpoint_gives_the_same_model_back(adata, tmp_path):
 
 def test_the_same_run_has_the_same_key(adata):
     assert key(adata) == key(adata.copy())
+    assert key(adata) == key(adata, train_kwargs={"enable_progress_bar": False})
 
 
 def test_the_key_changes_with_all_that_decides_the_result(adata, monkeypatch):
