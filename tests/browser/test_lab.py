@@ -33,6 +33,12 @@ SETTINGS = """async plugin => {
 }"""
 
 
+def evaluate_within(page, seconds: int, script: str):
+    """Run a script in the page, and fail rather than wait for ever."""
+    late = f"new Promise((_, no) => setTimeout(() => no(Error('not within {seconds} s')), {seconds}000))"
+    return page.evaluate(f"() => Promise.race([({script})(), {late}])")
+
+
 @pytest.fixture(scope="module")
 def visit(browser, lab_address, tmp_path_factory):
     """Open the printed address, and note every address that the page asks for."""
@@ -44,7 +50,7 @@ def visit(browser, lab_address, tmp_path_factory):
     page.on("websocket", lambda websocket: asked.append(websocket.url))
     page.goto(lab_address)
     page.wait_for_function("() => window.jupyterapp !== undefined", timeout=120_000)
-    shown = page.evaluate(WHEN_READY)
+    shown = evaluate_within(page, 120, WHEN_READY)
     yield page, shown, asked
     page.screenshot(path=tmp_path_factory.mktemp("picture") / "lab.png")
     context.close()
@@ -59,7 +65,7 @@ def test_address_opens_the_first_lesson(visit, lab_address):
 
 def test_first_lesson_runs_without_error_or_warning(visit):
     page, _, _ = visit
-    notebook = json.loads(page.evaluate(RUN_ALL))
+    notebook = json.loads(evaluate_within(page, 240, RUN_ALL))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert len(cells) > 1
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))

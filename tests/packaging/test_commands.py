@@ -30,8 +30,8 @@ def test_unknown_command_shows_the_known(capsys):
 
 
 def test_wrong_argument_is_an_error_with_its_reason(capsys):
-    assert command_line.main(["clean", "--everything"]) == 1
-    assert "clean takes --data or nothing" in capsys.readouterr().err
+    assert command_line.main(["setup", "--there"]) == 1
+    assert "setup takes --here or nothing, not: --there" in capsys.readouterr().err
 
 
 def test_entry_can_be_read_by_old_pythons():
@@ -42,7 +42,7 @@ def test_old_python_is_told_so():
     # Stands for an old interpreter: the entry asks sys.version_info, and nothing else.
     program = (
         "import runpy, sys; sys.version_info = (3, 8, 1, 'final', 0); "
-        f"sys.argv = ['commands', 'lab']; runpy.run_path({str(ROOT / 'commands')!r}, "
+        f"sys.argv = ['commands', 'help']; runpy.run_path({str(ROOT / 'commands')!r}, "
         "run_name='__main__')"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
