@@ -133,8 +133,8 @@ def plot_gene(adata: ad.AnnData, gene: str, cell_type: str) -> figures.Described
     """
     counts = np.asarray(adata[:, gene].layers["counts"].todense()).ravel()
     inside = (adata.obs["cell_type"] == cell_type).to_numpy()
-    edges = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
-    edges = edges[: np.searchsorted(edges, counts.max(), side="right") + 1]
+    # 0, 1, 2-3, 4-7, ...: twice as wide each time, up to and with the largest count.
+    edges = [0, *(2**power for power in range(int(counts.max()).bit_length() + 1))]
     labels = [str(low) if high - low == 1 else f"{low}-{high - 1}" for low, high in pairwise(edges)]
     with figures.style():
         figure = Figure(figsize=(6.4, 3.4))

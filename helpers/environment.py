@@ -42,6 +42,8 @@ def prepare(seed: int = 0) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
+    # Otherwise pandas cuts sentences in a table off.
+    pd.set_option("display.max_colwidth", None)
     scvi.settings.verbosity = logging.WARNING
     scvi.settings.seed = seed
     torch.set_num_threads(1)

@@ -206,11 +206,11 @@ def defaults(model_class: type[BaseModelClass], n_cells: int) -> pd.DataFrame:
 MEANINGS = {
     "n_hidden": "hidden neurons in each hidden layer",
     "n_latent": "latent dimensions: numbers that describe a cell",
-    "n_layers": "hidden layers in the encoder, and in the decoder",
+    "n_layers": "hidden layers in each encoder, and in the decoder",
     "dropout_rate": "share of hidden neurons set to 0 at random in a step",
     "dispersion": "whether a gene's dispersion is shared by all cells",
     "gene_likelihood": "distribution that a count is drawn from",
-    "latent_distribution": "shape of the cloud that each cell is encoded as",
+    "latent_distribution": "shape of the cloud of positions that a cell is encoded as",
     "max_epochs": "passes through the training cells",
     "train_size": "share of cells to train on; the rest is held out",
     "batch_size": "cells in a minibatch",
@@ -246,7 +246,7 @@ def plot_default_epochs() -> figures.DescribedFigure:
         figure,
         f"Two line charts against the number of cells. Epochs stay at {epochs.max()} up to about {figures.about(last, 2)} cells and then "
         f"fall to {epochs[-1]} at {cells[-1]:,}. Minibatches rise from {figures.about(minibatches[0])} at {cells[0]} cells to "
-        f"about {figures.about(minibatches.max(), 2)} and then stay there.",
+        f"about {figures.about(float(np.median(minibatches[cells > last])), 2)} and then stay near it.",
     )
 
 
@@ -314,11 +314,11 @@ def plot_curves(table: pd.DataFrame) -> figures.DescribedFigure:
         if held_out.iloc[0] > 1.1 * trained.iloc[0]:
             axes.set_ylim(top=1.02 * trained.iloc[0])
             axes.text(
-                1.02,
+                0.13,
                 0.97,
-                f"epoch 1: {figures.about(held_out.iloc[0])}",
+                f"held-out cells at epoch 1: {figures.about(held_out.iloc[0])}",
                 va="top",
-                transform=axes.get_xaxis_transform(),
+                transform=axes.transAxes,
                 color=figures.COLOURS[1],
             )
     side = "below" if trained.iloc[-1] < held_out.iloc[-1] else "above"

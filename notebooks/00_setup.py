@@ -39,7 +39,7 @@ from helpers import counts, data, environment
 environment.prepare(seed=0)
 
 # %% [markdown]
-# Now compare this machine with what the lessons need. Your numbers differ from those stored here; the last column counts.
+# Now compare this machine with what the lessons need. Your numbers differ from those stored here. What matters is the last column.
 
 # %% tags=["nbval-ignore-output"]
 environment.check()
@@ -78,13 +78,21 @@ print(type(adata).__name__, "with", adata.n_obs, "cells and", adata.n_vars, "gen
 # A [count](../docs/glossary.md#count) is the number of different tags seen for one gene in one cell: the molecules that were caught.
 #
 # > **Predict.** A brain cell holds hundreds of thousands of mRNA molecules.
-# > Will the counts of one gene in one cell be in the thousands, in the tens, or near zero?
+# > Will a typical count be in the thousands, in the tens, or near zero?
 
 # %%
-adata.to_df(layer="counts").iloc[:6, [0, 2, 464, 736, 1747, 2774]].astype(int)
+six_genes = ["Malat1", "Actb", "Snap25", "Plp1", "Mbp", "Grn"]
+adata[:6, six_genes].to_df(layer="counts").astype(int)
 
 # %% [markdown]
-# Each number is a whole number, and most are small.
+# Every count is a whole number. These six genes show the whole range; *Malat1* has the largest counts of all.
+# What is typical?
+
+# %%
+small = 1 - (adata.layers["counts"] > 3).nnz / (adata.n_obs * adata.n_vars)
+print(f"{small:.0%} of all counts are 3 or less")
+
+# %% [markdown]
 # Names like `unnamed_0123` are genes whose symbol the packaged file does not give. Here is how many have a name:
 
 # %%
@@ -98,7 +106,7 @@ adata.var["symbol_known"].value_counts()
 counts.plot_matrix(adata)
 
 # %% [markdown]
-# The columns are sorted: genes that were seen in most cells stand on the left.
+# The columns are sorted: the further left, the more cells a gene was seen in.
 # The rows are sorted as well. You can see blocks of cells that belong together; you will meet them below.
 #
 # ## How many counts are zero?
@@ -110,12 +118,18 @@ zeros = counts.share_of_zeros(adata)
 print(f"{zeros:.0%} of {adata.n_obs * adata.n_vars:,} entries are zero")
 
 # %% [markdown]
-# These 4,000 genes are the ones seen in most cells of the study, out of 19,972.
-# The other genes were left out of the package; they have even more zeros.
+# That is a mild case. The study measured 19,972 genes. The package has the 4,000 that were seen in more cells than the others,
+# so the genes that were left out have even more zeros. The last gene that made it:
+
+# %%
+seen = adata.layers["counts"].getnnz(axis=0)
+print(f"{adata.var_names[seen.argmin()]} was seen in {seen.min() / adata.n_obs:.0%} of the cells")
+
+# %% [markdown]
 #
 # ### You may think: "A zero means that the gene is off"
 #
-# This is a common misreading. Test it: lose four of five molecules at random.
+# Test it: lose four of five molecules at random.
 # Nothing changes in the cells. You only look less closely.
 #
 # > **Predict.** What happens to the share of zeros?
@@ -160,8 +174,8 @@ adata.obs["cell_type"].value_counts()
 counts.plot_library_sizes(adata)
 
 # %% [markdown]
-# So library size is part technique (how many molecules were caught) and part biology (neurons are large cells).
-# Inside one class it still differs several times over. scVI takes the library size of each cell into account.
+# The classes differ: neurons are large cells. Inside one class library sizes still differ several times over;
+# a part of that is technique (how many molecules were caught). scVI takes the library size of each cell into account.
 #
 # One gene can tell a class apart. *Plp1* is a gene of oligodendrocytes, the cells that wrap nerve fibres.
 
@@ -169,7 +183,8 @@ counts.plot_library_sizes(adata)
 counts.plot_gene(adata, "Plp1", cell_type="oligodendrocytes")
 
 # %% [markdown]
-# No single count decides: some other cells have a few molecules of *Plp1* as well. Many genes together do.
+# No single count decides: most of the other cells have *Plp1* too, and a few have hundreds of molecules.
+# Many genes together do.
 # To find such patterns in thousands of genes at once is the task of the model.
 #
 # ## What are "annotated batches"?
@@ -187,17 +202,19 @@ blood.obs["batch"].value_counts()
 #
 # ## Are these counts?
 #
-# scVI works on raw counts. Many tutorials normalise data first, and then the model runs on wrong numbers without a word.
-# `check_counts` looks before you train. No message means: all is well.
+# scVI works on raw counts. Given other numbers it only warns, after a look at a few of them, and trains all the same.
+# `check_counts` looks at all of them before you train, and stops. No message means: all is well.
 
 # %%
 data.check_counts(adata, layer="counts")
 
 # %% [markdown]
-# > **Predict.** What will it say about values that were divided by the library size, as `normalize_total` does?
+# To [normalise](../docs/glossary.md#normalise) is to divide each cell by its library size. `normalize_total` does that.
+#
+# > **Predict.** What will the check say about normalised values of 500 cells?
 
 # %%
-spoilt = adata.copy()
+spoilt = adata[:500].copy()
 sc.pp.normalize_total(spoilt)
 try:
     data.check_counts(spoilt)
@@ -241,8 +258,8 @@ print("so the counts of two cells cannot be compared as they are.")
 #
 # <details><summary>3. Why does the kit use one thread?</summary>
 #
-# Two threads add numbers in another order, and the last digits change. With one thread your results are the same as your
-# neighbour's.
+# Two threads add numbers in another order, and the last digits change. With one thread a run repeats exactly on your machine.
+# Another processor or another version can still change the last digits, so the lessons print rounded numbers.
 #
 # </details>
 #

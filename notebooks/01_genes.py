@@ -15,12 +15,12 @@
 # sc.pp.highly_variable_genes(adata, n_top_genes=2000, subset=True, layer="counts", flavor="seurat_v3")
 # ```
 #
-# In this lesson you find out what it computes. You do it yourself, step by step, and get the same genes.
+# In this lesson you find out what it computes. You do it yourself, step by step, and compare.
 #
 # **You will be able to**
 #
 # - explain why a gene's variance has to be compared with its mean;
-# - compute what `seurat_v3` computes, and show that the result is the same;
+# - compute what `seurat_v3` computes, and check it against scanpy;
 # - compare ways to select genes, and say what `subset=True` throws away.
 #
 # **Time**: 25 minutes to read and run, 10 minutes for the questions. **Needs**: lesson 00, or the words *count* and *library size*.
@@ -39,7 +39,8 @@ adata = data.load_cortex()
 # ## Why select genes at all?
 #
 # A gene with the same count in all cells tells nothing about how cells differ.
-# It still costs the model time and weights, and it adds noise. So you keep the genes that vary from cell to cell.
+# It still costs the model time and weights. So you keep the genes that vary from cell to cell,
+# the [highly variable genes](../docs/glossary.md#highly-variable-gene).
 #
 # ## Which genes vary?
 #
@@ -68,24 +69,25 @@ genes.plot_mean_variance(table, label=("Malat1", "Plp1", "Actb"))
 # %% [markdown]
 # The dashed line is the spread that chance alone gives to molecules that are caught independently
 # (the [Poisson distribution](../docs/glossary.md#poisson-distribution): variance equals mean).
-# Nearly all genes lie above it: cells do differ.
-# The question is which genes vary more than *other genes of the same mean*.
+# All genes lie above it. Two things lift them: cells differ in what they express, and they differ in library size.
+# So to lie above this line is not enough. The question is which genes vary more than *other genes of the same mean*.
 #
 # ## What `seurat_v3` does, in four steps
 #
 # **Step 1** was the mean and the variance of each gene.
 #
 # **Step 2.** Draw a smooth curve through the cloud: the variance that a gene of this mean usually has.
+#
+# > **Predict.** *Malat1*, *Plp1* and *Actb* all have large counts. Which of them will lie above the curve?
 
 # %%
 table["expected variance"] = genes.expected_variance(table)
 genes.plot_mean_variance(table, label=("Malat1", "Plp1", "Actb"))
 
 # %% [markdown]
-# > **Predict.** *Malat1*, *Plp1* and *Actb* all have large counts. Which of them lies above the curve?
-#
 # **Step 3.** Divide by what is usual. For each count, subtract the mean and divide by the root of the expected variance.
-# The variance of the result is the *standardised variance*: 1 is usual, 4 is four times as much.
+# The variance of the result is the [standardised variance](../docs/glossary.md#standardised-variance):
+# 1 is usual, 4 is four times as much.
 
 # %%
 table["standardised variance"] = genes.standardised_variance(adata, table)
@@ -107,13 +109,14 @@ known.nlargest(8, "standardised variance").round(2)
 # These are the most variable genes among those with a known name. Many belong to one class of cells. Look at two of them:
 
 # %%
-three = adata.to_df(layer="counts")[["Atp1a2", "Cldn11", "Actb"]].astype(int)
+three = adata[:, ["Atp1a2", "Cldn11", "Actb"]].to_df(layer="counts").astype(int)
 three.groupby(adata.obs["cell_type"], observed=True).mean().round(1)
 
 # %% [markdown]
 # *Atp1a2* belongs to astrocytes and *Cldn11* to oligodendrocytes. *Actb* is in all classes.
-# It also differs between them, but you saw in lesson 00 why: some classes have larger libraries.
-# `seurat_v3` does not correct for that.
+# Its mean differs as well, and library size is not the only reason: interneurons have far larger libraries than microglia
+# (lesson 00), and about the same mean of *Actb*.
+# `seurat_v3` does not correct for library size, so a part of every variance comes from it.
 #
 # ## Is that what scanpy does?
 #
@@ -154,8 +157,9 @@ print(f"{len(same)} of 2,000 genes are selected either way")
 #
 # ## Do other ways select other genes?
 #
-# `seurat_v3` reads counts. Two older ways, `seurat` and `cell_ranger`, read counts that were divided by the library size and
-# log-transformed. All three ask for 2,000 genes out of 4,000.
+# `seurat_v3` reads counts. Two older ways, `seurat` and `cell_ranger`, read counts that were
+# [normalised](../docs/glossary.md#normalise) and [log-transformed](../docs/glossary.md#log-transform).
+# All three are asked for 2,000 genes out of 4,000.
 #
 # > **Predict.** How many genes would two *random* selections of 2,000 out of 4,000 share?
 
@@ -169,8 +173,10 @@ genes.plot_overlap(selected)
 #
 # ## Does the selection keep what matters?
 #
-# Ask without scVI: can the classes still be told apart? Reduce the cells to 30 principal components, and let the
-# 15 nearest neighbours of each cell vote on its class. *Accuracy* is the share of cells whose class is voted right.
+# Ask without scVI: can the classes still be told apart? Normalise, log-transform, and reduce each cell to 30
+# [principal components](../docs/glossary.md#principal-component). Set a fifth of the cells aside, and let the 15 most similar
+# of the other cells vote on the class of each. Do that for each fifth.
+# [Accuracy](../docs/glossary.md#accuracy) is the share of cells whose class is voted right.
 #
 # > **Predict.** Order these: all 4,000 genes, the 2,000 selected, the 2,000 thrown away, 200 at random.
 
@@ -196,11 +202,13 @@ pd.Series(accuracy, name="accuracy").round(2)
 # - The genes that were thrown away are nearly as good. The classes are easy, and most genes carry a little of the signal.
 #
 # So 2,000 is no magic number, and "highly variable" does not mean "the only ones that matter".
-# The selection saves time. It is not a sieve for truth.
+# Half the genes make a smaller model. For telling these classes apart the choice matters little.
 #
 # ## What does `subset=True` throw away?
 #
 # > **Predict.** Half of the genes go. Does half of the counts go as well?
+#
+# The next cell changes `adata`. To repeat an earlier step afterwards, choose *Kernel > Restart Kernel and Run up to Selected Cell*.
 
 # %%
 before = counts.per_cell(adata)["library size"]
@@ -211,7 +219,7 @@ after = counts.per_cell(adata)["library size"]
 print(f"{adata.n_vars} genes are left, with {after.sum() / before.sum():.0%} of all counts")
 
 # %% [markdown]
-# The genes with the largest counts were among those that went: *Malat1*, *Actb* and others.
+# Some genes with very large counts went. Among the genes with a known name, these are gone:
 
 # %%
 lost = known.index.difference(adata.var_names)
@@ -227,7 +235,7 @@ print(", ".join(lost))
 # %%
 shared = genes.overlap(selected).loc["seurat_v3"]
 print(f"The {adata.n_vars:,} genes are those whose counts spread most for their mean.")
-print(f"Other methods share {shared.min():,} of them or more, and the choice mostly saves time.")
+print(f"Two other methods share {shared.min():,} of them or more.")
 
 # %% [markdown]
 # ## What you know now
@@ -262,6 +270,12 @@ print(f"Other methods share {shared.min():,} of them or more, and the choice mos
 #
 # </details>
 #
-# **Try it.** Set `n_top_genes` to 500 in a fresh copy of the data, and compute the accuracy again.
+# **Try it.** How well do 500 genes do? Run this in a new cell:
+#
+# ```python
+# fresh, kept = data.load_cortex(), data.load_cortex()
+# genes.select(kept, 500)
+# genes.class_accuracy(fresh, kept.var_names)
+# ```
 #
 # Next: [02 · What do `setup_anndata`, `SCVI` and `train` do?](02_training.ipynb)

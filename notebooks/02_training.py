@@ -17,7 +17,7 @@
 # model.train()
 # ```
 #
-# They make dozens of choices for you. In this lesson you read those choices from the model, and train it.
+# They make dozens of choices for you. In this lesson you read those choices from scvi-tools, and train the model.
 #
 # **You will be able to**
 #
@@ -26,7 +26,7 @@
 # - explain why it trains for 400 epochs, and when that changes;
 # - read a training curve with held-out cells, and save and load a model.
 #
-# **Time**: 30 minutes to read and run (half a minute of it is training), 10 minutes for the questions.
+# **Time**: 30 minutes to read and run (about a minute of it is training), 10 minutes for the questions.
 # **Needs**: lesson 01, or the call that selects 2,000 genes.
 
 # %%
@@ -42,9 +42,7 @@ genes.select(adata)
 # %% [markdown]
 # ## Line 1: `setup_anndata` writes down what is where
 #
-# ### You may think: "setup_anndata prepares the data"
-#
-# > **Predict.** Does this line normalise the counts, log-transform them, or copy them?
+# > **Predict.** Does this line normalise the counts, or log-transform them?
 
 # %%
 before = adata.layers["counts"].sum()
@@ -53,7 +51,9 @@ print("counts changed:", bool(adata.layers["counts"].sum() != before))
 print("new columns in obs:", [column for column in adata.obs if column.startswith("_scvi")])
 
 # %% [markdown]
-# None of these. It notes which layer holds the counts and which columns name batches and labels.
+# ### You may have thought: "setup_anndata prepares the data"
+#
+# It does not touch them. It notes which layer holds the counts and which columns name batches and labels.
 # Where you name none, it makes a column in which all cells have the same value. So there is one batch:
 
 # %%
@@ -62,9 +62,11 @@ adata.obs["_scvi_batch"].value_counts()
 # %% [markdown]
 # ## Line 2: `SCVI(adata)` builds the model
 #
-# The model has two networks. The [encoder](../docs/glossary.md#encoder) turns the 2,000 counts of a cell into a few numbers.
-# The [decoder](../docs/glossary.md#decoder) turns those numbers back into a distribution for each of the 2,000 counts.
-# The few numbers in the middle are the [latent representation](../docs/glossary.md#latent-representation).
+# Two [networks](../docs/glossary.md#network) do the work. The [encoder](../docs/glossary.md#encoder) turns the 2,000 counts of a cell
+# into a small cloud of possible positions: a centre and a width for each of ten numbers.
+# The [decoder](../docs/glossary.md#decoder) turns one position, with the library size, into a
+# [distribution](../docs/glossary.md#distribution) for each of the 2,000 counts.
+# The centre of the cloud is the [latent representation](../docs/glossary.md#latent-representation) of the cell.
 #
 # This is what scVI prints about itself. Colours and spaces aside, it is all that it says:
 
@@ -74,7 +76,8 @@ print(model)
 
 # %% [markdown]
 # *How many hidden layers are there?* It says `n_layers: 1`, but not of what. That question gets a lesson of its own: 03.
-# First, read all defaults that matter, with their meaning. They come from scvi-tools itself, not from a manual.
+# First, read the defaults that you will meet in these lessons. They are read from the installed scvi-tools;
+# only `train_size` (`None` there, which means 0.9) is filled in.
 
 # %%
 training.defaults(scvi.model.SCVI, n_cells=adata.n_obs)
@@ -85,9 +88,7 @@ training.defaults(scvi.model.SCVI, n_cells=adata.n_obs)
 # - A [hidden layer](../docs/glossary.md#hidden-layer) is a row of numbers between input and output; each number is a *neuron*.
 # - [Dropout](../docs/glossary.md#dropout) sets some neurons to 0 at random while training, so that the model leans on no single one.
 # - [`zinb`](../docs/glossary.md#zero-inflated-negative-binomial) is the distribution of a count: a negative binomial with extra zeros.
-#   Its [dispersion](../docs/glossary.md#dispersion) says how much more a count spreads than chance alone would make it.
-#
-# ### You may think: "Dropout 0.1 means dropout everywhere"
+#   Its [dispersion](../docs/glossary.md#dispersion) sets how much a count spreads.
 #
 # > **Predict.** Is there dropout in the encoder, in the decoder, or in both?
 
@@ -95,10 +96,12 @@ training.defaults(scvi.model.SCVI, n_cells=adata.n_obs)
 training.dropout(model)
 
 # %% [markdown]
-# Only encoders appear; the decoder has none. There are two encoders in this list: `z_encoder` for the latent representation, and
-# `l_encoder` for the library size. Does the second one ever run? Lesson 03 finds out.
+# ### You may have thought: "Dropout 0.1 means dropout everywhere"
 #
-# `dispersion="gene"` means one number a gene, the same in all cells. The model keeps it here:
+# Only encoders appear; the decoder has none. And there are *two* encoders in this list: `z_encoder` for the latent representation,
+# and `l_encoder` for the library size. Does the second one ever run? Lesson 03 finds out.
+#
+# `dispersion="gene"` means one number a gene, the same in all cells. The model keeps its logarithm here:
 
 # %%
 print("dispersion:", tuple(model.module.px_r.shape))
@@ -108,7 +111,7 @@ print("dispersion:", tuple(model.module.px_r.shape))
 #
 # An [epoch](../docs/glossary.md#epoch) is one pass through all training cells, in [minibatches](../docs/glossary.md#minibatch)
 # of 128. After each minibatch the weights move a little.
-# You did not say how many epochs. scVI picks the number from the number of cells:
+# You did not say how many epochs. scVI picks the number from the number of cells (and never less than 1):
 #
 # $$\text{epochs} = \min\left(\operatorname{round}\left(\frac{20\,000}{\text{cells}} \times 400\right), 400\right)$$
 #
@@ -118,7 +121,8 @@ print("dispersion:", tuple(model.module.px_r.shape))
 cells = [400, 3005, 20_000, 40_000, 100_000, 1_000_000]
 formula = [min(round(20_000 / n * 400), 400) for n in cells]
 asked = [training.default_epochs(n) for n in cells]
-pd.DataFrame({"cells": cells, "by the formula": formula, "asked from scvi-tools": asked})
+index = pd.Index([f"{n:,}" for n in cells], name="cells")
+pd.DataFrame({"by the formula": formula, "asked from scvi-tools": asked}, index=index)
 
 # %% [markdown]
 # ### You may think: "400 epochs is a law"
@@ -137,9 +141,12 @@ training.plot_default_epochs()
 training.PRESETS["class"]
 
 # %% [markdown]
+# - `check_val_every_n_epoch`: look at the held-out cells after every epoch. `train()` does not, unless asked.
 # - `max_epochs`: a tenth of the epochs.
 # - `lr`: six times the [learning rate](../docs/glossary.md#learning-rate), so larger steps.
-# - `n_epochs_kl_warmup`: one part of the loss is faded in. By default that takes 400 epochs, so a shorter run never gets there.
+# - `n_epochs_kl_warmup`: one part of the [loss](../docs/glossary.md#loss) is faded in
+#   ([KL warm-up](../docs/glossary.md#kl-warm-up)). By default that takes 400 epochs, so a shorter run never gets there.
+#   Above 20,000 cells even the default run is shorter: with 100,000 cells it stops after 80 of the 400.
 #   Lesson 04 shows what that part is.
 #
 # Is it as good as the default? That was measured, on the same held-out cells: see the
@@ -147,7 +154,11 @@ training.PRESETS["class"]
 #
 # ## Train
 #
-# > **Predict.** scVI sets a tenth of the cells aside and never trains on them. Where will their curve lie: above, below or on the other?
+# scVI sets a tenth of the cells aside and never trains on them: the [held-out cells](../docs/glossary.md#held-out-cells).
+#
+# > **Predict.** Where will their curve lie: above, below or on that of the training cells?
+#
+# To train again later, first run the cell with `SCVI(adata)` again: a model is trained once.
 
 # %% tags=["nbval-ignore-output", "progress"]
 training.train(model, preset="class")
@@ -157,14 +168,16 @@ curves = training.curves(model)
 training.plot_curves(curves)
 
 # %% [markdown]
-# The y-axis shows the [negative ELBO](../docs/glossary.md#elbo), the loss, in [nats](../docs/glossary.md#nat) per cell. Lower is better.
+# The y-axis shows the [negative ELBO](../docs/glossary.md#elbo) in [nats](../docs/glossary.md#nat) per cell. Lower is better.
+# While one part of the loss is faded in, the loss that training minimises is a little smaller; afterwards, the two are the same.
 # Lesson 04 takes it apart. For now, read three things from the curve:
 #
-# 1. **It is flat at the end.** More epochs would change little.
+# 1. **It is nearly flat at the end.** Small jumps are chance.
 # 2. **The held-out curve stays above the other**: the model knows the cells it trained on better.
-#    It does not rise again, so the model does not merely learn them by heart.
-# 3. **The held-out curve starts very high.** After one epoch the running averages of *batch normalisation*, which are used
-#    for held-out cells only, are still far off. Do not read the first epochs.
+#    It shows no lasting rise, so this run does not visibly [overfit](../docs/glossary.md#overfitting).
+# 3. **The held-out curve starts very high.** Outside training steps, [batch normalisation](../docs/glossary.md#batch-normalisation)
+#    uses running averages. Each minibatch moves them by 1 %, so after the first epoch they are still far off.
+#    Do not read the first epochs.
 #
 # ### You may think: "The loss should come close to 0"
 
@@ -178,12 +191,14 @@ print(f"so about {figures.about(loss / adata.n_vars, digits=2)} nats for each co
 #
 # ### You may think: "More epochs, better model"
 #
-# > **Predict.** The last ten epochs took as long as the ten before. Did they bring as much?
+# Each ten epochs take the same time. Average the held-out curve over epochs 11 to 20, 21 to 30 and 31 to 40.
+#
+# > **Predict.** From one average to the next it falls. Is the second fall as large as the first?
 
 # %%
 held_out = curves["held-out cells"]
-ten_before, last_ten = held_out[20] - held_out[30], held_out[30] - held_out[40]
-print("The last ten epochs bring less than a third as much:", bool(last_ten < ten_before / 3))
+second, third, last = (held_out[first : first + 10].mean() for first in (10, 20, 30))
+print("The second fall is less than half as large:", bool(third - last < (second - third) / 2))
 
 # %% [markdown]
 # More epochs bring less and less for the same time. Too many can even make held-out cells worse.
@@ -209,7 +224,7 @@ print("same latent representation:", bool((again.get_latent_representation() == 
 
 # %% [markdown]
 # The next lessons load this model instead of training it again. For them it is stored under a key that is made from the data,
-# the parameters, the seed and the versions. If any of them changes, the key changes, and an old model is never loaded by mistake.
+# the settings, the seed and the versions. If any of them changes, the key changes, and an old model is never loaded by mistake.
 
 # %% tags=["nbval-ignore-output"]
 training.save_checkpoint(model).name
@@ -232,7 +247,7 @@ print(f"train adjusts those that are used, by default for {epochs} epochs.")
 # | `setup_anndata` normalises the data. | It only notes what is where. |
 # | Dropout is used everywhere. | Only in the encoders. |
 # | 400 epochs is a law. | It is a rule of thumb, capped at 400. |
-# | `train()` shows how well unseen cells are described. | Only with `check_val_every_n_epoch=1`. |
+# | `train()` shows how well unseen cells are described. | Only if you ask, for example with `check_val_every_n_epoch=1`. |
 # | The loss should come close to 0. | A count that is partly chance always costs something. |
 #
 # ## Check yourself
@@ -256,6 +271,12 @@ print(f"train adjusts those that are used, by default for {epochs} epochs.")
 #
 # </details>
 #
-# **Try it.** Make a new model with `scvi.model.SCVI(adata)`, train it with `training.train(model, max_epochs=5)`, and draw its curve.
+# **Try it.** What do five epochs give? Run this in a new cell:
+#
+# ```python
+# short = scvi.model.SCVI(adata)
+# training.train(short, max_epochs=5)
+# training.plot_curves(training.curves(short))
+# ```
 #
 # Next: lesson 03 answers the first of the two questions: how many hidden layers are there?

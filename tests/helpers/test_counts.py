@@ -50,6 +50,9 @@ def test_figures_say_what_the_data_say(cortex):
         in counts.plot_gene(cortex, "Plp1", "oligodendrocytes").alt
     )
     median = counts.per_cell(cortex)["library size"][inside].median()
+    bars = counts.plot_gene(cortex, "Plp1", "oligodendrocytes").figure.axes[0].containers
+    for group in bars:
+        assert sum(bar.get_height() for bar in group) == pytest.approx(100)
     axes = counts.plot_library_sizes(cortex).figure.axes[0]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     drawn = axes.lines[[line.get_color() for line in axes.lines].index("#000000")]
