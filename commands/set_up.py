@@ -1,5 +1,6 @@
 """Set the kit up: environment, packages, data, kernel and checkpoint, each only when needed."""
 
+import errno
 import hashlib
 import json
 import os
@@ -60,6 +61,10 @@ def set_up(environment: Environment, extras: frozenset[str] = frozenset()) -> No
     extras
         The groups of ``pyproject.toml`` that a command needs besides the lessons' packages.
     """
+    made = environment.owned and environment.prefix.exists()
+    if made and not os.access(environment.prefix, os.W_OK):
+        # Jupyter keeps its settings and its running servers there.
+        raise PermissionError(errno.EACCES, "not writable", str(environment.prefix))
     state = SetUp(ROOT, environment, extras)
     state.note_other_python(os.environ.get("PYTHON"))
     if not state.needed():

@@ -12,7 +12,8 @@ def main(arguments: list[str]) -> int:
     """Set up, then run pytest over the tests and the lessons; arguments go to pytest."""
     environment = own_environment()
     set_up(environment, frozenset({"test"}))
-    say("Running all tests and all lessons (about 5 minutes on two cores).")
+    if not arguments:
+        say("Running all tests and all lessons (about 4 minutes on two cores).")
     # A whole notebook or test file goes to one worker, because its parts build on each other.
     workers = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadscope"]
     command = [str(environment.python), "-m", "pytest", "--nbval", *workers, *arguments]

@@ -26,6 +26,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -538,9 +539,9 @@ def _layout_problems(adata: ad.AnnData, layer: str | None, batch_key: str | None
     if 0 in adata.shape:
         yield f"The matrix is empty: {adata.n_obs} cells x {adata.n_vars} genes. Load the data again, or loosen the filter that emptied it."
     if layer is None and adata.X is None:
-        yield f"There is no matrix in X. Layers: {_listed(adata.layers)}. Name the one with the counts: layer=..."
+        yield f"There is no matrix in X. Layers: {_listed(_layers(adata))}. Name the one with the counts: layer=..."
     if layer is not None and layer not in adata.layers:
-        yield f"There is no layer '{layer}'. Layers: {_listed(adata.layers)}. If X holds the counts: adata.layers['{layer}'] = adata.X.copy()."
+        yield f"There is no layer '{layer}'. Layers: {_listed(_layers(adata))}. If X holds the counts: adata.layers['{layer}'] = adata.X.copy()."
     if batch_key is None:
         return
     if batch_key not in adata.obs:
@@ -596,7 +597,7 @@ def _entries(matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _raw_counts_hint(adata: ad.AnnData, layer: str | None) -> str:
     candidates = {
-        f"layer='{name}'": matrix for name, matrix in adata.layers.items() if name != layer
+        f"layer='{name}'": matrix for name, matrix in _layers(adata).items() if name != layer
     }
     if layer is not None and adata.X is not None:
         candidates["layer=None (X)"] = adata.X
@@ -609,6 +610,11 @@ def _raw_counts_hint(adata: ad.AnnData, layer: str | None) -> str:
         ):
             return f"Raw counts seem to be here: {name}."
     return "Go back to the raw counts (before normalize_total, log1p or scale) and keep them: adata.layers['counts'] = adata.X.copy()."
+
+
+def _layers(adata: ad.AnnData) -> dict[str, Any]:
+    """Return the named layers; anndata 0.13 lists X among them, as None."""
+    return {name: matrix for name, matrix in adata.layers.items() if name is not None}
 
 
 def _listed(names) -> str:
@@ -625,7 +631,8 @@ def main() -> int:
             print(error, file=sys.stderr)
             return 1
         print(
-            f"{name}: {adata.n_obs:,} cells x {adata.n_vars:,} genes, ready in {time.perf_counter() - start:.1f} s"
+            f"{name}: {adata.n_obs:,} cells x {adata.n_vars:,} genes, ready in {time.perf_counter() - start:.1f} s",
+            flush=True,
         )
     return 0
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from commands import command_line, lab
-from commands.environment import own_environment, variables
+from commands import command_line, lab, set_up
+from commands.environment import Environment, own_environment, variables
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +32,17 @@ def test_unknown_command_shows_the_known(capsys):
 def test_wrong_argument_is_an_error_with_its_reason(capsys):
     assert command_line.main(["setup", "--there"]) == 1
     assert "setup takes --here or nothing, not: --there" in capsys.readouterr().err
+
+
+def test_environment_of_another_user_is_named(monkeypatch, capsys, tmp_path):
+    # Such as one that `sudo make lab` left; root itself may write anywhere, so the answer is given.
+    monkeypatch.setattr(set_up, "own_environment", lambda: Environment(tmp_path, owned=True))
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    monkeypatch.setattr(set_up, "SetUp", None)  # nothing may be set up there
+    assert command_line.main(["setup"]) == 1
+    shown = capsys.readouterr().err
+    assert f"There is no right to write {tmp_path}" in shown
+    assert "sudo rm -rf .venv" in shown
 
 
 def test_entry_can_be_read_by_old_pythons():
