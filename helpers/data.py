@@ -556,43 +556,34 @@ def _layout_problems(adata: ad.AnnData, layer: str | None, batch_key: str | None
 def _value_problems(adata: ad.AnnData, layer: str | None) -> Iterator[str]:
     matrix = adata.X if layer is None else adata.layers[layer]
     where = "X" if layer is None else f"layers['{layer}']"
-    rows, columns, values = _entries(matrix)
-    if not np.issubdtype(values.dtype, np.number):
-        yield f"{where} holds {values.dtype}, not numbers. Convert it: adata.{where} = adata.{where}.astype('float32')."
+    if not np.issubdtype(matrix.dtype, np.number):
+        yield f"{where} holds {matrix.dtype}, not numbers. Convert it: adata.{where} = adata.{where}.astype('float32')."
         return
+    # No copy where it is CSR already; zeros that are not stored have nothing to check.
+    entries = sp.csr_matrix(matrix)
+    values = entries.data
 
     def found(wrong: np.ndarray) -> str:
         first = wrong.argmax()
-        cell, gene = adata.obs_names[rows[first]], adata.var_names[columns[first]]
+        cell = adata.obs_names[np.searchsorted(entries.indptr, first, side="right") - 1]
+        gene = adata.var_names[entries.indices[first]]
         return f"{wrong.sum():,} entries of {where}, the first is {values[first]:.6g} (cell {cell}, gene {gene})"
 
-    infinite, finite = ~np.isfinite(values), np.isfinite(values)
+    finite = np.isfinite(values)
     negative = finite & (values < 0)
     fractional = finite & (values != np.rint(values))
-    if infinite.any():
-        yield f"Not a number or infinite: {found(infinite)}. Find the step that made them; do not replace them with zeros unseen."
+    if not finite.all():
+        yield f"Not a number or infinite: {found(~finite)}. Find the step that made them; do not replace them with zeros unseen."
     if negative.any():
         yield f"Negative: {found(negative)}. The matrix was scaled or centred. {_raw_counts_hint(adata, layer)}"
     elif fractional.any():
         yield f"Not whole numbers: {found(fractional)}. The matrix was normalised or log-transformed. {_raw_counts_hint(adata, layer)}"
-    empty = (
-        np.bincount(rows, weights=np.abs(np.where(finite, values, 1)), minlength=adata.n_obs) == 0
-    )
-    if empty.any():
+    empty = np.asarray(entries.sum(axis=1)).ravel() == 0
+    if empty.any() and not negative.any():
         yield (
             f"{empty.sum():,} cells without any count in {where}, the first is {adata.obs_names[empty.argmax()]}. "
             "scVI divides by the total of a cell. Drop them: sc.pp.filter_cells(adata, min_counts=1)."
         )
-
-
-def _entries(matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row, column and value of the entries of a dense or sparse matrix; zeros that are not stored have nothing to check."""
-    if sp.issparse(matrix):
-        entries = matrix.tocoo()
-        return entries.row, entries.col, entries.data
-    dense = np.asarray(matrix)
-    rows, columns = np.indices(dense.shape).reshape(2, -1)
-    return rows, columns, dense.ravel()
 
 
 def _raw_counts_hint(adata: ad.AnnData, layer: str | None) -> str:
@@ -602,12 +593,10 @@ def _raw_counts_hint(adata: ad.AnnData, layer: str | None) -> str:
     if layer is not None and adata.X is not None:
         candidates["layer=None (X)"] = adata.X
     for name, matrix in candidates.items():
-        values = _entries(matrix)[2]
-        if (
-            np.issubdtype(values.dtype, np.number)
-            and (values >= 0).all()
-            and (values == np.rint(values)).all()
-        ):
+        if not np.issubdtype(matrix.dtype, np.number):
+            continue
+        values = sp.csr_matrix(matrix).data
+        if (values >= 0).all() and (values == np.rint(values)).all():
             return f"Raw counts seem to be here: {name}."
     return "Go back to the raw counts (before normalize_total, log1p or scale) and keep them: adata.layers['counts'] = adata.X.copy()."
 

@@ -48,9 +48,9 @@ def mean_and_variance(adata: ad.AnnData) -> pd.DataFrame:
         A row a gene: ``mean`` (counts per cell) and ``variance`` (counts squared, divided by n -
         1).
     """
-    counts = sp.csc_matrix(adata.layers["counts"], dtype=np.float64)
-    mean = np.asarray(counts.mean(axis=0)).ravel()
-    mean_of_squares = np.asarray(counts.multiply(counts).mean(axis=0)).ravel()
+    counts = sp.csr_matrix(adata.layers["counts"])
+    mean = _total_per_gene(counts, counts.data) / adata.n_obs
+    mean_of_squares = _total_per_gene(counts, counts.data.astype(np.float64) ** 2) / adata.n_obs
     variance = (mean_of_squares - mean**2) * adata.n_obs / (adata.n_obs - 1)
     return pd.DataFrame({"mean": mean, "variance": variance}, index=adata.var_names)
 
@@ -106,16 +106,21 @@ def standardised_variance(adata: ad.AnnData, table: pd.DataFrame, clip: bool = T
     The variance of z = (count - mean) / sqrt(expected variance), with z limited to sqrt(n), n cells
     (Stuart et al. 2019, Cell 177:1888).
     """
-    n = adata.n_obs
-    counts = sp.csc_matrix(adata.layers["counts"], dtype=np.float64)
-    mean, spread = table["mean"].to_numpy(), np.sqrt(table["expected variance"].to_numpy())
+    n, counts = adata.n_obs, sp.csr_matrix(adata.layers["counts"])
+    mean = table["mean"].to_numpy()
+    spread = np.sqrt(table["expected variance"].to_numpy())
+    values = counts.data.astype(np.float64)
     if clip:
-        highest = np.repeat(mean + np.sqrt(n) * spread, np.diff(counts.indptr))
-        counts.data = np.minimum(counts.data, highest)
-    total = np.asarray(counts.sum(axis=0)).ravel()
-    total_of_squares = np.asarray(counts.multiply(counts).sum(axis=0)).ravel()
+        np.minimum(values, (mean + np.sqrt(n) * spread)[counts.indices], out=values)
+    total = _total_per_gene(counts, values)
+    total_of_squares = _total_per_gene(counts, values**2)
     result = (n * mean**2 + total_of_squares - 2 * mean * total) / ((n - 1) * spread**2)
     return pd.Series(result, index=table.index, name="standardised variance")
+
+
+def _total_per_gene(counts: sp.csr_matrix, values: np.ndarray) -> np.ndarray:
+    """Add up values, one for each stored entry of ``counts``, gene by gene, in double precision."""
+    return np.bincount(counts.indices, weights=values, minlength=counts.shape[1])
 
 
 def plot_mean_variance(table: pd.DataFrame, label: tuple[str, ...] = ()) -> figures.DescribedFigure:
@@ -263,7 +268,8 @@ def class_accuracy(adata: ad.AnnData, genes: pd.Index) -> float:
     values = ad.AnnData(adata[:, genes].layers["counts"].copy())
     sc.pp.normalize_total(values, target_sum=1e4)
     sc.pp.log1p(values)
-    components = PCA(30, random_state=0).fit_transform(values.X.toarray())
+    # This solver takes a sparse matrix as it is; a dense copy would not fit a small machine.
+    components = PCA(30, svd_solver="arpack", random_state=0).fit_transform(values.X)
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     return float(
         cross_val_score(
