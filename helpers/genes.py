@@ -72,6 +72,9 @@ def expected_variance(table: pd.DataFrame) -> pd.Series:
     -----
     A local quadratic regression (loess, span 0.3) of log10(variance) on log10(mean), as in Stuart
     et al. 2019, Cell 177:1888.
+
+    The fit magnifies rounding: other last digits of the input move the curve by up to 0.2 % where
+    genes are few (at large means). So print no more than two digits of what depends on it.
     """
     curve = loess(
         np.log10(table["mean"].to_numpy()),
