@@ -144,7 +144,7 @@ def report(lessons: pd.DataFrame, presets: pd.DataFrame) -> str:
     )
     difference = paired["negative ELBO"]["class"] - paired["negative ELBO"]["default"]
     saved = paired["CPU seconds"]["default"].mean() / paired["CPU seconds"]["class"].mean()
-    table = pd.concat([presets.set_index(["seed", "preset"]).sort_index()]).reset_index()
+    table = presets.set_index(["seed", "preset"]).sort_index().reset_index()
     versions = environment.check().loc[list(environment.PACKAGES), "found"]
     return "\n".join(
         [

@@ -26,6 +26,8 @@ import scipy.sparse as sp
 import scvi
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
+from scvi.model._utils import get_max_epochs_heuristic
+from torch.nn import Dropout
 
 from helpers import data, environment, figures, genes
 
@@ -222,8 +224,6 @@ MEANINGS = {
 
 def default_epochs(n_cells: int) -> int:
     """Return the number of epochs that ``model.train()`` picks for a number of cells; asked from scvi-tools, not computed here."""
-    from scvi.model._utils import get_max_epochs_heuristic
-
     return get_max_epochs_heuristic(n_cells)
 
 
@@ -252,8 +252,6 @@ def plot_default_epochs() -> figures.DescribedFigure:
 
 def dropout(model: BaseModelClass) -> pd.Series:
     """Return the dropout rate of each dropout module, indexed by its path in the model."""
-    from torch.nn import Dropout
-
     rates = {
         path: module.p
         for path, module in model.module.named_modules()
@@ -442,8 +440,9 @@ def main() -> int:
     model = cortex_model()
     if load_checkpoint(model) is None:
         print("Training the model of lesson 02 (half a minute, once) ...", flush=True)
-    # In a log, each step of a progress bar would be a line of its own.
-    load_or_train(model, enable_progress_bar=sys.stdout.isatty())
+        # In a log, each step of a progress bar would be a line of its own.
+        train(model, enable_progress_bar=sys.stdout.isatty())
+        save_checkpoint(model)
     print(f"checkpoint ready in {time.perf_counter() - start:.0f} s")
     return 0
 

@@ -93,7 +93,7 @@ def figure_faults(notebook: NotebookNode) -> list[str]:
 
 
 def form_faults(notebook: NotebookNode) -> list[str]:
-    """The lesson has the frame, its code cells are short and say something, and it is small."""
+    """The lesson has the frame, and its code cells are short and say something."""
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     faults = [f"'{part}' is missing" for part in FRAME if part not in prose]
     for number, cell in enumerate(_code_cells(notebook), 1):
