@@ -42,6 +42,8 @@ def prepare(seed: int = 0) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
+    # TotalVI takes the proteins from an AnnData as well as from a MuData.
+    warnings.filterwarnings("ignore", message="We recommend using setup_mudata")
     # Otherwise pandas cuts sentences in a table off.
     pd.set_option("display.max_colwidth", None)
     scvi.settings.verbosity = logging.WARNING

@@ -1,0 +1,605 @@
+"""Follow one minibatch through a scvi-tools model: what ran, what fed what, and what the loss reached.
+
+Nothing here knows a model, a class or an attribute by name. A copy of the model does one training
+step on real cells; PyTorch's own record of that step, which it keeps to compute gradients, is then
+read backwards from the loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from scvi.model.base import BaseModelClass
+from scvi.module.base import BaseModuleClass, LossOutput, PyroBaseModuleClass
+from torch import nn
+from torch.distributions import Distribution
+from torch.overrides import TorchFunctionMode
+
+# Where an operation of PyTorch multiplies two matrices: its name in the record of the step, and the
+# positions of the two. (Position 0 of the "add" forms is the bias.)
+PRODUCTS = {
+    "AddmmBackward0": (1, 2),
+    "AddmvBackward0": (1, 2),
+    "BaddbmmBackward0": (1, 2),
+    "BmmBackward0": (0, 1),
+    "ConvolutionBackward0": (0, 1),
+    "LinearBackward0": (0, 1),
+    "MmBackward0": (0, 1),
+    "MvBackward0": (0, 1),
+}
+
+# A likelihood that is computed as a loss function of PyTorch instead of by a distribution.
+LOSS_FUNCTIONS = {
+    "BinaryCrossEntropyBackward0": "Bernoulli",
+    "BinaryCrossEntropyWithLogitsBackward0": "Bernoulli",
+}
+
+# These only change the shape of a tensor: its numbers stay the same.
+RESHAPES = (
+    "Alias",
+    "Expand",
+    "Permute",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "TBackward",
+    "Unsqueeze",
+    "View",
+)
+
+
+FOLLOWED = "Models in plain PyTorch with a training step of the usual form can be followed: pass one such as SCVI or TOTALVI."
+
+# The stage of a module that the training step never called.
+REHEARSAL = "rehearsal"
+
+
+class UntraceableModelError(RuntimeError):
+    """The model's training step cannot be followed, so nothing is said about its layers."""
+
+
+class DivergedModelError(UntraceableModelError):
+    """The loss is no number, so nothing can be said about what it depends on."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One run of one module: in which stage of the step, and how many columns went in and out."""
+
+    stage: str
+    width_in: int | None
+    width_out: int | None
+
+
+@dataclass
+class Trace:
+    """What one training step of a model showed.
+
+    Attributes
+    ----------
+    module
+        The copy of ``model.module`` that did the step.
+    calls
+        The runs of each module, by its path, in the order in which they ran first.
+    gradients
+        How strongly the loss depends on the output of each module, and on each parameter: the
+        largest derivative, by path.
+    touched
+        Names of the parameters that an operation of the step was given.
+    wiring
+        What feeds what. A node has a ``kind``: ``input`` (a tensor of the minibatch), ``linear`` (a
+        product with learned weights), ``lookup`` (a row of learned numbers for each category),
+        ``parameter`` (learned numbers that no module owns), ``sample`` (drawn from a distribution)
+        or ``likelihood`` (how probable the data are); a ``name``; a ``width`` (columns); and the
+        ``stage`` in which it was computed. An edge is ``cut`` where it passes the parameters of a distribution or leaves the inference
+        stage: there one network ends and the next begins.
+    """
+
+    module: nn.Module
+    calls: dict[str, list[Call]] = field(default_factory=dict)
+    gradients: dict[str, float] = field(default_factory=dict)
+    touched: set[str] = field(default_factory=set)
+    wiring: nx.DiGraph = field(default_factory=nx.DiGraph)
+
+
+# --- one training step ----------------------------------------------------------------------------
+
+
+def minibatch(model: BaseModelClass, n_cells: int = 128) -> dict[str, torch.Tensor]:
+    """Return cells as the model gets them in training, taken at even steps through the data.
+
+    Parameters
+    ----------
+    model
+        A scvi-tools model with its data.
+    n_cells
+        How many cells; all if there are fewer.
+
+    Returns
+    -------
+    dict
+        The tensors of the minibatch, cells x columns each.
+
+    Raises
+    ------
+    TypeError
+        If this is no scvi-tools model.
+    ValueError
+        If the model has no data, or only minified data.
+    UntraceableModelError
+        If the model runs outside PyTorch or reads its data in a way of its own.
+    """
+    require_traceable(model)
+    total = model.adata.n_obs
+    indices = np.linspace(0, total - 1, min(n_cells, total)).round().astype(int)
+    try:
+        # PyTorch's loader draws a random number, even where it does not shuffle.
+        with isolate_rng():
+            loader = model._make_data_loader(
+                adata=model.adata, indices=indices, batch_size=len(indices)
+            )
+            batch = next(iter(loader))
+        return {name: tensor for name, tensor in batch.items() if tensor is not None}
+    except Exception as error:
+        raise UntraceableModelError(
+            f"{type(model).__name__} reads its data in a way of its own, so no minibatch could be taken ({error}). {FOLLOWED}"
+        ) from error
+
+
+def require_traceable(model: Any) -> None:
+    """Raise, with what to do, unless this is a scvi-tools model with data whose training step can be followed."""
+    if inspect.isclass(model) and issubclass(model, BaseModelClass):
+        raise TypeError(
+            f"This is the class {model.__name__}, not a model. Build one and pass that: {model.__name__}(adata)."
+        )
+    if isinstance(model, nn.Module):
+        raise TypeError(
+            f"This is a PyTorch module ({type(model).__name__}). Pass the model that it belongs to: model, not model.module."
+        )
+    if not isinstance(model, BaseModelClass):
+        raise TypeError(
+            f"This is a {type(model).__name__}, not a scvi-tools model. Pass a model such as scvi.model.SCVI(adata)."
+        )
+    name = type(model).__name__
+    if getattr(model, "adata", None) is None or getattr(model, "module", None) is None:
+        raise ValueError(
+            f"This {name} has no cells to run. Register them and build it with them: {name}.setup_anndata(adata, ...), then {name}(adata); or {name}.load(folder, adata=adata)."
+        )
+    if getattr(model, "minified_data_type", None) is not None:
+        raise ValueError(
+            f"The data of this {name} are minified: the counts are gone, so its encoder cannot run. Load the model with the full data: {name}.load(folder, adata=adata)."
+        )
+    if isinstance(model.module, PyroBaseModuleClass):
+        raise UntraceableModelError(
+            f"{name} is written in Pyro, which hides the training step. {FOLLOWED}"
+        )
+    if not isinstance(model.module, BaseModuleClass):
+        raise UntraceableModelError(
+            f"The module of {name} is a {type(model.module).__name__}, which is not divided into inference, generative part and loss as others of scvi-tools are. {FOLLOWED}"
+        )
+
+
+def trace(model: BaseModelClass) -> Trace:
+    """Run one training step on a copy of the model and return what it showed.
+
+    The model itself, its running averages and the random numbers of the session stay as they are.
+
+    Parameters
+    ----------
+    model
+        A scvi-tools model with its data, trained or not.
+
+    Returns
+    -------
+    Trace
+        What ran, what fed what, and what the loss reached.
+
+    Raises
+    ------
+    TypeError, ValueError, UntraceableModelError
+        As in ``minibatch``, and if the training step fails.
+    """
+    with isolate_rng(), torch.inference_mode(False), torch.enable_grad():
+        batch = minibatch(model)
+        module = copy_of_module(model).cpu().train()
+        for parameter in module.parameters():
+            # A frozen parameter takes part in the step like any other; that it is frozen is read
+            # from the model itself.
+            if parameter.is_floating_point():
+                parameter.requires_grad_()
+        step = _Step(module, batch)
+        try:
+            _run(step, type(model).__name__)
+            return step.read()
+        finally:
+            # Its tensors refer to it, and it to them: without this they all stay in memory.
+            vars(step).clear()
+
+
+def copy_of_module(model: BaseModelClass) -> nn.Module:
+    """Return a copy of ``model.module`` that may be run without a change to the model.
+
+    Parameters
+    ----------
+    model
+        A scvi-tools model.
+
+    Returns
+    -------
+    Module
+        The copy, with the same numbers.
+    """
+    # Some modules keep a result of their last training step, which PyTorch refuses to copy with its
+    # history.
+    results = {
+        id(tensor): tensor.detach()
+        for part in model.module.modules()
+        for tensor in _tensors(vars(part))
+        if tensor.grad_fn is not None
+    }
+    return copy.deepcopy(model.module, results)
+
+
+def _run(step: _Step, model: str) -> None:
+    try:
+        step.run()
+    except DivergedModelError:
+        raise
+    except Exception as error:
+        raise UntraceableModelError(
+            f"The training step of {model} could not be run on its own ({error}). {FOLLOWED}"
+        ) from error
+
+
+class _Step:
+    """The record of one training step while it is made."""
+
+    def __init__(self, module: nn.Module, batch: dict[str, torch.Tensor]) -> None:
+        self.trace = Trace(module)
+        self.module = module
+        # Numbers that are followed like learned ones, so that the wiring begins at the data.
+        self.batch = {
+            name: tensor.clone().requires_grad_() if tensor.is_floating_point() else tensor
+            for name, tensor in batch.items()
+        }
+        self.inputs = {id(tensor): name for name, tensor in self.batch.items()}
+        self.owners = {id(value): path for path, value in module.named_parameters()}
+        self.stage = ""
+        # The number of the first operation of each stage, in the order in which they began.
+        self.stages: list[tuple[int, str]] = []
+        self.arguments: dict[str, tuple[tuple, dict]] = {}
+        self.outputs: list[torch.Tensor] = []
+        self.samples: dict[Any, str] = {}
+        self.likelihoods: dict[Any, tuple[str, torch.Tensor]] = {}
+        self.cuts: set[Any] = set()
+
+    def run(self) -> None:
+        """Run forward and backward with every module watched."""
+        with contextlib.ExitStack() as watched:
+            for path, part in self.module.named_modules():
+                if path:
+                    hook = part.register_forward_hook(self._note_call(path), with_kwargs=True)
+                    watched.callback(hook.remove)
+            watched.enter_context(self._stages())
+            watched.enter_context(_Uses(self._note_use))
+            watched.enter_context(_replaced("__init__", self._note_distribution))
+            watched.enter_context(_replaced("rsample", self._note_sample))
+            watched.enter_context(_replaced("log_prob", self._note_likelihood))
+            self.loss = next(
+                part.loss for part in self.module(self.batch) if isinstance(part, LossOutput)
+            ).sum()
+            if not torch.isfinite(self.loss):
+                raise DivergedModelError(
+                    f"The loss of this model on its own cells is {self.loss.item()}: its weights have diverged, or the data hold such numbers. Build and train it again, perhaps with a lower learning rate."
+                )
+            self.loss.backward(retain_graph=True)
+            self._enter(REHEARSAL)
+            for path, parameter in self.module.named_parameters():
+                if parameter.grad is not None:
+                    self._note_gradient(path, parameter.grad)
+            self._rehearse(self.module, "")
+
+    def _rehearse(self, part: nn.Module, path: str) -> None:
+        """Run what the step never called on the input of a module of its kind, to see what it would do.
+
+        The gradients are there already, so this changes nothing in them.
+        """
+        for name, child in part.named_children():
+            child_path = f"{path}.{name}".strip(".")
+            called = any(f"{each}.".startswith(f"{child_path}.") for each in self.trace.calls)
+            if called or not self._run_like_its_kind(child):
+                self._rehearse(child, child_path)
+
+    def _run_like_its_kind(self, part: nn.Module) -> bool:
+        for path, (args, kwargs) in list(self.arguments.items()):
+            if type(self.module.get_submodule(path)) is type(part):
+                # Its shape may differ: then the next one is tried.
+                with contextlib.suppress(Exception):
+                    part(*_detached(args), **_detached(kwargs))
+                    return True
+        return False
+
+    # --- what is watched ---
+
+    def _enter(self, stage: str) -> None:
+        """Note that a stage begins, with the number that PyTorch gives to the next operation."""
+        self.stage = stage
+        probe = torch.zeros(1, requires_grad=True) + 0
+        self.stages.append((probe.grad_fn._sequence_nr(), stage))
+
+    def _note_use(self, tensor: torch.Tensor) -> None:
+        if self.stage != REHEARSAL and id(tensor) in self.owners:
+            self.trace.touched.add(self.owners[id(tensor)])
+
+    def _note_call(self, path: str) -> Callable[..., None]:
+        def note(part: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+            produced = list(_tensors(output))
+            width_in = _width([*_tensors(args), *_tensors(kwargs)])
+            call = Call(self.stage, width_in, _width(produced))
+            self.trace.calls.setdefault(path, []).append(call)
+            self.arguments.setdefault(path, (args, kwargs))
+            self.outputs += produced
+            for tensor in produced:
+                if tensor.requires_grad:
+                    tensor.register_hook(lambda gradient: self._note_gradient(path, gradient))
+
+        return note
+
+    def _note_gradient(self, path: str, gradient: torch.Tensor) -> None:
+        size = float(gradient.abs().max()) if gradient.numel() else 0.0
+        self.trace.gradients[path] = max(size, self.trace.gradients.get(path, 0.0))
+
+    @contextlib.contextmanager
+    def _stages(self) -> Iterator[None]:
+        """Know at each moment whether inference, the generative part or the loss is computed."""
+
+        def staged(name: str) -> Callable[..., Any]:
+            original = getattr(self.module, name)
+
+            def wrapped(*args: Any, **kwargs: Any) -> Any:
+                before = self.stage
+                self._enter(name)
+                try:
+                    result = original(*args, **kwargs)
+                finally:
+                    self._enter(before)
+                self.outputs += _tensors(result)
+                return result
+
+            return wrapped
+
+        def handed_over(*args: Any, **kwargs: Any) -> Any:
+            inputs = original_input(*args, **kwargs)
+            self.cuts.update(filter(None, (tensor.grad_fn for tensor in _tensors(inputs))))
+            return inputs
+
+        original_input = self.module._get_generative_input
+        wrappers = {name: staged(name) for name in ("inference", "generative", "loss")}
+        wrappers["_get_generative_input"] = handed_over
+        for name, wrapper in wrappers.items():
+            object.__setattr__(self.module, name, wrapper)
+        try:
+            yield
+        finally:
+            for name in wrappers:
+                object.__delattr__(self.module, name)
+
+    def _note_distribution(self, distribution: Distribution, _: Any, __: tuple) -> None:
+        """Cut at its parameters: there the network that computes them ends."""
+        for name in distribution.arg_constraints:
+            if isinstance(value := vars(distribution).get(name), torch.Tensor):
+                self.cuts.update(_same_numbers(value.grad_fn))
+
+    def _note_sample(self, distribution: Distribution, drawn: torch.Tensor, _: tuple) -> None:
+        if drawn.grad_fn is not None:
+            self.samples.setdefault(drawn.grad_fn, type(distribution).__name__)
+
+    def _note_likelihood(self, distribution: Distribution, result: Any, args: tuple) -> None:
+        if result.grad_fn is not None and isinstance(args[0], torch.Tensor):
+            self.likelihoods.setdefault(result.grad_fn, (type(distribution).__name__, args[0]))
+            # What has a probability is a random variable, drawn or not.
+            self.cuts.update(_same_numbers(args[0].grad_fn))
+
+    # --- what it means ---
+
+    def read(self) -> Trace:
+        """Turn PyTorch's record of the step into the wiring."""
+        self._add_nodes()
+        for node in list(self.trace.wiring):
+            for source, cut in self._sources(node):
+                self.trace.wiring.add_edge(source, node, cut=cut)
+        # PyTorch's operations keep every tensor of the step alive: only their numbers stay.
+        self.trace.wiring = nx.convert_node_labels_to_integers(self.trace.wiring)
+        self.module.zero_grad(set_to_none=True)
+        return self.trace
+
+    def _add_nodes(self) -> None:
+        for node in _reachable([self.loss.grad_fn, *(tensor.grad_fn for tensor in self.outputs)]):
+            if found := self._kind_and_name(node):
+                kind, name = found
+                width = node._input_metadata[0].shape[-1:] if node._input_metadata else ()
+                self.trace.wiring.add_node(
+                    node,
+                    kind=kind,
+                    name=name,
+                    width=width[0] if width else 1,
+                    stage=self._stage_of(node),
+                )
+        self.trace.wiring.add_node("loss", kind="loss", name="loss", width=1, stage="loss")
+
+    def _kind_and_name(self, node: Any) -> tuple[str, str] | None:
+        """Say what an operation is in the wiring, if it is anything."""
+        if node in self.samples:
+            return "sample", self.samples[node]
+        if node in self.likelihoods and self._is_data(self.likelihoods[node][1]):
+            return "likelihood", self.likelihoods[node][0]
+        if node.name() in LOSS_FUNCTIONS and _is_observed(node._saved_target):
+            return "likelihood", LOSS_FUNCTIONS[node.name()]
+        if owner := self._learned_factor(node):
+            return "linear", owner
+        if node.name() == "EmbeddingBackward0":
+            return "lookup", self._parameter(node.next_functions[0][0])
+        if hasattr(node, "variable"):
+            if name := self.inputs.get(id(node.variable)):
+                return "input", name
+            if "." not in (owner := self.owners.get(id(node.variable), ".")):
+                return "parameter", owner
+        return None
+
+    def _stage_of(self, node: Any) -> str:
+        number = node._sequence_nr()
+        return next((stage for first, stage in reversed(self.stages) if first < number), "")
+
+    def _learned_factor(self, node: Any) -> str | None:
+        """Name the parameter that this product multiplies with, or None if it is no learned linear map."""
+        factors = [node.next_functions[position][0] for position in PRODUCTS.get(node.name(), ())]
+        learned = []
+        for factor in filter(None, factors):
+            leaves = [step for step in _reachable([factor]) if hasattr(step, "variable")]
+            if leaves and all(id(leaf.variable) in self.owners for leaf in leaves):
+                learned.append(self._parameter(leaves[0]))
+        if not learned:
+            return None
+        # Where both are learned, such as a row of an embedding times weights, the weights come second.
+        owner = learned[-1]
+        # What no layer owns, times a category code (which has no gradient) or times other learned
+        # numbers, is a learned table and maps nothing.
+        table = None in factors or len(learned) > 1
+        return None if table and "." not in owner else owner
+
+    def _parameter(self, node: Any) -> str:
+        return self.owners.get(id(getattr(node, "variable", None)), "")
+
+    def _is_data(self, value: torch.Tensor) -> bool:
+        """Whether a value comes from the minibatch alone, without a learned number."""
+        if value.grad_fn is None:
+            return id(value) in self.inputs
+        leaves = [node for node in _reachable([value.grad_fn]) if hasattr(node, "variable")]
+        return all(id(leaf.variable) in self.inputs for leaf in leaves)
+
+    def _sources(self, node: Any) -> Iterator[tuple[Any, bool]]:
+        """Give the nearest nodes of the wiring that feed this one, and whether a cut lies between."""
+        start = self.loss.grad_fn if node == "loss" else None
+        waiting = [(start, False)] if start else [(n, False) for n, _ in node.next_functions]
+        seen = set()
+        while waiting:
+            here, cut = waiting.pop()
+            if here is None or (here, cut) in seen:
+                continue
+            seen.add((here, cut))
+            cut = cut or here in self.cuts
+            if here in self.trace.wiring:
+                yield here, cut
+            else:
+                waiting += [(before, cut) for before, _ in here.next_functions]
+
+
+class _Uses(TorchFunctionMode):
+    """Notes each tensor that an operation is given."""
+
+    def __init__(self, note: Callable[[torch.Tensor], None]) -> None:
+        super().__init__()
+        self.note = note
+
+    def __torch_function__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        for tensor in _tensors([args, kwargs or {}]):
+            self.note(tensor)
+        return function(*args, **(kwargs or {}))
+
+
+# --- small parts ----------------------------------------------------------------------------------
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """Give the tensors in nested containers, and the parameters of distributions."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _tensors(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _tensors(part)
+    elif isinstance(value, Distribution):
+        for name in value.arg_constraints:
+            yield from _tensors(getattr(value, name, None))
+
+
+def _detached(value: Any) -> Any:
+    """Return nested containers of tensors with their history cut off."""
+    if isinstance(value, torch.Tensor):
+        return value.detach()
+    if isinstance(value, dict):
+        return {name: _detached(part) for name, part in value.items()}
+    return type(value)(map(_detached, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _is_observed(target: torch.Tensor) -> bool:
+    """Whether these are zeros and ones, as seen in cells: not computed probabilities, not a constant."""
+    return set(target.unique().tolist()) == {0.0, 1.0}
+
+
+def _width(tensors: list[torch.Tensor]) -> int | None:
+    """Return the number of columns of the first tensor that has any."""
+    return next((tensor.shape[-1] for tensor in tensors if tensor.ndim > 1), None)
+
+
+def _reachable(starts: list[Any]) -> dict[Any, None]:
+    """Return all operations that lead to these, in PyTorch's record of the step."""
+    found: dict[Any, None] = {}
+    waiting = [start for start in starts if start is not None]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found[node] = None
+            waiting += [before for before, _ in node.next_functions if before is not None]
+    return found
+
+
+def _same_numbers(node: Any) -> Iterator[Any]:
+    """Give an operation, and those before it that hold the same numbers in another shape."""
+    while node is not None:
+        yield node
+        if not node.name().startswith(RESHAPES):
+            return
+        node = node.next_functions[0][0]
+
+
+@contextlib.contextmanager
+def _replaced(method: str, note: Callable[[Distribution, Any, tuple], None]) -> Iterator[None]:
+    """Have a method of every distribution note its result, inside this block."""
+
+    def noted(original: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(self: Distribution, *args: Any, **kwargs: Any) -> Any:
+            result = original(self, *args, **kwargs)
+            note(self, result, args)
+            return result
+
+        return wrapped
+
+    originals = {
+        family: vars(family)[method] for family in _families(Distribution) if method in vars(family)
+    }
+    for family, original in originals.items():
+        setattr(family, method, noted(original))
+    try:
+        yield
+    finally:
+        for family, original in originals.items():
+            setattr(family, method, original)
+
+
+def _families(base: type) -> set[type]:
+    """Return a class and all that are derived from it."""
+    return {base}.union(*(_families(family) for family in base.__subclasses__()))
