@@ -351,15 +351,12 @@ class _Reader:
 
     def _leaf(self, path: str) -> tuple:
         part = self.trace.module.get_submodule(path)
-        calls = self.trace.calls.get(path, [])
-        width_in, width_out = (calls[0].width_in, calls[0].width_out) if calls else (None, None)
         own = [name for name in self._own(path) if name.rpartition(".")[0] == path]
         return (
             path,
             self._network(path),
             self._role(path, part),
-            width_in,
-            width_out,
+            *self._widths(path),
             sum(self.parameters[name].numel() for name in own),
             self._state(path),
         )
@@ -368,7 +365,17 @@ class _Reader:
         value = self.parameters[name]
         network = self._network(name) if "." in name or name in self.networks else ""
         role = self._linear_role(name) or "parameter"
-        return name, network, role, None, None, value.numel(), self._state(name)
+        return name, network, role, *self._widths(name), value.numel(), self._state(name)
+
+    def _widths(self, path: str) -> tuple[int | None, int | None]:
+        """Return how many columns go into a module and come out, as far as that was seen."""
+        if calls := self.trace.calls.get(path):
+            return calls[0].width_in, calls[0].width_out
+        # Weights that are used without a call of the module that holds them.
+        outs = [
+            self.wiring.nodes[node]["width"] for node in self.linear if self._path(node) == path
+        ]
+        return None, outs[0] if outs else None
 
     def _role(self, path: str, part: nn.Module) -> str:
         if isinstance(part, RECURRENT):
@@ -581,7 +588,9 @@ def trained_layers(anatomy: Anatomy) -> str:
     parts = []
     for network, number in anatomy.hidden_layers.items():
         rows = anatomy.rows(network=network, role="hidden")
-        widths = " or ".join(f"{width}" for width in sorted(set(rows["out"]), reverse=True))
+        widths = " or ".join(
+            f"{width}" for width in sorted(set(rows["out"].dropna()), reverse=True)
+        )
         what = "" if parts else " hidden layer" if number == 1 else " hidden layers"
         size = f" of {widths}" if widths else ""
         parts.append(

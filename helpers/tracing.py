@@ -37,6 +37,9 @@ PRODUCTS = {
     "MvBackward0": (0, 1),
 }
 
+# Where it takes a row out of a table of learned numbers.
+LOOKUP = "EmbeddingBackward0"
+
 # A likelihood that is computed as a loss function of PyTorch instead of by a distribution.
 LOSS_FUNCTIONS = {
     "BinaryCrossEntropyBackward0": "Bernoulli",
@@ -172,7 +175,7 @@ def require_traceable(model: Any) -> None:
     name = type(model).__name__
     if getattr(model, "adata", None) is None or getattr(model, "module", None) is None:
         raise ValueError(
-            f"This {name} has no cells to run. Register them and build it with them: {name}.setup_anndata(adata, ...), then {name}(adata); or {name}.load(folder, adata=adata)."
+            f"This {name} does not hold one set of cells that could be run. Register them and build it with them: {name}.setup_anndata(adata, ...), then {name}(adata); or {name}.load(folder, adata=adata)."
         )
     if getattr(model, "minified_data_type", None) is not None:
         raise ValueError(
@@ -316,17 +319,18 @@ class _Step:
         for name, child in part.named_children():
             child_path = f"{path}.{name}".strip(".")
             called = any(f"{each}.".startswith(f"{child_path}.") for each in self.trace.calls)
-            if called or not self._run_like_its_kind(child):
+            if called or isinstance(child, (nn.ModuleDict, nn.ModuleList)):
                 self._rehearse(child, child_path)
+            else:
+                self._run_like_its_kind(child)
 
-    def _run_like_its_kind(self, part: nn.Module) -> bool:
+    def _run_like_its_kind(self, part: nn.Module) -> None:
         for path, (args, kwargs) in list(self.arguments.items()):
             if type(self.module.get_submodule(path)) is type(part):
                 # Its shape may differ: then the next one is tried.
                 with contextlib.suppress(Exception):
                     part(*_detached(args), **_detached(kwargs))
-                    return True
-        return False
+                    return
 
     # --- what is watched ---
 
@@ -446,7 +450,7 @@ class _Step:
             return "likelihood", LOSS_FUNCTIONS[node.name()]
         if owner := self._learned_factor(node):
             return "linear", owner
-        if node.name() == "EmbeddingBackward0":
+        if node.name() == LOOKUP:
             return "lookup", self._parameter(node.next_functions[0][0])
         if hasattr(node, "variable"):
             if name := self.inputs.get(id(node.variable)):
@@ -464,12 +468,15 @@ class _Step:
         factors = [node.next_functions[position][0] for position in PRODUCTS.get(node.name(), ())]
         learned = []
         for factor in filter(None, factors):
-            leaves = [step for step in _reachable([factor]) if hasattr(step, "variable")]
-            if leaves and all(id(leaf.variable) in self.owners for leaf in leaves):
+            steps = _reachable([factor])
+            leaves = [step for step in steps if hasattr(step, "variable")]
+            # What was looked up or multiplied before depends on the cell: it is no weight.
+            weights = not any(step.name() in (LOOKUP, *PRODUCTS) for step in steps)
+            if leaves and weights and all(id(leaf.variable) in self.owners for leaf in leaves):
                 learned.append(self._parameter(leaves[0]))
         if not learned:
             return None
-        # Where both are learned, such as a row of an embedding times weights, the weights come second.
+        # Where both are learned, such as a learned input times weights, the weights come second.
         owner = learned[-1]
         # What no layer owns, times a category code (which has no gradient) or times other learned
         # numbers, is a learned table and maps nothing.
@@ -513,9 +520,12 @@ class _Uses(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        for tensor in _tensors([args, kwargs or {}]):
-            self.note(tensor)
-        return function(*args, **(kwargs or {}))
+        result = function(*args, **(kwargs or {}))
+        # To ask for the device or the shape of a tensor is not to use its numbers.
+        if any(True for _ in _tensors(result)):
+            for tensor in _tensors([args, kwargs or {}]):
+                self.note(tensor)
+        return result
 
 
 # --- small parts ----------------------------------------------------------------------------------
