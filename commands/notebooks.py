@@ -12,6 +12,8 @@ KEPT = ("--keep-output", "--keep-count", "--keep-id")
 # These differ between machines and versions, and say nothing to a reader.
 DROPPED_METADATA = "metadata.language_info.version metadata.widgets"
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
 
 def main(arguments: list[str]) -> int:
     """Renew all lessons, or those whose .py is named."""
@@ -44,17 +46,23 @@ def renew(environment: Environment, lesson: Path) -> None:
         )
         if answer.returncode:
             raise CommandError(f"{command[0]} stopped at {lesson.name}; it says above why.")
-    drop_progress(Path(notebook))
+    drop_widgets(Path(notebook))
 
 
-def drop_progress(notebook: Path) -> None:
-    """Take out the output of cells tagged ``progress``.
+def drop_widgets(notebook: Path) -> None:
+    """Take out widgets, and all output of cells tagged ``progress``.
 
-    A progress bar is a widget of the kernel that drew it: stored, it shows as an error.
+    A widget belongs to the kernel that drew it: stored, it shows as an error. What a cell shows
+    beside its widget stays.
     """
     content = json.loads(notebook.read_text("utf-8"))
     for cell in content["cells"]:
-        if "progress" in cell["metadata"].get("tags", ()):
-            cell["outputs"] = []
+        if cell["cell_type"] == "code":
+            progress = "progress" in cell["metadata"].get("tags", ())
+            cell["outputs"] = [
+                output
+                for output in cell["outputs"]
+                if not progress and WIDGET not in output.get("data", {})
+            ]
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     notebook.write_text(text, "utf-8")

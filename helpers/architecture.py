@@ -164,8 +164,88 @@ def unused(model: BaseModelClass) -> pd.DataFrame:
     return _unused(model, read(model))
 
 
-def in_one_sentence(model: BaseModelClass) -> str:
-    """Say how many hidden layers each network has, and how wide they are.
+def linear_layers(model: BaseModelClass) -> pd.DataFrame:
+    """Count the learned linear maps of a model: what each is, and what a training step does with it.
+
+    Parameters
+    ----------
+    model
+        A scvi-tools model with its data, trained or not.
+
+    Returns
+    -------
+    DataFrame
+        A row a network and role (hidden, head), a column a state: how many there are. Layers in
+        parallel branches are counted one by one, so there may be more hidden ones than
+        ``hidden_layers`` says.
+
+    Raises
+    ------
+    TypeError, ValueError, UntraceableModelError
+        As ``hidden_layers``.
+    """
+    table = module_table(model)
+    linear = table[table["role"].isin(["hidden", "head"])]
+    counts = linear.groupby(["network", "role", "state"], sort=False).size()
+    return counts.unstack(fill_value=0).rename_axis(columns=None).sort_index()
+
+
+def parameters_by_state(model: BaseModelClass) -> pd.DataFrame:
+    """Add up the parameters of a model by what a training step does with them.
+
+    Parameters
+    ----------
+    model
+        A scvi-tools model with its data, trained or not.
+
+    Returns
+    -------
+    DataFrame
+        A row a state, and one for ``all``: ``parameters`` and their ``share`` (a text in per cent).
+
+    Raises
+    ------
+    TypeError, ValueError, UntraceableModelError
+        As ``hidden_layers``.
+    """
+    sizes = module_table(model).groupby("state")["parameters"].sum()
+    sizes["all"] = sum(value.numel() for value in model.module.parameters())
+    share = (sizes / sizes["all"]).map("{:.0%}".format)
+    return pd.DataFrame({"parameters": sizes, "share": share})
+
+
+def compare(models: dict[Any, BaseModelClass]) -> pd.DataFrame:
+    """Put the sizes of several models side by side.
+
+    Parameters
+    ----------
+    models
+        scvi-tools models with their data, by what they are called.
+
+    Returns
+    -------
+    DataFrame
+        A row a model: the hidden layers of each network, ``modules`` (rows of its module table),
+        ``parameters``, and how many ``more`` they are than in the row before, also as a share.
+
+    Raises
+    ------
+    TypeError, ValueError, UntraceableModelError
+        As ``hidden_layers``.
+    """
+    rows = {}
+    for name, model in models.items():
+        anatomy = read(model)
+        size = anatomy.table["parameters"].sum()
+        rows[name] = {**anatomy.hidden_layers, "modules": len(anatomy.table), "parameters": size}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table["more"] = table["parameters"].diff().astype("Int64")
+    grown = table["parameters"].pct_change().map("{:.1%}".format)
+    return table.assign(**{"more, %": grown.where(table["more"].notna(), "")})
+
+
+def summary(model: BaseModelClass) -> str:
+    """Say what the summary of the model leaves out: its hidden layers, and where dropout is.
 
     Parameters
     ----------
@@ -175,18 +255,19 @@ def in_one_sentence(model: BaseModelClass) -> str:
     Returns
     -------
     str
-        One sentence.
+        Two sentences.
 
     Raises
     ------
     TypeError, ValueError, UntraceableModelError
         As ``hidden_layers``.
     """
-    return trained_layers(read(model))
+    anatomy = read(model)
+    return f"{trained_layers(anatomy)} {dropout(anatomy)}"
 
 
 def explain(model: BaseModelClass) -> str:
-    """Say what the summary of the model leaves out: hidden layers, what never trains, and dropout.
+    """Say how many hidden layers there are, where dropout is, and what never trains and why.
 
     Parameters
     ----------
@@ -208,9 +289,9 @@ def explain(model: BaseModelClass) -> str:
     return "\n".join(
         [
             trained_layers(anatomy),
+            dropout(anatomy),
             *(_why_unused(alike) for _, alike in parts),
             *_frozen(anatomy),
-            dropout(anatomy),
         ]
     )
 
@@ -588,14 +669,15 @@ def trained_layers(anatomy: Anatomy) -> str:
     parts = []
     for network, number in anatomy.hidden_layers.items():
         rows = anatomy.rows(network=network, role="hidden")
-        widths = " or ".join(
-            f"{width}" for width in sorted(set(rows["out"].dropna()), reverse=True)
-        )
-        what = "" if parts else " hidden layer" if number == 1 else " hidden layers"
-        size = f" of {widths}" if widths else ""
-        parts.append(
-            f"{number or 'none' if parts else number or 'no'}{what}{size} in {_the(network)}"
-        )
+        widths = [f"{width}" for width in sorted(set(rows["out"].dropna()), reverse=True)]
+        text = [f"{number}" if number else "none" if parts else "no"]
+        if not parts:
+            text.append("hidden layer" if number == 1 else "hidden layers")
+        text += [f"of {' or '.join(widths)}"] if widths else []
+        text.append(f"in {_the(network)}")
+        if len(rows) > number:
+            text.append(f"({len(rows)} such layers, in branches side by side)")
+        parts.append(" ".join(text))
     return f"{anatomy.model} trains {_listing(parts) or 'no network, only bare parameters'}."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +14,16 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
+from matplotlib.path import Path
 from scvi.model.base import BaseModelClass
 
 from helpers import architecture, figures
 
 # Inches: the size of a box, and the space from one box to the next.
 WIDTH, HEIGHT, ACROSS, DOWN = 1.34, 0.46, 1.46, 0.66
+
+# The room of an arrow between two boxes, in boxes.
+BEND = 0.12
 
 GREY = "#767676"
 MEANING = {
@@ -78,12 +82,14 @@ def draw_anatomy(anatomy: architecture.Anatomy) -> figures.DescribedFigure:
         axes = figure.add_axes((0, 0, 1, (top - bottom) / figure.get_figheight()))
         axes.set_axis_off()
         axes.set(xlim=(left, right), ylim=(bottom, top))
-        for name, place in places.items():
-            _draw_box(axes, boxes.nodes[name]["box"], *place, colours)
+        for name in boxes:
+            _draw_box(axes, boxes.nodes[name]["box"], *places[name], colours)
         for before, after in boxes.edges:
-            _draw_arrow(
-                axes, places[before], places[after], boxes.nodes[after]["box"].state in MEANING
-            )
+            bends = [
+                place for name, place in places.items() if name.startswith(f"{before} to {after},")
+            ]
+            grey = boxes.nodes[after]["box"].state in MEANING
+            _draw_arrow(axes, [places[before], *bends, places[after]], grey)
         figure.legend(
             handles=key, loc="upper left", fontsize=9, borderaxespad=0.2, labelspacing=0.35
         )
@@ -219,8 +225,26 @@ def _idle_parts(anatomy: architecture.Anatomy) -> Iterator[Box]:
 
 
 def _places(boxes: nx.DiGraph) -> dict[str, tuple[float, float]]:
-    """Give each box its column and its row, which is as far down as its sources need."""
+    """Give each box, and each bend of an arrow, its column and its row."""
     wired = boxes.subgraph(n for n, data in boxes.nodes(data=True) if data["box"].kind != "idle")
+    row = _rows(wired)
+    laid_out = _with_bends(wired, row)
+    places: dict[str, tuple[float, float]] = {}
+    for number in range(1 + max(row.values())):
+        members = [name for name in laid_out if row[name] == number]
+        members.sort(key=lambda name: _left_to_right(laid_out, places, name))
+        widths = [1 if name in wired else BEND for name in members]
+        x = -sum(widths) / 2
+        for name, width in zip(members, widths, strict=True):
+            places[name] = (x + width / 2, number)
+            x += width
+    edge = max(x for x, _ in places.values()) + 1.15
+    idle = [name for name in boxes if name not in places]
+    return places | {name: (edge, 1 + number) for number, name in enumerate(idle)}
+
+
+def _rows(wired: nx.DiGraph) -> dict[str, int]:
+    """Put each box as far down as its sources need, and the distributions of the data last."""
     row: dict[str, int] = {}
     for name in nx.topological_sort(wired):
         row[name] = max((row[before] + 1 for before in wired.predecessors(name)), default=0)
@@ -232,29 +256,28 @@ def _places(boxes: nx.DiGraph) -> dict[str, tuple[float, float]]:
         after = [row[each] for each in wired.successors(name)]
         if wired.nodes[name]["box"].kind in ("parameter", "lookup") and after:
             row[name] = max(min(after) - 1, 0)
-    order = {name: number for number, name in enumerate(sorted(wired, key=_in_module_order(boxes)))}
-    places: dict[str, tuple[float, float]] = {}
-    for number in range(1 + max(row.values())):
-        members = [name for name in wired if row[name] == number]
-        members.sort(key=lambda name: (*_left_to_right(wired, places, name), order[name]))
-        for column, name in enumerate(members):
-            places[name] = (column - (len(members) - 1) / 2, number)
-    edge = max(x for x, _ in places.values()) + 1.15
-    idle = [name for name in boxes if name not in places]
-    return places | {name: (edge, 1 + number) for number, name in enumerate(idle)}
+    return row
 
 
-def _in_module_order(boxes: nx.DiGraph) -> Callable[[str], int]:
-    """Return the order in which the modules were built, for boxes that nothing else puts in order."""
-    return lambda name: boxes.nodes[name]["box"].order
+def _with_bends(wired: nx.DiGraph, row: dict[str, int]) -> nx.DiGraph:
+    """Add a bend to an arrow in each row that it passes, so that it runs between the boxes there."""
+    laid_out = nx.DiGraph()
+    laid_out.add_nodes_from(wired.nodes(data=True))
+    for before, after in wired.edges:
+        bends = [f"{before} to {after}, row {at}" for at in range(row[before] + 1, row[after])]
+        for at, bend in enumerate(bends, row[before] + 1):
+            row[bend] = at
+            laid_out.add_node(bend, box=wired.nodes[before]["box"])
+        nx.add_path(laid_out, [before, *bends, after])
+    return laid_out
 
 
-def _left_to_right(wired: nx.DiGraph, places: dict, name: str) -> tuple[int, float]:
+def _left_to_right(laid_out: nx.DiGraph, places: dict, name: str) -> tuple[int, float, int]:
     """Keep a box below its sources; what is ignored, and parameters, go to the right of what counts."""
-    box = wired.nodes[name]["box"]
+    box = laid_out.nodes[name]["box"]
     aside = 1 if box.state == "ignored" else 2 if box.kind in ("parameter", "lookup") else 0
-    sources = [places[before][0] for before in wired.predecessors(name) if before in places]
-    return aside, sum(sources) / len(sources) if sources else 0.0
+    sources = [places[before][0] for before in laid_out.predecessors(name) if before in places]
+    return aside, sum(sources) / len(sources) if sources else 0.0, box.order
 
 
 # --- how it is drawn ------------------------------------------------------------------------------
@@ -305,20 +328,22 @@ def _draw_box(axes: Axes, box: Box, x: float, y: float, colours: dict[str, str])
 
 def _fitting(text: str, size: float) -> float:
     """Return a font size (points), smaller where the text would not fit into its box."""
-    return min(size, 118 * WIDTH / max(len(text), 1))
+    return min(size, 104 * WIDTH / max(len(text), 1))
 
 
-def _draw_arrow(
-    axes: Axes, before: tuple[float, float], after: tuple[float, float], grey: bool
-) -> None:
+def _draw_arrow(axes: Axes, route: list[tuple[float, float]], grey: bool) -> None:
+    """Draw from the lower edge of the first place to the upper edge of the last, straight down past the bends."""
+    points = [
+        (x * ACROSS, -y * DOWN + side * HEIGHT / 2)
+        for number, (x, y) in enumerate(route)
+        for side in (1, -1)
+        if (number, side) not in ((0, 1), (len(route) - 1, -1))
+    ]
     axes.add_patch(
         FancyArrowPatch(
-            (before[0] * ACROSS, -before[1] * DOWN - HEIGHT / 2),
-            (after[0] * ACROSS, -after[1] * DOWN + HEIGHT / 2),
+            path=Path(points),
             arrowstyle="-|>",
             mutation_scale=8,
-            shrinkA=0,
-            shrinkB=0,
             linewidth=0.8,
             color="#AAAAAA" if grey else "#444444",
             linestyle=":" if grey else "-",

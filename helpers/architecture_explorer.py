@@ -19,7 +19,7 @@ SETTINGS = {
     "n_layers": [1, 2, 3, 4],
     "n_hidden": [32, 64, 128, 256, 512],
     "n_latent": [2, 5, 10, 20, 50],
-    "n_genes": [500, 1000, 2000, 4000],
+    "n_genes": [500, 1000, 2000],
     "n_batch": [1, 2, 4, 8],
 }
 DEFAULTS = {"n_layers": 1, "n_hidden": 128, "n_latent": 10, "n_genes": 2000, "n_batch": 1}

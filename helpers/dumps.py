@@ -55,6 +55,23 @@ def compare(model: BaseModelClass, default_depth: int = 3) -> pd.DataFrame:
     return dumps.set_index("path")
 
 
+def count_linear(dumps: pd.DataFrame) -> pd.Series:
+    """Count the modules of the class ``Linear`` that each dump lists.
+
+    Parameters
+    ----------
+    dumps
+        A row a module, as ``compare`` returns it.
+
+    Returns
+    -------
+    Series
+        A number a dump.
+    """
+    listed = dumps.drop(columns="in training")
+    return listed.apply(lambda labels: labels.str.startswith("Linear").sum()).rename("Linear")
+
+
 def _labels(summary: torchinfo.ModelStatistics, depth: int) -> dict[str, str]:
     """Return what torchinfo prints for each module down to a depth, by path."""
     return {

@@ -6,9 +6,7 @@ by ``helpers.architecture``; a recipe says no more than which data a model must 
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import io
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,11 +18,12 @@ import mudata
 import numpy as np
 import pandas as pd
 import scvi
+from IPython.utils.capture import capture_output
 from lightning.pytorch.utilities.seed import isolate_rng
 from scvi.model.base import BaseModelClass
 from sklearn.neighbors import NearestNeighbors
 
-from helpers import architecture, data, tracing
+from helpers import architecture, tracing
 
 # Layers and widths depend on the columns of the data, not on the rows. Few cells keep it quick;
 # POISSONVI takes no fewer than 100.
@@ -35,13 +34,18 @@ NUMBERS = ["encoder", "decoder", "latent", *STATES]
 COLUMNS = ["encoder", "decoder", "other networks", "width", "latent", "likelihood", *STATES, "note"]
 
 
-def all_models(n_genes: int = 2000, models: Sequence[str] | None = None) -> pd.DataFrame:
+def all_models(
+    cortex: ad.AnnData, blood: ad.AnnData, models: Sequence[str] | None = None
+) -> pd.DataFrame:
     """Return what the models of scvi-tools are made of when they are built with their defaults.
 
     Parameters
     ----------
-    n_genes
-        Columns of the counts that the models are built for, at most 4,000.
+    cortex
+        Cells x genes, with ``layers["counts"]`` and ``obs["cell_type"]``; 100 of them are used.
+    blood
+        Cells x as many genes, with ``layers["counts"]`` and ``obsm["protein_expression"]``, for the
+        models of proteins; 100 of them are used.
     models
         Names of the models; all that scvi-tools exports if None.
 
@@ -59,11 +63,11 @@ def all_models(n_genes: int = 2000, models: Sequence[str] | None = None) -> pd.D
     Raises
     ------
     ValueError
-        If there is no such model, or if there are not that many genes.
+        If there is no such model, or if the two have different numbers of genes.
 
     Notes
     -----
-    100 mouse cortex cells, or blood cells where proteins are needed. What stands for the counts of
+    What stands for the counts of
     accessible regions, methylated or unspliced reads, or positions in space, are gene counts too:
     an architecture depends on the number of columns, not on what they mean. No model is trained.
     Some parameters belong to single cells: ``DestVI`` and ``SpatialStereoscope`` are built for 10
@@ -75,11 +79,14 @@ def all_models(n_genes: int = 2000, models: Sequence[str] | None = None) -> pd.D
         raise ValueError(
             f"scvi-tools {scvi.__version__} exports no model {', '.join(unknown)}. It has: {', '.join(known)}."
         )
+    if cortex.n_vars != blood.n_vars:
+        raise ValueError(
+            f"The cells have {cortex.n_vars:,} genes, those with proteins {blood.n_vars:,}. Select as many in both, or the models cannot be compared."
+        )
     # scvi-tools draws random numbers, warns and prints while it builds.
-    said = contextlib.redirect_stdout(io.StringIO())
-    with isolate_rng(), warnings.catch_warnings(), said:
+    with isolate_rng(), warnings.catch_warnings(), capture_output():
         warnings.simplefilter("ignore")
-        cells = _cells(n_genes)
+        cells = _cells(cortex, blood)
         rows = [_row(name, known[name], cells) for name in wanted]
     table = pd.DataFrame(rows, index=wanted, columns=COLUMNS)
     table[NUMBERS] = table[NUMBERS].astype("Int64")
@@ -127,11 +134,8 @@ class Cells:
 Recipe = Callable[[Any, Cells], BaseModelClass]
 
 
-def _cells(n_genes: int) -> Cells:
-    whole = data.load_cortex()
-    if not 0 < n_genes <= whole.n_vars:
-        raise ValueError(f"n_genes={n_genes}: the cortex cells have 1 to {whole.n_vars:,} genes.")
-    cortex, blood = (_few(adata, n_genes) for adata in (whole, data.load_citeseq()))
+def _cells(cortex: ad.AnnData, blood: ad.AnnData) -> Cells:
+    cortex, blood = _few(cortex), _few(blood)
     totals = cortex.X.sum(axis=1)
     cortex.obs["batch"] = pd.Categorical(np.where(np.arange(N_CELLS) % 2, "odd", "even"))
     cortex.obs["size factor"] = totals / totals.mean()
@@ -141,15 +145,21 @@ def _cells(n_genes: int) -> Cells:
     return Cells(cortex, blood)
 
 
-def _few(adata: ad.AnnData, n_genes: int) -> ad.AnnData:
+def _few(adata: ad.AnnData) -> ad.AnnData:
     """Return cells at even steps through the data; dense, which some models ask for."""
     rows = np.linspace(0, adata.n_obs - 1, N_CELLS).round().astype(int)
-    few = adata[rows, :n_genes]
-    return ad.AnnData(few.X.toarray(), obs=few.obs, var=few.var, obsm=dict(few.obsm))
+    counts = adata.layers["counts"][rows].toarray()
+    few = adata[rows]
+    return ad.AnnData(counts, obs=few.obs, var=few.var, obsm=dict(few.obsm))
 
 
 def _build(kind: Any, cells: Cells, **registered: Any) -> BaseModelClass:
     return _registered(kind, cells.cortex.copy(), **registered)
+
+
+def _build_on_few(kind: Any, cells: Cells, **registered: Any) -> BaseModelClass:
+    """Build a model whose training step holds many numbers for each cell and gene."""
+    return _registered(kind, cells.cortex[::10].copy(), **registered)
 
 
 def _registered(kind: Any, adata: ad.AnnData, **registered: Any) -> BaseModelClass:
@@ -261,7 +271,7 @@ RECIPES: dict[str, Recipe] = {
     # The blood cells have no types; any grouping takes the same place.
     "TOTALANVI": partial(_with_proteins, labels_key="batch", unlabeled_category="unknown"),
     "TOTALVI": _with_proteins,
-    "VELOVI": partial(_build, spliced_layer="normalised", unspliced_layer="normalised"),
+    "VELOVI": partial(_build_on_few, spliced_layer="normalised", unspliced_layer="normalised"),
     "VIVS": partial(_build, y_obsm_key="spatial"),
 }
 
@@ -294,8 +304,17 @@ def _row(name: str, kind: type[BaseModelClass], cells: Cells) -> dict[str, Any]:
         anatomy = architecture.read(model)
     except tracing.UntraceableModelError as error:
         return {"note": _first_sentence(error)}
-    bare = "" if anatomy.hidden_layers else "no network trains, only bare parameters"
-    return _numbers(anatomy) | {"note": NOTES.get(name, bare)}
+    return _numbers(anatomy) | {"note": "; ".join(_notes(name, anatomy))}
+
+
+def _notes(name: str, anatomy: architecture.Anatomy) -> list[str]:
+    notes = [NOTES[name]] if name in NOTES else []
+    networks = anatomy.hidden_layers
+    if not networks:
+        notes.append("no network trains, only bare parameters")
+    elif missing := [kind for kind in ("encoder", "decoder") if kind not in networks]:
+        notes.append(f"no single {' or '.join(missing)}: see the other networks")
+    return notes
 
 
 def _numbers(anatomy: architecture.Anatomy) -> dict[str, Any]:

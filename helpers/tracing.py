@@ -422,7 +422,9 @@ class _Step:
             for source, cut in self._sources(node):
                 self.trace.wiring.add_edge(source, node, cut=cut)
         # PyTorch's operations keep every tensor of the step alive: only their numbers stay.
-        self.trace.wiring = nx.convert_node_labels_to_integers(self.trace.wiring)
+        operations = self.trace.wiring
+        self.trace.wiring = nx.convert_node_labels_to_integers(operations)
+        operations.clear()
         self.module.zero_grad(set_to_none=True)
         return self.trace
 

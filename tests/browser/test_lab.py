@@ -6,37 +6,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.browser.page_scripts import RUN_ALL, WHEN_READY, evaluate_within
+
 ROOT = Path(__file__).resolve().parents[2]
 LESSON = ROOT / "notebooks" / "00_setup.ipynb"
-
-# Lab is ready once the lesson in front is loaded and its kernel has answered.
-WHEN_READY = """async () => {
-    const pause = () => new Promise(resolve => setTimeout(resolve, 100));
-    while (!window.jupyterapp?.shell?.currentWidget?.context) await pause();
-    const panel = window.jupyterapp.shell.currentWidget;
-    await panel.context.ready;
-    await panel.sessionContext.ready;
-    await panel.sessionContext.session.kernel.info;
-    return panel.context.path;
-}"""
-
-RUN_ALL = """async () => {
-    const panel = window.jupyterapp.shell.currentWidget;
-    await window.jupyterapp.commands.execute('notebook:run-all-cells');
-    return JSON.stringify(panel.context.model.toJSON());
-}"""
 
 SETTINGS = """async plugin => {
     const base = window.jupyterapp.serviceManager.serverSettings.baseUrl;
     const answer = await fetch(`${base}lab/api/settings/${encodeURIComponent(plugin)}`);
     return JSON.stringify((await answer.json()).schema.properties);
 }"""
-
-
-def evaluate_within(page, seconds: int, script: str):
-    """Run a script in the page, and fail rather than wait for ever."""
-    late = f"new Promise((_, no) => setTimeout(() => no(Error('not within {seconds} s')), {seconds}000))"
-    return page.evaluate(f"() => Promise.race([({script})(), {late}])")
 
 
 @pytest.fixture(scope="module")

@@ -1086,6 +1086,39 @@ def test_hidden_layers_of_a_branch_that_never_runs_are_those_it_holds(model):
     assert "far (hidden layers unknown, 58 parameters)" in architecture.explain(model)
 
 
+def test_linear_layers_are_those_of_the_module_one_by_one(small_citeseq):
+    """TotalVI: 2 + 4 hidden layers train, and 2 + 5 heads; 1 hidden layer and 2 + 1 heads are dropped."""
+    model = build(small_citeseq.copy(), "TOTALVI")
+    counts = architecture.linear_layers(model)
+    assert counts.loc[("encoder", "hidden")].to_dict() == {"trained": 2, "ignored": 1}
+    assert counts.loc[("encoder", "head")].to_dict() == {"trained": 2, "ignored": 2}
+    assert counts.loc[("decoder", "hidden")].to_dict() == {"trained": 4, "ignored": 0}
+    assert counts.loc[("decoder", "head")].to_dict() == {"trained": 5, "ignored": 1}
+    built = sum(isinstance(part, nn.Linear) for part in model.module.modules())
+    assert counts.to_numpy().sum() == built
+    assert "(4 such layers, in branches side by side)" in architecture.summary(model)
+
+
+def test_parameters_by_state_add_up_to_what_torch_counts(model):
+    sizes = architecture.parameters_by_state(model)
+    total = sum(value.numel() for value in model.module.parameters())
+    assert sizes.loc["all", "parameters"] == total
+    assert sizes["parameters"].drop("all").sum() == total
+    idle = sizes.loc["idle", "parameters"] / total
+    assert sizes.loc["idle", "share"] == f"{idle:.0%}"
+
+
+def test_compared_models_grow_by_what_a_layer_costs(cells):
+    models = {number: build(cells.copy(), n_layers=number) for number in (1, 2, 3)}
+    sizes = architecture.compare(models)
+    assert sizes["encoder"].to_list() == sizes["decoder"].to_list() == [1, 2, 3]
+    width = 128  # scVI's default
+    layer = width * width + width + 2 * width
+    assert sizes["more"].to_list()[1:] == [2 * layer, 2 * layer]
+    # Linear, normalisation, activation and dropout in the encoder; the decoder has no dropout.
+    assert sizes["modules"].diff().to_list()[1:] == [7, 7]
+
+
 @pytest.fixture(scope="module")
 def explained(small_cortex, small_citeseq):
     """Return models of each kind with what is said of them."""
@@ -1129,7 +1162,7 @@ def test_explain_names_the_settings_of_scvi(explained):
     assert any("l_encoder" in line and "use_observed_lib_size=False" in line for line in lines)
     assert any("px_r_decoder" in line and "dispersion='gene-cell'" in line for line in lines)
     assert "2 hidden layers of 128 in the encoder and 2 of 128 in the decoder" in lines[0]
-    assert lines[-1] == "Dropout is 0.1 in the encoder, and nowhere else."
+    assert lines[1] == "Dropout is 0.1 in the encoder, and nowhere else."
 
 
 def test_explain_finds_no_hidden_layer_in_a_linear_decoder(explained):
@@ -1144,7 +1177,7 @@ def test_explain_names_the_settings_of_totalvi(explained):
     assert "use_observed_lib_size=False" in library
     assert "1 hidden layer," in library
     # EncoderTOTALVI and DecoderTOTALVI both pass their rate on, 0.2 each.
-    assert lines[-1] == "Dropout is 0.2 in the encoder and 0.2 in the decoder, and nowhere else."
+    assert lines[1] == "Dropout is 0.2 in the encoder and 0.2 in the decoder, and nowhere else."
 
 
 def test_explain_says_where_dropout_is(cells):

@@ -35,6 +35,17 @@ def test_every_leaf_is_in_the_deep_dump_and_vanishes_with_cells_only_if_idle(mod
     assert (listed["in training"] == table["state"]).all()
 
 
+def test_linear_modules_are_counted_in_each_dump(model):
+    counts = dumps.count_linear(dumps.compare(model))
+    built = sum(type(part) is torch.nn.Linear for part in model.module.modules())
+    printed = str(torchinfo.summary(model.module, verbose=0))
+    assert counts.to_dict() == {
+        "default": printed.count("Linear: "),
+        "all levels": built,
+        "with cells": built - 4,  # three in the library encoder, and the head of the dispersion
+    }
+
+
 def test_ignored_modules_of_totalvi_stay_listed_with_cells():
     blood = data.load_citeseq()[:, :100].copy()
     scvi.model.TOTALVI.setup_anndata(blood, "protein_expression", batch_key="batch", layer="counts")

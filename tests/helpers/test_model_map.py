@@ -50,9 +50,13 @@ BY_HAND = {
 }
 
 
+def cells(n_genes):
+    return data.load_cortex()[:, :n_genes], data.load_citeseq()[:, :n_genes]
+
+
 @pytest.fixture(scope="module")
 def table():
-    return model_map.all_models()
+    return model_map.all_models(*cells(2000))
 
 
 def scvi_model():
@@ -134,25 +138,26 @@ def test_a_model_of_a_new_version_needs_no_change(monkeypatch):
     for new in (Newcomer, Demanding):
         monkeypatch.setattr(scvi.external, new.__name__, new, raising=False)
     monkeypatch.setattr(scvi.external, "__all__", ["Newcomer", "Demanding"])
-    table = model_map.all_models(200)
+    table = model_map.all_models(*cells(200))
     assert table.loc["Newcomer"].drop("note").equals(table.loc["SCVI"].drop("note"))
     assert table.loc["Demanding", "note"].startswith("could not be built: ")
     assert "moon_phase" in table.loc["Demanding", "note"]
 
 
 def test_the_models_asked_for_come_in_that_order():
-    assert list(model_map.all_models(200, ["PEAKVI", "SCVI"]).index) == ["PEAKVI", "SCVI"]
+    assert list(model_map.all_models(*cells(200), ["PEAKVI", "SCVI"]).index) == ["PEAKVI", "SCVI"]
 
 
 def test_a_name_that_is_no_model_raises_with_those_that_are():
     with pytest.raises(ValueError, match=r"no model scVI\. It has: SCVI, TOTALVI, .*CYTOVI"):
-        model_map.all_models(200, ["SCVI", "scVI"])
+        model_map.all_models(*cells(200), ["SCVI", "scVI"])
 
 
-@pytest.mark.parametrize("n_genes", [0, 4001])
-def test_more_genes_than_there_are_raise(n_genes):
-    with pytest.raises(ValueError, match="1 to 4,000 genes"):
-        model_map.all_models(n_genes, ["SCVI"])
+def test_cells_with_other_numbers_of_genes_raise():
+    cortex, _ = cells(100)
+    _, blood = cells(200)
+    with pytest.raises(ValueError, match="100 genes, those with proteins 200"):
+        model_map.all_models(cortex, blood)
 
 
 # --- what is in a row -----------------------------------------------------------------------------
@@ -194,7 +199,7 @@ def test_parameters_are_sorted_by_what_training_does_with_them(table):
 
 
 def test_the_width_follows_the_columns():
-    row = model_map.all_models(400, ["PEAKVI"]).loc["PEAKVI"]
+    row = model_map.all_models(*cells(400), ["PEAKVI"]).loc["PEAKVI"]
     assert (row["width"], row["latent"]) == ("20", 4)
 
 
@@ -218,20 +223,20 @@ def test_the_random_numbers_go_on_as_before():
         )
 
     before = state()
-    model_map.all_models(200, ["SCVI", "TOTALVI", "DestVI"])
+    model_map.all_models(*cells(200), ["SCVI", "TOTALVI", "DestVI"])
     assert state() == before
 
 
 def test_it_does_not_depend_on_the_random_numbers_before_it():
     names = ["SCVI", "TOTALVI", "MULTIVI", "DestVI", "SysVI"]
     scvi.settings.seed = 1
-    first = model_map.all_models(200, names)
+    first = model_map.all_models(*cells(200), names)
     scvi.settings.seed = 2
-    pd.testing.assert_frame_equal(model_map.all_models(200, names), first)
+    pd.testing.assert_frame_equal(model_map.all_models(*cells(200), names), first)
 
 
 def test_nothing_is_said(capfd, caplog, recwarn):
-    model_map.all_models(200)
+    model_map.all_models(*cells(200))
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
     assert not recwarn.list
