@@ -40,12 +40,14 @@ NORMALISATIONS = (
     normalization.LayerNorm,
     normalization.RMSNorm,
 )
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 USED = ("trained", "frozen")
 
 # What is masked out can leave a trace of rounding. A gradient this much smaller than the largest one
 # moves no weight.
 ROUNDING = 1e-12
+
 COLUMNS = ["path", "network", "role", "in", "out", "parameters", "state"]
 
 
@@ -152,9 +154,10 @@ def unused(model: BaseModelClass) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a part: its network, its state (idle, ignored), the hidden layers and parameters in
-        it, and ``trains with``: a setting of the constructor under which it trains, found by building such
-        a model; empty if no single setting does it.
+        A row a part: its ``network``; its ``state`` (idle, ignored); the ``hidden layers`` in it
+        (missing if it never ran and nothing like it did); its ``parameters``; and ``trains with``,
+        a setting of the constructor under which it trains, found by building such a model (empty if
+        no single setting does it).
 
     Raises
     ------
@@ -536,9 +539,6 @@ class _Reader:
     def _is_used(self, path: str) -> bool:
         # What has parameters is judged by what training does to them.
         return any(map(self._counts_for_the_loss, self._own(path) or [path]))
-
-
-CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
 
 def linear_path(trace: tracing.Trace, node: int) -> str:

@@ -25,6 +25,9 @@ WIDTH, HEIGHT, ACROSS, DOWN = 1.34, 0.46, 1.46, 0.66
 # The room of an arrow between two boxes, in boxes.
 BEND = 0.12
 
+# A column and a row.
+Place = tuple[float, float]
+
 GREY = "#767676"
 MEANING = {
     "ignored": "ignored: runs, but nothing of it reaches the loss",
@@ -70,7 +73,7 @@ def draw(model: BaseModelClass) -> figures.DescribedFigure:
 def draw_anatomy(anatomy: architecture.Anatomy) -> figures.DescribedFigure:
     """Draw an anatomy that was read before; see ``draw``."""
     boxes = _boxes(anatomy)
-    places = _places(boxes)
+    places, routes = _places_and_routes(boxes)
     across, down = zip(*places.values(), strict=True)
     left, right = min(across) * ACROSS - WIDTH * 0.55, max(across) * ACROSS + WIDTH * 0.55
     bottom, top = -max(down) * DOWN - HEIGHT * 0.7, HEIGHT * 0.8
@@ -84,12 +87,8 @@ def draw_anatomy(anatomy: architecture.Anatomy) -> figures.DescribedFigure:
         axes.set(xlim=(left, right), ylim=(bottom, top))
         for name in boxes:
             _draw_box(axes, boxes.nodes[name]["box"], *places[name], colours)
-        for before, after in boxes.edges:
-            bends = [
-                place for name, place in places.items() if name.startswith(f"{before} to {after},")
-            ]
-            grey = boxes.nodes[after]["box"].state in MEANING
-            _draw_arrow(axes, [places[before], *bends, places[after]], grey)
+        for (_, after), route in routes.items():
+            _draw_arrow(axes, route, boxes.nodes[after]["box"].state in MEANING)
         figure.legend(
             handles=key, loc="upper left", fontsize=9, borderaxespad=0.2, labelspacing=0.35
         )
@@ -224,12 +223,12 @@ def _idle_parts(anatomy: architecture.Anatomy) -> Iterator[Box]:
 # --- where it is drawn ----------------------------------------------------------------------------
 
 
-def _places(boxes: nx.DiGraph) -> dict[str, tuple[float, float]]:
-    """Give each box, and each bend of an arrow, its column and its row."""
+def _places_and_routes(boxes: nx.DiGraph) -> tuple[dict[str, Place], dict[Any, list[Place]]]:
+    """Give each box its column and its row, and each arrow the places that it passes."""
     wired = boxes.subgraph(n for n, data in boxes.nodes(data=True) if data["box"].kind != "idle")
     row = _rows(wired)
-    laid_out = _with_bends(wired, row)
-    places: dict[str, tuple[float, float]] = {}
+    laid_out, ways = _with_bends(wired, row)
+    places: dict[Any, Place] = {}
     for number in range(1 + max(row.values())):
         members = [name for name in laid_out if row[name] == number]
         members.sort(key=lambda name: _left_to_right(laid_out, places, name))
@@ -238,14 +237,16 @@ def _places(boxes: nx.DiGraph) -> dict[str, tuple[float, float]]:
         for name, width in zip(members, widths, strict=True):
             places[name] = (x + width / 2, number)
             x += width
+    routes = {edge: [places[name] for name in way] for edge, way in ways.items()}
+    places = {name: place for name, place in places.items() if name in wired}
     edge = max(x for x, _ in places.values()) + 1.15
     idle = [name for name in boxes if name not in places]
-    return places | {name: (edge, 1 + number) for number, name in enumerate(idle)}
+    return places | {name: (edge, 1 + number) for number, name in enumerate(idle)}, routes
 
 
-def _rows(wired: nx.DiGraph) -> dict[str, int]:
+def _rows(wired: nx.DiGraph) -> dict[Any, int]:
     """Put each box as far down as its sources need, and the distributions of the data last."""
-    row: dict[str, int] = {}
+    row: dict[Any, int] = {}
     for name in nx.topological_sort(wired):
         row[name] = max((row[before] + 1 for before in wired.predecessors(name)), default=0)
     for name in wired:
@@ -259,20 +260,25 @@ def _rows(wired: nx.DiGraph) -> dict[str, int]:
     return row
 
 
-def _with_bends(wired: nx.DiGraph, row: dict[str, int]) -> nx.DiGraph:
-    """Add a bend to an arrow in each row that it passes, so that it runs between the boxes there."""
+def _with_bends(wired: nx.DiGraph, row: dict[Any, int]) -> tuple[nx.DiGraph, dict[Any, list]]:
+    """Add a bend to an arrow in each row that it passes, so that it runs between the boxes there.
+
+    Return the boxes with the bends, and the way of each arrow.
+    """
     laid_out = nx.DiGraph()
     laid_out.add_nodes_from(wired.nodes(data=True))
+    ways = {}
     for before, after in wired.edges:
-        bends = [f"{before} to {after}, row {at}" for at in range(row[before] + 1, row[after])]
-        for at, bend in enumerate(bends, row[before] + 1):
-            row[bend] = at
+        bends = [(before, after, at) for at in range(row[before] + 1, row[after])]
+        for bend in bends:
+            row[bend] = bend[-1]
             laid_out.add_node(bend, box=wired.nodes[before]["box"])
-        nx.add_path(laid_out, [before, *bends, after])
-    return laid_out
+        ways[before, after] = [before, *bends, after]
+        nx.add_path(laid_out, ways[before, after])
+    return laid_out, ways
 
 
-def _left_to_right(laid_out: nx.DiGraph, places: dict, name: str) -> tuple[int, float, int]:
+def _left_to_right(laid_out: nx.DiGraph, places: dict, name: Any) -> tuple[int, float, int]:
     """Keep a box below its sources; what is ignored, and parameters, go to the right of what counts."""
     box = laid_out.nodes[name]["box"]
     aside = 1 if box.state == "ignored" else 2 if box.kind in ("parameter", "lookup") else 0
@@ -331,7 +337,7 @@ def _fitting(text: str, size: float) -> float:
     return min(size, 104 * WIDTH / max(len(text), 1))
 
 
-def _draw_arrow(axes: Axes, route: list[tuple[float, float]], grey: bool) -> None:
+def _draw_arrow(axes: Axes, route: list[Place], grey: bool) -> None:
     """Draw from the lower edge of the first place to the upper edge of the last, straight down past the bends."""
     points = [
         (x * ACROSS, -y * DOWN + side * HEIGHT / 2)

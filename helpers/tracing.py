@@ -59,7 +59,6 @@ RESHAPES = (
     "View",
 )
 
-
 FOLLOWED = "Models in plain PyTorch with a training step of the usual form can be followed: pass one such as SCVI or TOTALVI."
 
 # The stage of a module that the training step never called.
@@ -101,10 +100,11 @@ class Trace:
     wiring
         What feeds what. A node has a ``kind``: ``input`` (a tensor of the minibatch), ``linear`` (a
         product with learned weights), ``lookup`` (a row of learned numbers for each category),
-        ``parameter`` (learned numbers that no module owns), ``sample`` (drawn from a distribution)
-        or ``likelihood`` (how probable the data are); a ``name``; a ``width`` (columns); and the
-        ``stage`` in which it was computed. An edge is ``cut`` where it passes the parameters of a distribution or leaves the inference
-        stage: there one network ends and the next begins.
+        ``parameter`` (learned numbers that no module owns), ``sample`` (drawn from a distribution),
+        ``likelihood`` (how probable the data are) or ``loss``; a ``name``; a ``width`` (columns);
+        and the ``stage`` in which it was computed. An edge is ``cut`` where it passes the
+        parameters of a distribution, a random variable, or what inference hands over: there one
+        network ends and the next begins.
     """
 
     module: nn.Module
@@ -420,7 +420,9 @@ class _Step:
         self._add_nodes()
         for node in list(self.trace.wiring):
             for source, cut in self._sources(node):
-                self.trace.wiring.add_edge(source, node, cut=cut)
+                # One way without a cut is enough to be of the same network.
+                known = self.trace.wiring.get_edge_data(source, node, {"cut": True})
+                self.trace.wiring.add_edge(source, node, cut=cut and known["cut"])
         # PyTorch's operations keep every tensor of the step alive: only their numbers stay.
         operations = self.trace.wiring
         self.trace.wiring = nx.convert_node_labels_to_integers(operations)

@@ -236,7 +236,9 @@ def test_it_does_not_depend_on_the_random_numbers_before_it():
 
 
 def test_nothing_is_said(capfd, caplog, recwarn):
-    model_map.all_models(*cells(200))
+    given = cells(200)
+    recwarn.clear()
+    model_map.all_models(*given)
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
     assert not recwarn.list
