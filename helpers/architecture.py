@@ -385,9 +385,9 @@ class _Reader:
                 named |= dict.fromkeys(group, name)
         return dict(sorted(named.items(), key=lambda item: self._when(item[0])))
 
-    def _when(self, path: str) -> int:
-        """Return when a module ran; what has no module of its own comes last."""
-        return self.order.get(path, len(self.order))
+    def _when(self, path: str) -> tuple[int, str]:
+        """Return when a module ran; what has no module of its own comes last, by name."""
+        return self.order.get(path, len(self.order)), path
 
     @staticmethod
     def _attribute(path: str, taken: set[str]) -> str:

@@ -112,7 +112,7 @@ def _boxes(anatomy: architecture.Anatomy) -> nx.DiGraph:
                 names[node] = path
                 boxes.add_node(path, box=_module_box(path, table.loc[path], notes.get(path, [])))
         elif data["kind"] != "loss" and data["width"]:
-            names[node] = f"{data['kind']} {data['name']} {data['width']} {id(node)}"
+            names[node] = f"{data['kind']} {data['name']} {node}"
             boxes.add_node(names[node], box=_other_box(anatomy, node))
     for before, after in wiring.edges:
         if before in names and after in names and names[before] != names[after]:
@@ -204,11 +204,14 @@ def _drop_asides(boxes: nx.DiGraph) -> None:
 
 def _without_shortcuts(boxes: nx.DiGraph) -> nx.DiGraph:
     """Replace arrows that skip a layer (the sample enters some heads again) by a note where they end."""
-    plain = nx.transitive_reduction(boxes)
+    needed = set(nx.transitive_reduction(boxes).edges)
+    plain = nx.DiGraph()
     plain.add_nodes_from(boxes.nodes(data=True))
-    for before, after in boxes.edges - plain.edges:
+    for before, after in boxes.edges:
         source, box = boxes.nodes[before]["box"], boxes.nodes[after]["box"]
-        if box.kind == "head":
+        if (before, after) in needed:
+            plain.add_edge(before, after)
+        elif box.kind == "head":
             box.notes.insert(0, f"+{source.lines[1]} {source.lines[0].partition(' ')[0]}")
     return plain
 

@@ -303,8 +303,9 @@ print(f"{2 * (new_layer + its_batch_normalisation):,}")
 # Build the models and look. (`modules` counts the rows of the module table: what follows a linear layer is a row of its own.)
 
 # %%
-deeper = {n_layers: scvi.model.SCVI(adata, n_layers=n_layers) for n_layers in (1, 2, 3, 4)}
-architecture.compare(deeper).rename_axis("n_layers")
+architecture.compare(
+    {n_layers: scvi.model.SCVI(adata, n_layers=n_layers) for n_layers in (1, 2, 3, 4)}
+).rename_axis("n_layers")
 
 # %% [markdown]
 # ### You may think: "Twice the layers, twice the model"
@@ -315,8 +316,9 @@ architecture.compare(deeper).rename_axis("n_layers")
 # > **Predict.** What happens to the number of parameters when `n_hidden` doubles?
 
 # %%
-wider = {n_hidden: scvi.model.SCVI(adata, n_hidden=n_hidden) for n_hidden in (64, 128, 256)}
-architecture.compare(wider).rename_axis("n_hidden")
+architecture.compare(
+    {n_hidden: scvi.model.SCVI(adata, n_hidden=n_hidden) for n_hidden in (64, 128, 256)}
+).rename_axis("n_hidden")
 
 # %% [markdown]
 # It nearly doubles. Whether more layers or neurons make the model *better* is another question. Lesson 07 measures it.

@@ -1,8 +1,12 @@
 """The drawing shows what the anatomy holds: no more, no less, and nothing on top of something else."""
 
 import itertools
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import scvi
@@ -85,6 +89,31 @@ def test_alternative_text_says_what_the_picture_says(cortex, totalvi):
     both = architecture_drawing.draw(totalvi).alt
     assert "14 columns" in both and "negative binomial mixture" in both
     assert "encoder.l_gene_encoder" in both.partition("Ignored")[2]
+
+
+def test_same_model_gives_the_same_picture_in_every_session():
+    """The order of a set differs from one Python to the next; a picture must not depend on it."""
+    program = """
+import hashlib, scvi
+from helpers import architecture_drawing, data, environment
+environment.prepare(seed=0)
+blood = data.load_citeseq()[:, :50].copy()
+scvi.model.TOTALVI.setup_anndata(blood, "protein_expression", batch_key="batch", layer="counts")
+picture = architecture_drawing.draw(scvi.model.TOTALVI(blood)).png()
+print(hashlib.sha256(picture).hexdigest())
+"""
+    pictures = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in ("0", "1")
+    }
+    assert len(pictures) == 1
 
 
 @pytest.mark.parametrize("kind", ["LinearSCVI", "PEAKVI", "AUTOZI"])
