@@ -24,8 +24,9 @@ from torch import nn
 from torch.distributions import Distribution
 
 from helpers import architecture, data, tracing
+from tests.helpers.small_models import build, few
 
-N_CELLS, N_GENES = 128, 60
+N_GENES = 60
 
 
 # --- real cells, few of them --------------------------------------------------------------------
@@ -50,36 +51,6 @@ def small_citeseq():
     proteins = adata.obsm["protein_expression"].loc[:, seen.to_numpy()]
     adata.obsm["protein_expression"] = proteins.iloc[:, :8]
     return adata
-
-
-def few(whole, n_genes):
-    """Return cells at even steps with the genes that have most counts, and made-up covariates."""
-    rows = np.linspace(0, whole.n_obs - 1, N_CELLS).astype(int)
-    genes = np.sort(np.asarray(whole.layers["counts"].sum(axis=0)).ravel().argsort()[-n_genes:])
-    adata = whole[rows, genes].copy()
-    numbers = np.random.default_rng(0)
-    adata.obs["chip"] = pd.Categorical(numbers.choice(["a", "b"], N_CELLS))
-    adata.obs["plate"] = pd.Categorical(numbers.choice(["p", "q", "r"], N_CELLS))
-    adata.obs["age"] = numbers.normal(size=N_CELLS)
-    adata.obs["type"] = pd.Categorical(numbers.choice(["x", "y", "z"], N_CELLS))
-    adata.obs["known"] = adata.obs["type"].astype(str).where(numbers.random(N_CELLS) < 0.5, "?")
-    adata.obs["subtype"] = adata.obs["type"].astype(str) + numbers.choice(["1", "2"], N_CELLS)
-    return adata
-
-
-SETUP = {
-    "SCANVI": {"labels_key": "type", "unlabeled_category": "?"},
-    "TOTALVI": {"protein_expression_obsm_key": "protein_expression"},
-    "CondSCVI": {"labels_key": "type"},
-}
-# Fitting the priors of the proteins takes longer than all the rest, and changes no layer.
-BUILD = {"TOTALVI": {"empirical_protein_background_prior": False}}
-
-
-def build(adata, kind="SCVI", setup=None, **parameters):
-    family = getattr(scvi.model, kind)
-    family.setup_anndata(adata, layer="counts", **SETUP.get(kind, {}) | (setup or {}))
-    return family(adata, **BUILD.get(kind, {}) | parameters)
 
 
 def build_multivi(adata, **parameters):

@@ -4,48 +4,25 @@ from collections import Counter
 
 import networkx as nx
 import numpy as np
-import pandas as pd
 import pytest
 import scvi
 import torch
 from torch import nn
 
 from helpers import data, tracing
+from tests.helpers.small_models import N_CELLS, build, few
 
-N_CELLS, N_GENES = 128, 60
-
-
-def few(whole):
-    rows = np.linspace(0, whole.n_obs - 1, N_CELLS).astype(int)
-    genes = np.asarray(whole.layers["counts"].sum(axis=0)).ravel().argsort()[-N_GENES:]
-    adata = whole[rows, np.sort(genes)].copy()
-    adata.obs["chip"] = pd.Categorical(["a", "b"] * (N_CELLS // 2))
-    adata.obs["type"] = pd.Categorical((["x", "y", "z"] * N_CELLS)[:N_CELLS])
-    return adata
+N_GENES = 60
 
 
 @pytest.fixture
 def cells(whole_cortex):
-    return few(whole_cortex)
+    return few(whole_cortex, N_GENES)
 
 
 @pytest.fixture(scope="module")
 def small_citeseq():
-    return few(data.load_citeseq())
-
-
-SETUP = {
-    "SCANVI": {"labels_key": "type", "unlabeled_category": "?"},
-    "TOTALVI": {"protein_expression_obsm_key": "protein_expression"},
-    "CondSCVI": {"labels_key": "type"},
-}
-BUILD = {"TOTALVI": {"empirical_protein_background_prior": False}}
-
-
-def build(adata, kind="SCVI", setup=None, **parameters):
-    family = getattr(scvi.model, kind)
-    family.setup_anndata(adata, layer="counts", **SETUP.get(kind, {}) | (setup or {}))
-    return family(adata, **BUILD.get(kind, {}) | parameters)
+    return few(data.load_citeseq(), N_GENES)
 
 
 def of_the_loss(model, kind):
