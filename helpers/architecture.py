@@ -258,7 +258,7 @@ def summary(model: BaseModelClass) -> str:
     Returns
     -------
     str
-        Two sentences.
+        Two sentences, one a line.
 
     Raises
     ------
@@ -266,7 +266,7 @@ def summary(model: BaseModelClass) -> str:
         As ``hidden_layers``.
     """
     anatomy = read(model)
-    return f"{trained_layers(anatomy)} {dropout(anatomy)}"
+    return f"{trained_layers(anatomy)}\n{dropout(anatomy)}"
 
 
 def explain(model: BaseModelClass) -> str:
