@@ -82,6 +82,16 @@ class Anatomy:
             chosen &= self.table[column] == value
         return self.table.loc[chosen]
 
+    @property
+    def parameters(self) -> pd.Series:
+        """How many parameters there are in each state."""
+        return pd.Series(self.table.groupby("state")["parameters"].sum())
+
+    def widths(self, **wanted: str) -> list[int]:
+        """Return how wide the hidden layers are that reach the loss and have these values, widest first."""
+        widths = self.rows(role="hidden", **wanted)["out"].dropna()
+        return sorted(set(widths), reverse=True)
+
     def hidden_layers_in(self, paths: Collection[str]) -> int:
         """Count the hidden layers on the longest way through some of the modules."""
         wiring = self.trace.wiring
@@ -211,7 +221,7 @@ def parameters_by_state(model: BaseModelClass) -> pd.DataFrame:
     TypeError, ValueError, UntraceableModelError
         As ``hidden_layers``.
     """
-    sizes = module_table(model).groupby("state")["parameters"].sum()
+    sizes = read(model).parameters
     sizes["all"] = sum(value.numel() for value in model.module.parameters())
     share = (sizes / sizes["all"]).map("{:.0%}".format)
     return pd.DataFrame({"parameters": sizes, "share": share})
@@ -669,11 +679,11 @@ def trained_layers(anatomy: Anatomy) -> str:
     parts = []
     for network, number in anatomy.hidden_layers.items():
         rows = anatomy.rows(network=network, role="hidden")
-        widths = [f"{width}" for width in sorted(set(rows["out"].dropna()), reverse=True)]
+        widths = map(str, anatomy.widths(network=network))
         text = [f"{number}" if number else "none" if parts else "no"]
         if not parts:
             text.append("hidden layer" if number == 1 else "hidden layers")
-        text += [f"of {' or '.join(widths)}"] if widths else []
+        text += [f"of {size}"] if (size := " or ".join(widths)) else []
         text.append(f"in {_the(network)}")
         if len(rows) > number:
             text.append(f"({len(rows)} such layers, in branches side by side)")

@@ -394,12 +394,10 @@ def _alt(anatomy: architecture.Anatomy, boxes: nx.DiGraph) -> str:
         architecture.trained_layers(anatomy),
         architecture.dropout(anatomy),
     ]
+    unused = [
+        (part, inside["state"].iloc[0]) for part, inside in architecture.unused_parts(anatomy)
+    ]
     for state, meaning in MEANING.items():
-        parts = [
-            part
-            for part, inside in architecture.unused_parts(anatomy)
-            if inside["state"].iloc[0] == state
-        ]
-        if parts:
+        if parts := [part for part, its_state in unused if its_state == state]:
             sentences.append(f"{meaning.capitalize()}: {', '.join(parts)}.")
     return " ".join(sentences)

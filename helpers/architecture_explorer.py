@@ -7,12 +7,11 @@ from typing import Any
 
 import anndata as ad
 import ipywidgets as widgets
-import numpy as np
 import scvi
 from IPython.display import display
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from helpers import architecture, architecture_drawing
+from helpers import architecture, architecture_drawing, tracing
 
 # The values of each slider; the first model is scVI's default.
 SETTINGS = {
@@ -45,7 +44,7 @@ def anatomy(adata: ad.AnnData, n_genes: int, n_batch: int, **settings: Any) -> a
     Anatomy
         What the model is made of.
     """
-    chosen = np.linspace(0, adata.n_obs - 1, min(64, adata.n_obs)).round().astype(int)
+    chosen = tracing.evenly_spaced(adata.n_obs, 64)
     cells = ad.AnnData(adata.layers["counts"][chosen][:, :n_genes])
     cells.obs["batch"] = [f"batch {number % n_batch}" for number in range(cells.n_obs)]
     with isolate_rng():
@@ -58,7 +57,7 @@ class Explored:
 
     def __init__(self, found: architecture.Anatomy) -> None:
         self.drawing = architecture_drawing.draw_anatomy(found)
-        parameters = found.table.groupby("state")["parameters"].sum()
+        parameters = found.parameters
         total = parameters.sum()
         layers = [f"{number} in the {network}" for network, number in found.hidden_layers.items()]
         self.caption = f"Hidden layers: {', '.join(layers)}. Parameters: {total:,}, of which {parameters.get('idle', 0) / total:.0%} idle."

@@ -147,10 +147,8 @@ def _cells(cortex: ad.AnnData, blood: ad.AnnData) -> Cells:
 
 def _few(adata: ad.AnnData) -> ad.AnnData:
     """Return cells at even steps through the data; dense, which some models ask for."""
-    rows = np.linspace(0, adata.n_obs - 1, N_CELLS).round().astype(int)
-    counts = adata.layers["counts"][rows].toarray()
-    few = adata[rows]
-    return ad.AnnData(counts, obs=few.obs, var=few.var, obsm=dict(few.obsm))
+    few = adata[tracing.evenly_spaced(adata.n_obs, N_CELLS)]
+    return ad.AnnData(few.layers["counts"].toarray(), obs=few.obs, var=few.var, obsm=dict(few.obsm))
 
 
 def _build(kind: Any, cells: Cells, **registered: Any) -> BaseModelClass:
@@ -324,16 +322,14 @@ def _numbers(anatomy: architecture.Anatomy) -> dict[str, Any]:
     likelihoods = {
         node["name"] for _, node in wiring.nodes(data=True) if node["kind"] == "likelihood"
     }
-    widths = anatomy.rows(role="hidden")["out"].dropna().unique()
-    parameters = anatomy.table.groupby("state")["parameters"].sum()
     return {
         "encoder": others.pop("encoder", pd.NA),
         "decoder": others.pop("decoder", pd.NA),
         "other networks": ", ".join(f"{name} {number}" for name, number in others.items()),
-        "width": ", ".join(map(str, sorted(widths, reverse=True))),
+        "width": ", ".join(map(str, anatomy.widths())),
         "latent": latent.pop() if len(latent) == 1 else pd.NA,
         "likelihood": ", ".join(sorted(likelihoods)),
-        **parameters.reindex(STATES, fill_value=0),
+        **anatomy.parameters.reindex(STATES, fill_value=0),
     }
 
 

@@ -69,10 +69,6 @@ class UntraceableModelError(RuntimeError):
     """The model's training step cannot be followed, so nothing is said about its layers."""
 
 
-class DivergedModelError(UntraceableModelError):
-    """The loss is no number, so nothing can be said about what it depends on."""
-
-
 @dataclass(frozen=True)
 class Call:
     """One run of one module: in which stage of the step, and how many columns went in and out."""
@@ -117,6 +113,24 @@ class Trace:
 # --- one training step ----------------------------------------------------------------------------
 
 
+def evenly_spaced(n_cells: int, most: int) -> np.ndarray:
+    """Return the positions of cells at even steps through the data, the first and the last among them.
+
+    Parameters
+    ----------
+    n_cells
+        How many cells there are.
+    most
+        How many to take; all if there are fewer.
+
+    Returns
+    -------
+    ndarray of int
+        The positions, in order.
+    """
+    return np.linspace(0, n_cells - 1, min(most, n_cells)).round().astype(int)
+
+
 def minibatch(model: BaseModelClass, n_cells: int = 128) -> dict[str, torch.Tensor]:
     """Return cells as the model gets them in training, taken at even steps through the data.
 
@@ -142,8 +156,7 @@ def minibatch(model: BaseModelClass, n_cells: int = 128) -> dict[str, torch.Tens
         If the model runs outside PyTorch or reads its data in a way of its own.
     """
     require_traceable(model)
-    total = model.adata.n_obs
-    indices = np.linspace(0, total - 1, min(n_cells, total)).round().astype(int)
+    indices = evenly_spaced(model.adata.n_obs, n_cells)
     try:
         # PyTorch's loader draws a random number, even where it does not shuffle.
         with isolate_rng():
@@ -255,7 +268,7 @@ def copy_of_module(model: BaseModelClass) -> nn.Module:
 def _run(step: _Step, model: str) -> None:
     try:
         step.run()
-    except DivergedModelError:
+    except UntraceableModelError:
         raise
     except Exception as error:
         raise UntraceableModelError(
@@ -301,7 +314,7 @@ class _Step:
                 part.loss for part in self.module(self.batch) if isinstance(part, LossOutput)
             ).sum()
             if not torch.isfinite(self.loss):
-                raise DivergedModelError(
+                raise UntraceableModelError(
                     f"The loss of this model on its own cells is {self.loss.item()}: its weights have diverged, or the data hold such numbers. Build and train it again, perhaps with a lower learning rate."
                 )
             self.loss.backward(retain_graph=True)

@@ -1,4 +1,6 @@
-"""What the browser tests run inside a page of Lab."""
+"""What the browser tests run inside a page of Lab, and what must come out."""
+
+import json
 
 # Lab is ready once the lesson in front is loaded and its kernel has answered.
 WHEN_READY = """async () => {
@@ -23,6 +25,25 @@ SCROLL_TO_CELL = """async text => {
     const number = notebook.widgets.findIndex(cell => cell.model.sharedModel.source.includes(text));
     await notebook.scrollToItem(number, 'start');
 }"""
+
+
+def open_lesson(page, address: str) -> str:
+    """Open an address of Lab, wait until the lesson there can be run, and return its path."""
+    page.goto(address)
+    page.wait_for_function("() => window.jupyterapp !== undefined", timeout=120_000)
+    return evaluate_within(page, 120, WHEN_READY)
+
+
+def assert_ran_cleanly(notebook: dict) -> None:
+    """Fail unless each cell ran once, in order, without an error, a warning or a word on stderr."""
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert len(cells) > 1
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    for cell in cells:
+        for output in cell["outputs"]:
+            kind = output.get("name", output["output_type"])
+            assert kind not in ("error", "stderr"), f"{cell['source']}\n{output}"
+            assert "Warning" not in json.dumps(output), f"{cell['source']}\n{output}"
 
 
 def evaluate_within(page, seconds: int, script: str):

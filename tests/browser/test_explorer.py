@@ -10,8 +10,9 @@ from playwright.sync_api import expect
 from tests.browser.page_scripts import (
     RUN_ALL,
     SCROLL_TO_CELL,
-    WHEN_READY,
+    assert_ran_cleanly,
     evaluate_within,
+    open_lesson,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,9 +25,8 @@ def lesson(browser, lab_address):
     stored = LESSON.read_bytes()
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
-    page.goto(lab_address.replace("00_setup", LESSON.stem))
-    page.wait_for_function("() => window.jupyterapp !== undefined", timeout=120_000)
-    assert evaluate_within(page, 120, WHEN_READY) == f"notebooks/{LESSON.name}"
+    shown = open_lesson(page, lab_address.replace("00_setup", LESSON.stem))
+    assert shown == f"notebooks/{LESSON.name}"
     notebook = json.loads(evaluate_within(page, 300, RUN_ALL))
     yield page, notebook
     context.close()
@@ -35,10 +35,7 @@ def lesson(browser, lab_address):
 
 def test_lesson_runs_without_error_or_warning(lesson):
     _, notebook = lesson
-    for cell in notebook["cells"]:
-        for output in cell.get("outputs", []):
-            kind = output.get("name", output["output_type"])
-            assert kind not in ("error", "stderr"), f"{cell['source']}\n{output}"
+    assert_ran_cleanly(notebook)
 
 
 def test_slider_changes_the_count_and_the_picture(lesson):

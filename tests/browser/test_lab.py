@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.browser.page_scripts import RUN_ALL, WHEN_READY, evaluate_within
+from tests.browser.page_scripts import RUN_ALL, assert_ran_cleanly, evaluate_within, open_lesson
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSON = ROOT / "notebooks" / "00_setup.ipynb"
@@ -27,9 +27,7 @@ def visit(browser, lab_address, tmp_path_factory):
     asked: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
     page.on("websocket", lambda websocket: asked.append(websocket.url))
-    page.goto(lab_address)
-    page.wait_for_function("() => window.jupyterapp !== undefined", timeout=120_000)
-    shown = evaluate_within(page, 120, WHEN_READY)
+    shown = open_lesson(page, lab_address)
     yield page, shown, asked
     page.screenshot(path=tmp_path_factory.mktemp("picture") / "lab.png")
     context.close()
@@ -44,15 +42,7 @@ def test_address_opens_the_first_lesson(visit, lab_address):
 
 def test_first_lesson_runs_without_error_or_warning(visit):
     page, _, _ = visit
-    notebook = json.loads(evaluate_within(page, 240, RUN_ALL))
-    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert len(cells) > 1
-    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
-    for cell in cells:
-        for output in cell["outputs"]:
-            kind = output.get("name", output["output_type"])
-            assert kind not in ("error", "stderr"), f"{cell['source']}\n{output}"
-            assert "Warning" not in json.dumps(output), f"{cell['source']}\n{output}"
+    assert_ran_cleanly(json.loads(evaluate_within(page, 240, RUN_ALL)))
 
 
 def test_memory_is_shown_in_the_status_bar(visit):
