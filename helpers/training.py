@@ -29,7 +29,7 @@ from matplotlib.ticker import StrMethodFormatter
 from scvi.model._utils import get_max_epochs_heuristic
 from torch.nn import Dropout
 
-from helpers import data, environment, figures, genes
+from helpers import data, environment, figures, genes, loss_record
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
@@ -76,8 +76,9 @@ def train(model: BaseModelClass, preset: str = "class", **train_kwargs: Any) -> 
 
     Notes
     -----
-    ``model.train_settings_`` keeps preset, arguments, seed, versions and the checkpoint key;
-    ``model.save`` stores it with the model.
+    ``model.train_settings_`` keeps preset, arguments, seed, versions and the checkpoint key, and
+    ``model.loss_record_`` what each term added to the loss (see ``loss_record``). ``model.save``
+    stores both with the model. Recording does not change the result.
     """
     settings = _settings(model, preset, train_kwargs)
     kwargs = copy.deepcopy(settings["train_kwargs"])
@@ -85,7 +86,8 @@ def train(model: BaseModelClass, preset: str = "class", **train_kwargs: Any) -> 
     environment.require_memory(_memory(model, kwargs), f"Training {type(model).__name__}")
     # Set again, so that what ran between prepare() and here does not change the result.
     scvi.settings.seed = settings["seed"]
-    model.train(**kwargs)
+    recorder = loss_record.LossRecorder(model)
+    model.train(**kwargs | {"callbacks": [*kwargs.get("callbacks", []), recorder]})
     model.train_settings_ = settings
 
 
@@ -111,7 +113,8 @@ def _settings(model: BaseModelClass, preset: str, train_kwargs: dict[str, Any]) 
     }
     # Whether a progress bar is shown does not change what is learned.
     decisive = {name: value for name, value in merged.items() if name != "enable_progress_bar"}
-    digest = hashlib.sha256()
+    # A checkpoint from before there was a record of the loss lacks what the lessons need.
+    digest = hashlib.sha256(b"with a record of the loss")
     for choices in (
         settings | {"train_kwargs": decisive},
         model.registry["setup_args"],

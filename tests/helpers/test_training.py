@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import scvi
 
-from helpers import figures, genes, training
+from helpers import figures, genes, loss_record, training
 
 # Enough to train something on 700 cells in a second or two.
 SHORT = {"max_epochs": 2, "enable_progress_bar": False}
@@ -51,6 +51,8 @@ def test_the_default_preset_leaves_all_choices_to_scvi(adata, monkeypatch):
     asked = {}
     monkeypatch.setattr(scvi.model.SCVI, "train", lambda self, **kwargs: asked.update(kwargs))
     training.train(new_model(adata), preset="default")
+    (recorder,) = asked.pop("callbacks")
+    assert isinstance(recorder, loss_record.LossRecorder)
     assert asked == {"check_val_every_n_epoch": 1}
 
 
