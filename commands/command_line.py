@@ -3,7 +3,7 @@
 import errno
 import sys
 
-from commands import bench, clean, lab, lint, notebooks, pins, set_up, test
+from commands import clean, kept_results, lab, lint, notebooks, pins, set_up, test
 from commands.console import CommandError
 
 COMMANDS = {
@@ -11,7 +11,11 @@ COMMANDS = {
     "test": (test.main, "set up, then run all tests"),
     "lint": (lint.main, "check style, spelling and types"),
     "notebooks": (notebooks.main, "run the lessons afresh and store their outputs"),
-    "bench": (bench.main, "measure the lessons and the presets (about half an hour)"),
+    "bench": (kept_results.bench, "measure the lessons and the presets (about half an hour)"),
+    "reference-run": (
+        kept_results.reference_run,
+        "train the default run that lesson 04 shows (about five minutes)",
+    ),
     "setup": (set_up.main, "set up only (--here: into the Python that runs this)"),
     "pins": (pins.main, "renew requirements/tested.txt from the newest releases"),
     "clean": (clean.main, "remove what set-up made; the data stay"),
@@ -69,6 +73,6 @@ def show_help() -> int:
         "make COMMAND, or without make: python3 commands COMMAND (Windows: py -3.12 commands ...)\n"
     )
     for name, (_, purpose) in COMMANDS.items():
-        print(f"  {name:<10} {purpose}")
+        print(f"  {name:<14} {purpose}")
     print('\nA command\'s own arguments: make lab ARGS="--no-browser --port 9999"')
     return 0

@@ -1,4 +1,4 @@
-"""Measure what the lessons cost, and the presets against each other."""
+"""Measure and train what takes long, once, and keep the results in ``docs/``."""
 
 import subprocess
 
@@ -7,12 +7,29 @@ from commands.environment import ROOT, THREAD_CAPS, own_environment, variables
 from commands.set_up import set_up
 
 
-def main(arguments: list[str]) -> int:
+def bench(arguments: list[str]) -> int:
     """Set up, then write ``docs/measurements.md``."""
+    _refuse("bench", arguments)
+    return _run(
+        "helpers.measurements",
+        "Measuring (about half an hour); finished training runs are kept.",
+    )
+
+
+def reference_run(arguments: list[str]) -> int:
+    """Set up, then write ``docs/reference_run.csv``."""
+    _refuse("reference-run", arguments)
+    return _run("helpers.reference_run", "A finished run is kept: a second call only writes it.")
+
+
+def _refuse(command: str, arguments: list[str]) -> None:
     if arguments:
-        raise CommandError(f"bench takes no arguments, not: {' '.join(arguments)}")
+        raise CommandError(f"{command} takes no arguments, not: {' '.join(arguments)}")
+
+
+def _run(module: str, notice: str) -> int:
     environment = own_environment()
     set_up(environment, frozenset({"test"}))
-    say("Measuring (about half an hour); finished training runs are kept.")
-    command = [environment.python, "-m", "helpers.measurements"]
+    say(notice)
+    command = [environment.python, "-m", module]
     return subprocess.run(command, cwd=ROOT, env=variables(environment) | THREAD_CAPS).returncode
