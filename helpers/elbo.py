@@ -21,7 +21,7 @@ from scvi.train._trainingplans import _compute_kl_weight
 from torch import nn
 from torch.distributions import Distribution, Normal
 
-from helpers import tracing
+from helpers import figures, tracing
 from helpers.loss_record import HELD_OUT, TRAINING, kl_of_dimensions
 
 if TYPE_CHECKING:
@@ -575,7 +575,7 @@ def reevaluate(model: BaseModelClass) -> pd.DataFrame:
 
     def now(cells: Sequence[int], dropout: bool = False) -> list[float]:
         means = _by_cell(model, cells, _elbo, dropout).mean()
-        return [means["reconstruction"], means["kl"], means.sum()]
+        return [float(means["reconstruction"]), float(means["kl"]), float(means.sum())]
 
     rows = {
         "training cells, logged": list(last[["reconstruction", "kl", "elbo"]]),
@@ -755,13 +755,13 @@ def _end_of_curve(curve: pd.Series) -> list[dict[str, str]]:
     return [
         _row(
             falls,
-            f"falls by {fall:.2g} nats {last}" if still_falls else f"no clear fall {last}",
+            f"falls by about {figures.about(fall, 1)} nats {last}" if still_falls else f"no clear fall {last}",
             not still_falls,
             "train longer: more max_epochs",
         ),
         _row(
             "Is it still at its best?",
-            f"{rise:.2g} nats above the best {span} values, which end at epoch {means.idxmin()}"
+            f"about {figures.about(rise, 1)} nats above the best {span} values, which end at epoch {means.idxmin()}"
             if rise > small
             else f"within {small:.2g} nats of the best {span} values",
             rise <= small,

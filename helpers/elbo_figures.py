@@ -54,7 +54,7 @@ def plot_ledger(table: pd.DataFrame) -> figures.DescribedFigure:
             top.plot(best, held_out[best], "v", color=HELD_OUT, label=f"best epoch: {best}")
         top.set_ylim(lowest - 0.15 * (highest - lowest), highest)
         top.set(ylabel="nats per cell\n(axis cut at both ends)", xlim=(epochs[0], epochs[-1]))
-        top.legend()
+        top.legend(loc="upper right", frameon=True)
         middle.plot(epochs, table["kl"], color=KL, label="KL divergence")
         middle.fill_between(epochs, weighted, color=KL, alpha=0.55, label="× its weight")
         middle.set(ylabel="nats per cell", ylim=(0, None))

@@ -1,4 +1,4 @@
-"""In lesson 03 the sliders move, and the number of hidden layers and the picture follow."""
+"""In the lessons with sliders a slider moves, and the numbers and the picture follow."""
 
 import json
 import re
@@ -15,31 +15,33 @@ from tests.browser.page_scripts import (
     open_lesson,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
-LESSON = ROOT / "notebooks" / "03_hidden_layers.ipynb"
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
 @pytest.fixture(scope="module")
-def lesson(browser, lab_address):
-    """Open lesson 03 and run it from top to bottom."""
-    stored = LESSON.read_bytes()
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    page = context.new_page()
-    shown = open_lesson(page, lab_address.replace("00_setup", LESSON.stem))
-    assert shown == f"notebooks/{LESSON.name}"
-    notebook = json.loads(evaluate_within(page, 300, RUN_ALL))
-    yield page, notebook
-    context.close()
-    assert LESSON.read_bytes() == stored, "the test changed the stored lesson"
+def run_lesson(browser, lab_address):
+    """Open a lesson, run it from top to bottom, and check that what is stored stays as it is."""
+    contexts, stored = [], {}
+
+    def run(name):
+        path = NOTEBOOKS / f"{name}.ipynb"
+        stored[path] = path.read_bytes()
+        contexts.append(browser.new_context(viewport={"width": 1400, "height": 1000}))
+        page = contexts[-1].new_page()
+        assert open_lesson(page, lab_address.replace("00_setup", name)) == f"notebooks/{path.name}"
+        notebook = json.loads(evaluate_within(page, 300, RUN_ALL))
+        assert_ran_cleanly(notebook)
+        return page
+
+    yield run
+    for context in contexts:
+        context.close()
+    for path, content in stored.items():
+        assert path.read_bytes() == content, f"the test changed {path.name}"
 
 
-def test_lesson_runs_without_error_or_warning(lesson):
-    _, notebook = lesson
-    assert_ran_cleanly(notebook)
-
-
-def test_slider_changes_the_count_and_the_picture(lesson):
-    page, _ = lesson
+def test_layers_and_picture_follow_the_slider(run_lesson):
+    page = run_lesson("03_hidden_layers")
     page.evaluate(SCROLL_TO_CELL, "architecture_explorer.explore")
     caption = page.locator(".jp-OutputArea-output p", has_text="Hidden layers:")
     picture = caption.locator("xpath=following-sibling::img")
@@ -49,4 +51,19 @@ def test_slider_changes_the_count_and_the_picture(lesson):
     slider.press("ArrowRight")
     expect(caption).to_contain_text("2 in the encoder, 2 in the decoder", timeout=60_000)
     expect(picture).to_have_attribute("alt", re.compile("2 hidden layers of 128 in the encoder"))
+    assert picture.get_attribute("src") != before, "the picture stayed the same"
+
+
+def test_ledger_and_picture_follow_the_epoch(run_lesson):
+    page = run_lesson("04_loss")
+    page.evaluate(SCROLL_TO_CELL, "elbo_explorer.explore")
+    caption = page.locator(".jp-OutputArea-output p", has_text="KL weight")
+    picture = caption.locator("xpath=following-sibling::img")
+    expect(caption).to_contain_text("Epoch 40, KL weight 1.000", timeout=30_000)
+    before = picture.get_attribute("src")
+    slider = page.locator(".widget-hslider", has_text="epoch").locator(".noUi-handle")
+    slider.press("Home")
+    expect(caption).to_contain_text("Epoch 1, KL weight 0.000", timeout=60_000)
+    expect(caption).to_contain_text("0.00 (kl_divergence_z)")
+    expect(picture).to_have_attribute("alt", re.compile("terms of the loss in epoch 1,"))
     assert picture.get_attribute("src") != before, "the picture stayed the same"

@@ -1,0 +1,538 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 04 · What loss is it using here?
+#
+# You run `model.train()` and look at the curve. It falls and falls, and then it hardly falls any more. What is on its y-axis?
+# The history has a `train_loss` and an `elbo_train`, and they differ. Is the model trained enough? Is the last number good?
+#
+# In this lesson you compute the loss yourself, term by term, until every number of the curve adds up.
+#
+# **You will be able to**
+#
+# - name the loss, its unit, and which way is better;
+# - compute its two terms for real cells, and say what each is for;
+# - say why `train_loss` is not `elbo_train`, and why a curve can fall and then rise;
+# - judge from a loss curve whether a model is trained enough;
+# - compare the number with simpler models, and say what "lower bound" means.
+#
+# **Time**: 50 minutes to read and run (about a minute of it is computing), 10 minutes for the questions.
+# **Needs**: lesson 02, or the model that it stored.
+
+# %%
+import scvi
+
+from helpers import data, environment, figures, genes, training
+
+environment.prepare(seed=0)
+adata = data.load_cortex()
+genes.select(adata)
+scvi.model.SCVI.setup_anndata(adata, layer="counts")
+model = training.load_or_train(scvi.model.SCVI(adata))
+
+# %% [markdown]
+# ## What training writes down
+#
+# > **Predict.** One loss, or several?
+
+# %% tags=["nbval-ignore-output"]
+import pandas as pd
+
+history = model.history
+last = {name: figures.about(values.iloc[-1, 0]) for name, values in history.items()}
+pd.Series(last, name="in the last epoch").to_frame()
+
+# %% [markdown]
+# *Validation* means: on the [held-out cells](../docs/glossary.md#held-out-cells). For each kind of cells there is a loss, an `elbo`,
+# a `reconstruction_loss`, and two called `kl`. They are all parts of one thing.
+#
+# ## The name
+#
+# The [loss](../docs/glossary.md#loss) of scVI is the **negative ELBO**. ELBO is short for *evidence lower bound*:
+#
+# - the [evidence](../docs/glossary.md#evidence) is the logarithm of the probability that the model gives to the counts of a cell. The
+#   higher, the better the model describes the cell;
+# - nobody can compute it for scVI. But there is a number that is never above it, the
+#   [ELBO](../docs/glossary.md#elbo), and that one can be computed. It is a *lower bound* of the evidence.
+#
+# Training raises the ELBO. PyTorch can only make numbers smaller, so it is given the ELBO with a minus sign.
+#
+# ### You may think: "`elbo` in the history is the ELBO"
+
+# %%
+held_out = model.validation_indices
+in_history = model.history["elbo_validation"].iloc[-1, 0]
+asked = float(model.get_elbo(indices=held_out))
+print("elbo_validation in the history:", figures.about(in_history))
+print("model.get_elbo:                ", figures.about(asked))
+
+# %% [markdown]
+# The same held-out cells, the same word, another sign! `elbo_train` and `elbo_validation` are the *negative* ELBO: lower is better.
+# `get_elbo` gives the ELBO itself: higher is better. Look at the sign before you compare.
+#
+# ## Four steps to the loss
+#
+# Let the model do what it does in a training step, on 128 cells. It returns all that it computed on the way:
+
+# %%
+from helpers import tracing
+
+minibatch = tracing.minibatch(model, 128)
+inference, generative, loss = model.module(minibatch)
+
+# %% [markdown]
+# Papers and code use different names for the same things:
+#
+# | in papers | in the code | what it is |
+# | --- | --- | --- |
+# | $x$ | `minibatch["X"]` | the counts of the cells |
+# | $q(z \mid x)$ | `inference["qz"]` | the cloud of positions that the [encoder](../docs/glossary.md#encoder) gives a cell |
+# | $z$ | `inference["z"]` | one position, drawn from the cloud |
+# | $p(x \mid z)$ | `generative["px"]` | the [distribution](../docs/glossary.md#distribution) of each count, which the [decoder](../docs/glossary.md#decoder) gives |
+# | $p(z)$ | `generative["pz"]` | the [prior](../docs/glossary.md#prior): one cloud around 0, the same for all cells |
+#
+# **Step 1: encode.** From 2,000 counts to a cloud: a centre and a width for each of ten latent dimensions.
+
+# %%
+x, cloud = minibatch["X"], inference["qz"]
+print("counts: ", tuple(x.shape))
+print("centres:", tuple(cloud.loc.shape))
+print("widths: ", tuple(cloud.scale.shape))
+
+# %% [markdown]
+# **Step 2: draw.** One position from each cloud, at random. That is why the loss of the same cells is never quite the same twice.
+#
+# **Step 3: decode, and see how surprising the counts are.** For each count the decoder gives a distribution. It says how probable the count
+# is that was really seen. A count with probability $p$ costs $-\ln p$ [nats](../docs/glossary.md#nat):
+# 0 nats if it was certain, 0.7 if it was one of two equally likely values, 4.6 if it was one of a hundred.
+#
+# Look at one gene in five cells. `expected` is the mean of the decoder's distribution.
+
+# %% tags=["nbval-ignore-output"]
+import numpy as np
+
+counts, gene = generative["px"], adata.var_names.get_loc("Plp1")
+seen = {"count": x, "expected": counts.mean, "cost in nats": -counts.log_prob(x)}
+table = pd.DataFrame({name: value[::25, gene].detach() for name, value in seen.items()})
+table["probability"] = np.exp(-table["cost in nats"])
+table.round(3)
+
+# %% [markdown]
+# Add the costs of all 2,000 counts of a cell. That is its [reconstruction loss](../docs/glossary.md#reconstruction-loss).
+
+# %%
+reconstruction = -counts.log_prob(x).sum(dim=1)
+print("one number a cell:", tuple(reconstruction.shape))
+
+# %% [markdown]
+# **Step 4: pay for the position.** The decoder knows the cell only through its position, and the encoder chose where the cloud lies and how
+# wide it is. That is information about the cell, and it is not free. A cloud just like the prior tells nothing about the cell
+# and costs 0 nats. The farther from 0 and the narrower it is, the more it costs:
+# the [KL divergence](../docs/glossary.md#kl-divergence) of the cloud from the prior.
+#
+# > **Predict.** Which of the two is larger, the reconstruction loss or the KL divergence? How much larger?
+
+# %%
+from torch.distributions import kl_divergence
+
+kl = kl_divergence(cloud, generative["pz"]).sum(dim=1)
+print("The reconstruction loss is more than 50 times as large:")
+print(bool(reconstruction.mean() > 50 * kl.mean()))
+
+# %% [markdown]
+# **The sum.** Add the two, and take the mean over the cells. That is the loss: nats per cell.
+
+# %%
+by_steps = (reconstruction + kl).mean()
+print("equal to what the module returns:", np.isclose(by_steps.item(), loss.loss.item()))
+
+# %% [markdown]
+# Where does scvi-tools do this? These lines are read from the installed package. `kl_weight` is explained below.
+
+# %%
+import inspect
+
+for line in inspect.getsource(model.module.loss).splitlines():
+    if line.strip().startswith(("reconst_loss =", "weighted_kl_local =", "loss =")):
+        print(line.strip())
+
+# %% [markdown]
+# ### You may think: "The exact numbers need PyTorch's magic"
+#
+# Here both terms are computed again with NumPy and SciPy alone, from nothing but what the networks put out:
+# the parameters of each count's distribution, and each cell's centres and widths.
+
+# %%
+from helpers import elbo
+
+again = elbo.by_hand(model, held_out)
+for term in ("reconstruction", "kl"):
+    off = (again[term] / again[f"{term}_of_module"] - 1).abs().max()
+    print(f"{term}: {len(again)} cells, all equal to 1 in 10,000: {off < 1e-4}")
+
+# %% [markdown]
+# ## The ledger: every epoch adds up
+#
+# Early in training the KL divergence does not count in full. It is multiplied by a *KL weight* that starts at 0 and rises: the
+# [KL warm-up](../docs/glossary.md#kl-warm-up). Otherwise the encoder would make it small in the easiest way, by telling nothing.
+#
+# $$\text{train\_loss} = \text{reconstruction loss} + \text{KL weight} \times \text{KL divergence}$$
+#
+# > **Predict.** In epoch 5 the weight is 4/15 and the KL divergence about 33 nats. How much does it add to the loss?
+
+# %% tags=["nbval-ignore-output"]
+ledger = elbo.ledger(model)
+columns = ["reconstruction", "kl", "kl_weight", "train_loss", "elbo"]
+ledger.loc[[1, 2, 5, 15, 16, 40], columns].round(2)
+
+# %% [markdown]
+# Check a row with your own pocket calculator. Then let the computer check all of them: what is left over is called the residual.
+
+# %%
+for residual in ("residual", "elbo_residual", "held_out_residual"):
+    largest = ledger[residual].abs().max()
+    print(f"{residual}: below 0.01 nats in all {len(ledger)} epochs: {largest < 0.01}")
+
+# %% [markdown]
+# ### You may think: "`train_loss` and `elbo_train` are the same thing"
+#
+# `elbo_train` is the sum with weight 1, whatever the weight is. `train_loss` is what training really makes small.
+# They differ by (1 - KL weight) × KL divergence: at most during the warm-up, not at all afterwards.
+
+# %%
+gap = ledger["elbo"] - ledger["train_loss"]
+formula = (1 - ledger["kl_weight"]) * ledger["kl"]
+print("always (1 - weight) x KL:", np.allclose(gap, formula, atol=0.01))
+print("none from epoch", gap[gap.abs() < 0.01].index[0])
+
+# %% [markdown]
+# Now the whole run. The coloured areas are stacked: blue + yellow = the black line.
+
+# %%
+from helpers import elbo_explorer, elbo_figures
+
+elbo_figures.plot_ledger(ledger)
+
+# %% [markdown]
+# Read it from the bottom:
+#
+# 1. The weight rises in a straight line and stays at 1.
+# 2. While it is small, the KL divergence is cheap and grows: the encoder tells a lot. Then it is pushed down to what is worth its price.
+# 3. The reconstruction loss falls all the time. It makes up nearly all of the loss.
+# 4. The held-out cells lie above: the model knows the cells it trained on better.
+#
+# ### Look at single epochs
+#
+# Move the slider. The bars show the KL divergence of each latent dimension.
+#
+# > **Predict.** Are all ten dimensions used from the first epoch on?
+
+# %% tags=["nbval-ignore-output"]
+elbo_explorer.explore(model)
+
+# %% [markdown]
+# A dimension whose bar stays near 0 tells nothing about the cells: it has [collapsed](../docs/glossary.md#posterior-collapse).
+# In this run all ten stay in use.
+#
+# ## A curve that falls and then rises
+#
+# This is scVI's default run on the same cells: 400 epochs, made once and kept.
+
+# %%
+from helpers import reference_run
+
+kept = reference_run.load()
+print(reference_run.origin())
+
+# %% [markdown]
+# > **Predict.** Below, the loss of the held-out cells falls, and from the middle on it rises. Does the model get worse?
+
+# %%
+elbo_figures.plot_held_out(kept)
+
+# %% [markdown]
+# ### You may think: "It rises, so it overfits"
+#
+# Take the rise apart. The default warm-up takes 400 epochs, so the weight still grows while you watch.
+
+# %%
+kept["weighted KL"] = kept["kl_weight"] * kept["held_out_kl"]
+lowest = kept["held_out_loss"].idxmin()
+rise = kept.loc[400] - kept.loc[lowest]
+for name in ("held_out_loss", "weighted KL", "held_out_reconstruction", "held_out_elbo"):
+    print(f"{name}: {rise[name]:+.1f} nats from epoch {lowest} to 400")
+
+# %% [markdown]
+# Most of the rise is the weight: the same KL divergence counts more. That is no harm; the rules of the game changed, not the player.
+# The rest is the reconstruction loss of the held-out cells, and that part *is* a little [overfitting](../docs/glossary.md#overfitting).
+# So look at the negative ELBO of held-out cells, where the weight does not matter: it changes little.
+#
+# And the 40 epochs of the class preset? They end at about the same place:
+
+# %%
+elbo_figures.plot_runs({"class preset": ledger, "default": kept})
+
+# %% [markdown]
+# ## What does the weight do?
+#
+# Train four small models (752 cells, 500 genes, 30 epochs). They differ in the KL weight only:
+# 1 as it should be; 0, so that positions are free; 20, so that they are very dear; and the default, cut short.
+#
+# > **Predict.** Which weight does the default reach after 30 epochs? Which model describes the counts best?
+
+# %% tags=["nbval-ignore-output", "progress"]
+small = adata[::4, :500].copy()
+scvi.model.SCVI.setup_anndata(small, layer="counts")
+short, warm = {"max_epochs": 30}, {"n_epochs_kl_warmup": 10}
+runs = {f"weight {w:g}": {"plan_kwargs": warm | {"max_kl_weight": w}} for w in (1.0, 0.0, 20.0)}
+models = {}
+for name, settings in (runs | {"default, cut short": {"preset": "default"}}).items():
+    environment.prepare(seed=0)
+    models[name] = scvi.model.SCVI(small)
+    training.train(models[name], **short, **settings)
+
+# %% tags=["nbval-ignore-output"]
+compared = elbo.compare(models)
+compared.round(2)
+
+# %% [markdown]
+# Each cell is a little cloud; here they are in two of the latent dimensions. The dashed circle shows where the prior lies.
+
+# %%
+elbo_figures.plot_clouds(models)
+
+# %% [markdown]
+# - **Weight 0**: the clouds shrink to points, far apart. Nothing keeps them near the prior or near each other. The counts are described hardly
+#   better than with weight 1, for many more nats.
+# - **Weight 20**: hardly any information gets through. Most dimensions have collapsed.
+# - **Default, cut short**: the weight reaches 29/400. The latent space looks more like that of weight 0 than like that of weight 1.
+#
+# ### You may think: "I stopped early, so I got the same model, only less trained"
+
+# %%
+kl_divergences = compared["KL"]
+reached = compared.loc["default, cut short", "KL weight"]
+print(f"The weight it reached: {reached:.4f}, which is 29/400: {np.isclose(reached, 29 / 400)}")
+twice = kl_divergences["default, cut short"] > 1.5 * kl_divergences["weight 1"]
+print("Its KL divergence is more than 1.5 times as large:", bool(twice))
+in_use = compared.loc["weight 20", "dimensions in use"]
+print("With weight 20, fewer than half of the dimensions are in use:", bool(in_use < 5))
+
+# %% [markdown]
+# You got another loss. If you train for fewer epochs than the warm-up takes, shorten the warm-up as well, as the class preset does.
+#
+# ## Training cells against held-out cells
+#
+# The training curve is not measured like the held-out one. While it is written, [dropout](../docs/glossary.md#dropout) is on and the weights
+# still move. So ask the trained model again about the same cells.
+#
+# > **Predict.** Without dropout, will the loss of the training cells be higher or lower than logged?
+
+# %% tags=["nbval-ignore-output"]
+looked_at = elbo.reevaluate(model)
+looked_at.round(1)
+
+# %%
+logged, with_dropout, without = looked_at["elbo"].iloc[:3]
+print("final weights instead of moving ones lower it:", bool(with_dropout < logged))
+print("no dropout lowers it further:", bool(without < with_dropout))
+
+# %% [markdown]
+# Each step down makes the training cells look better: first the final weights instead of moving ones, then no dropout.
+# The true distance to the held-out cells is larger than the curves make it look. For the held-out cells it makes no difference: they are always
+# looked at without dropout, after the epoch.
+#
+# ## Is it trained enough?
+#
+# Five questions, answered from the ledger:
+
+# %%
+elbo.checklist(model)
+
+# %%
+elbo.checklist(models["default, cut short"])
+
+# %% [markdown]
+# ## Is it good?
+#
+# A number like 2,830 says nothing alone: more genes or more counts, and it is larger. So let simpler models describe the same
+# held-out cells, and compare. All are told the library size, as scVI is, and then each knows a little more.
+#
+# > **Predict.** Which will be best: a mean for each published class, ten principal components, or scVI?
+
+# %%
+from helpers import rivals
+
+scale = rivals.compare(model, class_key="cell_type", more_components=[30])
+scale.assign(**{name: scale[name].map(figures.about) for name in ("nats per cell", "saved")})
+
+# %%
+rivals.plot(scale)
+
+# %% [markdown]
+# From top to bottom:
+#
+# - With the **Poisson** distribution every cell is the same but for its library size, and counts may hardly spread. They do spread.
+# - The **negative binomial** lets them spread: a gene's own dispersion saves more than everything that follows.
+# - **Class** and **PCA** know something of the cell. Ten numbers read from the counts tell more than the published class.
+# - **scVI** describes the cells better than PCA with as many numbers, and it has paid for them: its KL divergence is in the sum.
+# - **Importance sampling** is a closer estimate of the evidence, by many draws: the bound is a little loose.
+# - **PCA with 30 components** beats scVI. Why? Its numbers are free. More numbers always help then: as many as genes would repeat the counts.
+#
+# ## Where does the loss arise?
+#
+# The same loss, divided among the genes and among the cells.
+#
+# > **Predict.** Which genes are the dearest: rare ones, or those with high counts? And which cells?
+
+# %%
+costs = elbo.where_it_pays(model, held_out)
+print(
+    "both add up to the same:",
+    np.isclose(costs.genes["loss"].sum(), costs.cells["reconstruction"].mean()),
+)
+elbo_figures.plot_genes(costs)
+
+# %%
+elbo_figures.plot_cells(costs, adata.obs["cell_type"])
+
+# %% [markdown]
+# ### You may think: "A cell with a high loss is badly explained"
+#
+# Mostly it is a large cell: more counts, more to explain. To find cells that are badly explained, compare cells of the same library size.
+# In the picture that is a vertical line. Oligodendrocytes lie below the other classes: their counts are easier to foresee.
+# For the same reason the mean loss of two sets of cells can differ though the model is the same. Compare only on the same cells.
+#
+# ## Aside: see that it is a lower bound
+#
+# Take the smallest model of this kind: one gene, one cell. The position $z$ is one number with the prior of scVI, and the count is drawn
+# from a Poisson distribution with mean $e^{1+z}$. Here the evidence can be computed exactly, as an area. You see a count of 7.
+# A cloud $q$ has two numbers, centre and spread. Each choice gives an ELBO.
+#
+# > **Predict.** Can a lucky choice of centre and spread get above the evidence?
+
+# %%
+from helpers import lower_bound
+
+lower_bound.plot(7)
+
+# %% [markdown]
+# No choice does. What is missing at the best one is small: $q$ is symmetric, the exact answer (the *posterior*) is not.
+# Try a million pairs:
+
+# %%
+centres, spreads = np.meshgrid(np.linspace(-3, 3, 1000), np.linspace(0.01, 3, 1000))
+bounds = lower_bound.elbo(7, centres, spreads)
+print("pairs above the evidence:", int((bounds > lower_bound.log_evidence(7)).sum()))
+print("evidence:", round(lower_bound.log_evidence(7), 3), " best ELBO:", round(bounds.max(), 3))
+
+# %% [markdown]
+# For scVI itself you can see the same on *simulated* cells: 2,000 cells whose true positions, means and dispersions are known, so
+# that the evidence under the truth can be computed. Train a scVI of the right kind on them.
+
+# %% tags=["nbval-ignore-output", "progress"]
+from helpers import simulation
+
+simulated = simulation.cells()
+scvi.model.SCVI.setup_anndata(simulated, layer="counts", size_factor_key="size_factor")
+learner = scvi.model.SCVI(simulated, n_latent=2, gene_likelihood="nb")
+training.train(learner, max_epochs=30, plan_kwargs={"n_epochs_kl_warmup": 10})
+
+# %% tags=["nbval-ignore-output"]
+known = simulation.compare(learner)
+simulation.plot(known)
+
+# %%
+means = known.mean()
+print("truth < model:", bool(means["truth"] < means["model"]))
+print("model < negative ELBO:", bool(means["model"] < means["negative ELBO"]))
+print("the truth itself costs about", figures.about(means["truth"]), "nats per cell")
+
+# %% [markdown]
+# The truth itself is far from 0: counts are partly chance, and nobody can foresee chance. The model comes close to it.
+# The rest of the way to the negative ELBO is the price of the bound.
+#
+# ## The answer
+
+# %%
+end = ledger.iloc[-1]
+share = end["kl"] / end["train_loss"]
+print(
+    "The loss is the negative ELBO: reconstruction loss + KL weight x KL divergence, in nats per cell."
+)
+print(f"With weight {end['kl_weight']:g} at the end, the KL divergence is {share:.1%} of it.")
+print(f"On held-out cells it is about {figures.about(end['held_out_elbo'])} nats per cell.")
+
+# %% [markdown]
+# ## What you know now
+#
+# | you may have thought | in fact |
+# | --- | --- |
+# | `elbo` in the history is the ELBO. | It is the negative ELBO: lower is better. `get_elbo` has the other sign. |
+# | `train_loss` and `elbo_train` are the same. | They differ by (1 - KL weight) × KL divergence, until the warm-up ends. |
+# | The held-out loss rises, so the model overfits. | Mostly the KL weight rose. Look at the held-out negative ELBO. |
+# | I stopped early and got the same model, less trained. | You got another loss: the KL weight never reached 1. |
+# | The gap between the curves is the gap between the cells. | The training curve is measured with dropout and moving weights. |
+# | A cell with a high loss is badly explained. | Mostly it has a large library size. |
+# | A good model has a loss near 0. | Even the truth costs a lot. Compare with simpler models on the same cells. |
+#
+# ## Check yourself
+#
+# <details><summary>1. What is on the y-axis of the loss curve, and in which unit?</summary>
+#
+# The reconstruction loss plus the KL weight times the KL divergence: the mean over the cells, in nats per cell. Once the weight is 1 it is the
+# negative ELBO.
+#
+# </details>
+#
+# <details><summary>2. In epoch 100 of a default run the reconstruction loss is 2,741.6, the KL divergence 30.8. What are the weight, <code>train_loss</code> and <code>elbo_train</code>?</summary>
+#
+# The weight in epoch 100 is 99/400 = 0.2475 (epoch 1 has weight 0). `train_loss` = 2,741.6 + 0.2475 × 30.8 = 2,749.2;
+# `elbo_train` = 2,741.6 + 30.8 = 2,772.4.
+#
+# </details>
+#
+# <details><summary>3. You have 100,000 cells and run <code>model.train()</code>. Which KL weight is in force at the end, and what do you do about it?</summary>
+#
+# It runs 80 epochs of a warm-up of 400, so the weight ends at 79/400, about 0.2. Shorten the warm-up:
+# `model.train(plan_kwargs={"n_epochs_kl_warmup": 30})`.
+#
+# </details>
+#
+# <details><summary>4. Model A has a held-out negative ELBO of 2,830, model B one of 1,400. Which is better?</summary>
+#
+# You cannot tell. They may have seen other cells, or other numbers of genes: with half the genes the number is about half. Compare only on the same counts.
+#
+# </details>
+#
+# <details><summary>5. After training, a latent dimension has a KL divergence of 0.001 nats. What does that mean?</summary>
+#
+# It has collapsed: its cloud is the same for all cells, so the decoder learns nothing from it. The cells need fewer dimensions, or the KL
+# weight is too large.
+#
+# </details>
+#
+# **Try it.** Is the loss also smaller with the negative binomial distribution without extra zeros? Train one and compare it on the same held-out
+# cells. In a new cell:
+#
+# ```python
+# environment.prepare(seed=0)
+# plain = scvi.model.SCVI(adata, gene_likelihood="nb")
+# training.train(plain)
+# elbo.compare({"zinb": model, "nb": plain})
+# ```
+#
+# <details><summary>What to look for</summary>
+#
+# The same seed holds out the same cells, so the column `negative ELBO` is a fair comparison. A difference of a few nats is less than another seed
+# would make. If the two are that close, the extra zeros are not needed for these cells.
+#
+# </details>
+#
+# Next: lesson 05 asks what you can do with the ten numbers of a cell.
