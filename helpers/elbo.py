@@ -755,7 +755,9 @@ def _end_of_curve(curve: pd.Series) -> list[dict[str, str]]:
     return [
         _row(
             falls,
-            f"falls by about {figures.about(fall, 1)} nats {last}" if still_falls else f"no clear fall {last}",
+            f"falls by about {figures.about(fall, 1)} nats {last}"
+            if still_falls
+            else f"no clear fall {last}",
             not still_falls,
             "train longer: more max_epochs",
         ),
