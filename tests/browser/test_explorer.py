@@ -28,7 +28,10 @@ def run_lesson(browser, lab_address):
         stored[path] = path.read_bytes()
         contexts.append(browser.new_context(viewport={"width": 1400, "height": 1000}))
         page = contexts[-1].new_page()
-        assert open_lesson(page, lab_address.replace("00_setup", name)) == f"notebooks/{path.name}"
+        # A workspace of its own: Lab opens again what was open in the last one.
+        address = lab_address.replace("/lab/tree/", f"/lab/workspaces/{name}/tree/")
+        shown = open_lesson(page, address.replace("00_setup", name))
+        assert shown == f"notebooks/{path.name}"
         notebook = json.loads(evaluate_within(page, 300, RUN_ALL))
         assert_ran_cleanly(notebook)
         return page
