@@ -15,7 +15,7 @@ class Picture:
 
 
 def test_first_picture_is_the_default_model(cortex):
-    shown = architecture_explorer.explore(cortex).explored()
+    shown = architecture_explorer.explore(cortex).shown()
     genes = cortex[:, :2000].copy()
     scvi.model.SCVI.setup_anndata(genes, layer="counts")
     model = scvi.model.SCVI(genes)
@@ -57,13 +57,13 @@ def test_sliders_offer_only_genes_that_there_are(cortex):
 
 
 def test_page_without_widgets_still_has_the_picture(cortex):
-    bundle = architecture_explorer.explore(cortex).explored()._repr_mimebundle_()
+    bundle = architecture_explorer.explore(cortex).shown()._repr_mimebundle_()
     assert "<img src=" in bundle["text/html"]
     assert "Hidden layers: 1" in bundle["text/html"]
 
 
 def test_cells_and_random_numbers_stay_as_they_were(cortex):
     columns, state = list(cortex.obs), torch.get_rng_state()
-    architecture_explorer.explore(cortex).explored()
+    architecture_explorer.explore(cortex).shown()
     assert list(cortex.obs) == columns
     assert torch.equal(torch.get_rng_state(), state)

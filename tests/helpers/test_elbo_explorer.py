@@ -39,7 +39,7 @@ def test_first_picture_is_the_last_epoch(model):
 def test_written_sum_is_that_of_the_ledger(model, epoch):
     explorer = elbo_explorer.explore(model)
     explorer.picture = Picture()
-    explorer.slider.value = epoch
+    explorer.sliders["epoch"].value = epoch
     shown = explorer.picture.shown
     ledger = elbo.ledger(model).loc[epoch]
     reconstruction, weighted_kl, total, train_loss = numbers_of(shown.caption)
@@ -51,7 +51,7 @@ def test_written_sum_is_that_of_the_ledger(model, epoch):
 
 def test_bars_are_the_latent_dimensions(model):
     dimensions = elbo.kl_per_dimension(model)
-    shown = elbo_explorer.Epoch(elbo.ledger(model), dimensions, 2)
+    shown = elbo_explorer.show(elbo.ledger(model), dimensions, 2)
     full, weighted = shown.drawing.figure.axes[1].containers
     assert [bar.get_height() for bar in full] == pytest.approx(list(dimensions.loc[2]))
     assert [bar.get_height() for bar in weighted] == pytest.approx(list(dimensions.loc[2] / 3))
@@ -62,16 +62,18 @@ def test_collapsed_dimensions_are_not_counted(model):
     collapsed = dimensions.copy()
     collapsed.iloc[:, :4] = 0.0
     ledger = elbo.ledger(model)
-    before, after = (
-        elbo_explorer.Epoch(ledger, table, 4).used for table in (dimensions, collapsed)
-    )
-    assert before - after == (dimensions.loc[4].iloc[:4] >= elbo.IN_USE).sum() > 0
+    before, after = (elbo_explorer.show(ledger, each, 4) for each in (dimensions, collapsed))
+    used = (dimensions.loc[4] >= elbo.IN_USE).sum()
+    lost = (dimensions.loc[4].iloc[:4] >= elbo.IN_USE).sum()
+    assert lost > 0
+    assert before.caption.endswith(f"In use: {used} of 10 latent dimensions.")
+    assert after.caption.endswith(f"In use: {used - lost} of 10 latent dimensions.")
 
 
 def test_heights_can_be_compared_between_epochs(model):
     table, dimensions = elbo.ledger(model), elbo.kl_per_dimension(model)
     heights = {
-        elbo_explorer.Epoch(table, dimensions, epoch).drawing.figure.axes[1].get_ylim()
+        elbo_explorer.show(table, dimensions, epoch).drawing.figure.axes[1].get_ylim()
         for epoch in table.index
     }
     assert len(heights) == 1

@@ -1,0 +1,74 @@
+"""Sliders above a picture that follows them, and a picture with a sentence above it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets as widgets
+from IPython.display import display
+
+from helpers import figures
+
+
+class Captioned:
+    """A figure with a sentence above it.
+
+    Parameters
+    ----------
+    caption
+        The sentence.
+    drawing
+        The figure.
+    """
+
+    def __init__(self, caption: str, drawing: figures.DescribedFigure) -> None:
+        self.caption = caption
+        self.drawing = drawing
+
+    def __repr__(self) -> str:
+        return f"{self.caption} {self.drawing.alt}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        drawing = self.drawing._repr_mimebundle_()["text/html"]
+        return {
+            "text/html": f"<p>{html.escape(self.caption)}</p>{drawing}",
+            "text/plain": repr(self),
+        }
+
+
+class Explorer:
+    """Sliders above a picture.
+
+    The picture is an output of its own, not a part of the widget: where widgets do not run (a
+    stored notebook, a printed page) that of the first values stays.
+
+    Parameters
+    ----------
+    sliders
+        The sliders by name.
+    look
+        Takes the value of each slider by name, and returns what to show.
+    """
+
+    def __init__(
+        self, sliders: Mapping[str, widgets.ValueWidget], look: Callable[..., Captioned]
+    ) -> None:
+        self.sliders = dict(sliders)
+        self.look = look
+        self.picture: Any = None
+        for slider in self.sliders.values():
+            slider.observe(self._renew, names="value")
+
+    def shown(self) -> Captioned:
+        """Return what the sliders say."""
+        return self.look(**{name: slider.value for name, slider in self.sliders.items()})
+
+    def _ipython_display_(self) -> None:
+        display(widgets.VBox(list(self.sliders.values())))
+        self.picture = display(self.shown(), display_id=True)
+
+    def _renew(self, change: Any) -> None:
+        if self.picture is not None:
+            self.picture.update(self.shown())
