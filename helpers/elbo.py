@@ -21,7 +21,7 @@ from scvi.train._trainingplans import _compute_kl_weight
 from torch import nn
 from torch.distributions import Distribution, Normal
 
-from helpers import figures, tracing
+from helpers import figures, tracing, training
 from helpers.loss_record import HELD_OUT, TRAINING, kl_of_dimensions
 
 if TYPE_CHECKING:
@@ -158,13 +158,10 @@ def kl_per_dimension(model: BaseModelClass) -> pd.DataFrame:
 
 def _history(model: BaseModelClass) -> Mapping[str, pd.DataFrame]:
     tracing.require_traceable(model)
-    history = model.history
-    name = type(model).__name__
     # scvi-tools keeps the history of an interrupted training, but not which cells it trained on.
-    if not history or not model.is_trained:
-        raise ValueError(
-            f"This {name} was not trained, so there is nothing to account for. What to do: training.train(model)."
-        )
+    training.require_trained(model)
+    history = model.history or {}
+    name = type(model).__name__
     needed = ["train_loss", *(f"{name}_train" for name in LOGGED.values())]
     missing = [key for key in needed if _column(history, key) is None]
     if missing:
@@ -450,10 +447,7 @@ def _run(
     The model and the session's random numbers stay as they are.
     """
     tracing.require_traceable(model)
-    if not model.is_trained:
-        raise ValueError(
-            f"This {type(model).__name__} was not trained, so its loss says nothing yet. What to do: training.train(model)."
-        )
+    training.require_trained(model)
     positions = _positions(model, cells)
     module = tracing.copy_of_module(model).cpu().eval()
     for part in module.modules():
@@ -479,16 +473,16 @@ def _by_cell(model: BaseModelClass, cells: Sequence[int] | None, *how: Any) -> p
 
 
 class Costs(NamedTuple):
-    """The loss of some cells, divided in two ways.
+    """The loss of some cells, by gene and by cell.
 
     Attributes
     ----------
     genes
-        A row a gene, dearest first: ``loss`` (nats per cell), ``share`` of the reconstruction loss, and
-        ``mean_count`` (counts per cell).
+        A row a gene, dearest first: its part of the ``reconstruction`` loss (nats per cell) and its
+        ``share`` of it, and ``mean_count`` (counts per cell). The KL divergence belongs to no gene.
     cells
         A row a cell, dearest first: ``loss``, ``reconstruction``, ``kl`` (nats), ``library_size``
-        (counts), and ``loss_per_molecule`` (nats).
+        (counts), and ``genes_seen``, the number of genes with at least one count.
     """
 
     genes: pd.DataFrame
@@ -496,7 +490,7 @@ class Costs(NamedTuple):
 
 
 def where_it_pays(model: BaseModelClass, cells: Sequence[int] | None = None) -> Costs:
-    """Divide the loss among genes, and among cells.
+    """Divide the reconstruction loss among genes, and the loss among cells.
 
     Parameters
     ----------
@@ -506,8 +500,7 @@ def where_it_pays(model: BaseModelClass, cells: Sequence[int] | None = None) -> 
     Returns
     -------
     Costs
-        Two tables of the same loss: the genes' column ``loss`` adds up to the mean of the cells'
-        column ``reconstruction``.
+        The genes' column ``reconstruction`` adds up to the mean of the cells' column of that name.
 
     Raises
     ------
@@ -529,20 +522,21 @@ def where_it_pays(model: BaseModelClass, cells: Sequence[int] | None = None) -> 
             "reconstruction": reconstruction,
             "kl": kl,
             "library_size": _numbers(x).sum(axis=1),
+            "genes_seen": (x > 0).sum(dim=1).numpy(),
         }
 
     by_cell = _by_cell(model, cells, read)
-    by_cell["loss_per_molecule"] = by_cell["loss"] / by_cell["library_size"]
     by_gene = pd.DataFrame(
         {
-            "loss": of_genes / n_cells,
+            "reconstruction": of_genes / n_cells,
             "share": of_genes / of_genes.sum(),
             "mean_count": counts / n_cells,
         },
         index=model.adata.var_names,
     )
     return Costs(
-        by_gene.sort_values("loss", ascending=False), by_cell.sort_values("loss", ascending=False)
+        by_gene.sort_values("reconstruction", ascending=False),
+        by_cell.sort_values("loss", ascending=False),
     )
 
 
@@ -558,20 +552,18 @@ def reevaluate(model: BaseModelClass) -> pd.DataFrame:
     -------
     DataFrame
         A row a way of looking, columns ``reconstruction``, ``kl`` and ``elbo`` (the negative ELBO), in
-        nats per cell. *logged*: the mean over the last epoch, in which the weights moved and dropout
-        was on. *now*: with the final weights.
+        nats per cell. *logged*: the mean over the last epoch, in which the weights moved, dropout was
+        on, and batch normalisation used the mean and spread of each minibatch. *now*: with the final
+        weights and the running averages of batch normalisation.
 
     Raises
     ------
     TypeError, ValueError
         As for ``by_hand``, and if no cells were held out.
     """
+    training.require_held_out(model)
     last = ledger(model).iloc[-1]
     train, held_out = model.train_indices, model.validation_indices
-    if held_out is None or len(held_out) == 0:
-        raise ValueError(
-            f"This {type(model).__name__} held no cells out. What to do: train a new one without train_size=1."
-        )
 
     def now(cells: Sequence[int], dropout: bool = False) -> list[float]:
         means = _by_cell(model, cells, _elbo, dropout).mean()
@@ -664,6 +656,62 @@ def compare(models: Mapping[str, BaseModelClass]) -> pd.DataFrame:
             "mean width": dimensions["mean width"].mean(),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def bounds(
+    model: BaseModelClass, elbo_draws: int, samples: int, samples_at_once: int = 1
+) -> pd.DataFrame:
+    """Return two upper bounds of -ln p(x) of each held-out cell: the negative ELBO, and a tighter one.
+
+    Parameters
+    ----------
+    model
+        A trained model with held-out cells.
+    elbo_draws
+        How many times to draw a position from each cell's cloud for the ELBO; the mean is returned.
+    samples
+        How many positions to draw for importance sampling.
+    samples_at_once
+        How many of them in one pass; more take more memory. ``samples`` must be a multiple of it.
+
+    Returns
+    -------
+    DataFrame
+        A row a held-out cell, in the order of the data, in nats: ``negative ELBO``, and
+        ``importance sampling``, the more exact the more samples (Burda et al. 2016,
+        arXiv:1509.00519). The same random numbers at each call; those of the session are left as they
+        were.
+
+    Raises
+    ------
+    ValueError
+        If the model was not trained, or held no cells out.
+
+    Notes
+    -----
+    From ``get_elbo`` and ``get_marginal_ll`` of scvi-tools, both of which return what is better the
+    larger it is. Cell by cell, because the mean of ``get_marginal_ll`` would weigh a cell of a smaller
+    minibatch more.
+    """
+    training.require_held_out(model)
+    cells = np.sort(model.validation_indices)
+    with isolate_rng():
+        torch.manual_seed(0)
+        elbos = [
+            np.asarray(model.get_elbo(indices=cells, return_mean=False), dtype=float)
+            for _ in range(elbo_draws)
+        ]
+        log_likelihood = model.get_marginal_ll(
+            indices=cells,
+            n_mc_samples=samples,
+            n_mc_samples_per_pass=samples_at_once,
+            return_mean=False,
+        )
+    columns = {
+        "negative ELBO": -np.mean(elbos, axis=0),
+        "importance sampling": -np.asarray(log_likelihood, dtype=float),
+    }
+    return pd.DataFrame(columns, index=model.adata.obs_names[cells])
 
 
 # --- is it trained enough? ----------------------------------------------------------------------

@@ -16,6 +16,10 @@ from helpers.figures import COLOURS, about
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
 
+# More names, or clouds, would hide one another.
+NAMED_GENES = 4
+DRAWN_CELLS = 60
+
 # One colour for each thing, in all figures.
 RECONSTRUCTION, KL, WEIGHT, HELD_OUT = COLOURS[0], COLOURS[4], COLOURS[2], COLOURS[1]
 
@@ -33,7 +37,7 @@ def plot_ledger(table: pd.DataFrame) -> figures.DescribedFigure:
     full = _warm_up_end(table)
     held_out = table["held_out_elbo"].dropna()
     with figures.style():
-        figure = Figure(figsize=(7.2, 7.4))
+        figure = Figure(figsize=(6.4, 7.4))
         top, middle, bottom = figure.subplots(3, sharex=True, height_ratios=(3, 1.5, 1))
         top.stackplot(
             epochs,
@@ -51,14 +55,15 @@ def plot_ledger(table: pd.DataFrame) -> figures.DescribedFigure:
         if len(held_out):
             top.plot(held_out.index, held_out, color=HELD_OUT, label="held-out negative ELBO")
             best = held_out.idxmin()
-            top.plot(best, held_out[best], "v", color=HELD_OUT, label=f"best epoch: {best}")
+            label = f"its lowest value: epoch {best}"
+            top.plot(best, held_out[best], "v", color=HELD_OUT, label=label, clip_on=False)
         top.set_ylim(lowest - 0.15 * (highest - lowest), highest)
         top.set(ylabel="nats per cell\n(axis cut at both ends)", xlim=(epochs[0], epochs[-1]))
-        top.legend(loc="upper right", frameon=True)
+        top.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         middle.plot(epochs, table["kl"], color=KL, label="KL divergence")
         middle.fill_between(epochs, weighted, color=KL, alpha=0.55, label="× its weight")
         middle.set(ylabel="nats per cell", ylim=(0, None))
-        middle.legend()
+        middle.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         bottom.plot(epochs, table["kl_weight"], color=WEIGHT)
         bottom.set(xlabel="epoch", ylabel="KL weight", ylim=(0, None))
         if full is not None:
@@ -78,9 +83,9 @@ def _warm_up_end(table: pd.DataFrame) -> int | None:
 def _say_ledger(table: pd.DataFrame, full: int | None, held_out: pd.Series) -> str:
     first, last = table.iloc[0], table.iloc[-1]
     said = (
-        f"Three charts against {len(table)} epochs. The reconstruction loss falls from "
+        f"Three charts against {len(table)} epochs; the axis of the first is cut at both ends. The reconstruction loss falls from "
         f"{about(first['reconstruction'])} to {about(last['reconstruction'])} nats per cell. The KL divergence "
-        f"goes from {about(first['kl'], 2)} to {about(last['kl'], 2)}; times its weight it is added on top and gives train_loss. "
+        f"goes from {about(first['kl'], 1)} to {about(last['kl'], 1)}; times its weight it is added on top and gives train_loss. "
     )
     said += (
         f"The weight rises to {last['kl_weight']:.3g} by epoch {full}."
@@ -166,30 +171,29 @@ def plot_held_out(table: pd.DataFrame) -> figures.DescribedFigure:
             alpha=0.5,
             label="KL weight × KL divergence",
         )
-        axes.plot(lowest, late["held_out_loss"][lowest], "v", color=HELD_OUT)
-        axes.set(xlabel="epoch", ylabel="held-out cells (nats per cell)")
+        label = f"lowest loss: epoch {lowest}"
+        axes.plot(lowest, late["held_out_loss"][lowest], "v", color=HELD_OUT, label=label)
+        axes.set(xlabel="epoch", ylabel="held-out cells (nats per cell;\naxis does not start at 0)")
         axes.legend()
     return figures.DescribedFigure(
         figure,
         f"Line chart from epoch {late.index[0]} on, for held-out cells. The loss is lowest at epoch {lowest}, {about(late['held_out_loss'][lowest], 4)} nats per cell, "
-        f"and {about(late['held_out_loss'].iloc[-1], 4)} at the end. The negative ELBO goes from {about(late['held_out_elbo'][lowest], 4)} to {about(late['held_out_elbo'].iloc[-1], 4)}, "
+        f"and {about(late['held_out_loss'].iloc[-1], 4)} at the end. From that epoch to the end the negative ELBO goes from {about(late['held_out_elbo'][lowest], 4)} to {about(late['held_out_elbo'].iloc[-1], 4)}, "
         f"the reconstruction loss from {about(late['held_out_reconstruction'][lowest], 4)} to {about(late['held_out_reconstruction'].iloc[-1], 4)}.",
     )
 
 
-def plot_clouds(models: Mapping[str, BaseModelClass], n_cells: int = 60) -> figures.DescribedFigure:
+def plot_clouds(models: Mapping[str, BaseModelClass]) -> figures.DescribedFigure:
     """Draw the clouds that held-out cells are encoded as, in two latent dimensions, a panel a model.
 
     Parameters
     ----------
     models
         Trained models by name.
-    n_cells
-        How many cells to draw; more hide one another.
     """
     clouds = {
         name: model.get_latent_representation(
-            indices=model.validation_indices[:n_cells], return_dist=True
+            indices=model.validation_indices[:DRAWN_CELLS], return_dist=True
         )
         for name, model in models.items()
     }
@@ -203,8 +207,9 @@ def plot_clouds(models: Mapping[str, BaseModelClass], n_cells: int = 60) -> figu
             chosen = np.argsort(centres.std(axis=0))[::-1][:2]
             centres, widths = centres[:, chosen], np.sqrt(variances[:, chosen])
             for centre, (across, up) in zip(centres, widths, strict=True):
+                # Two standard deviations to either side, as for the prior.
                 axes.add_patch(
-                    Ellipse(centre, 2 * across, 2 * up, color=RECONSTRUCTION, alpha=0.35)
+                    Ellipse(centre, 4 * across, 4 * up, color=RECONSTRUCTION, alpha=0.35)
                 )
             axes.add_patch(Circle((0, 0), 2, fill=False, linestyle="--"))
             axes.set(title=name, xlabel="a latent dimension", aspect="equal")
@@ -214,45 +219,47 @@ def plot_clouds(models: Mapping[str, BaseModelClass], n_cells: int = 60) -> figu
         figure.tight_layout()
     return figures.DescribedFigure(
         figure,
-        f"{len(models)} panels with the clouds of {n_cells} held-out cells in the two latent dimensions in which they differ most, around a circle "
+        f"{len(models)} panels with the clouds of {min(DRAWN_CELLS, len(next(iter(clouds.values()))[0]))} held-out cells in the two latent dimensions in which they differ most, around a circle "
         f"of radius 2, within which the prior has most of its mass. The centres lie farthest apart for {max(spread, key=spread.__getitem__)} and closest "
         f"for {min(spread, key=spread.__getitem__)}. The clouds are narrowest for {min(width, key=width.__getitem__)} and widest for {max(width, key=width.__getitem__)}.",
     )
 
 
-def plot_genes(costs: elbo.Costs, label: int = 4) -> figures.DescribedFigure:
+def plot_genes(costs: elbo.Costs) -> figures.DescribedFigure:
     """Draw what each gene costs against its mean count, and name the dearest.
 
     Parameters
     ----------
     costs
         What ``elbo.where_it_pays`` returned.
-    label
-        How many genes to name.
     """
     genes = costs.genes
-    dearest = genes.head(label)
+    dearest = genes.head(NAMED_GENES)
     with figures.style():
         figure = Figure(figsize=(7.2, 4.2))
         axes = figure.subplots()
-        axes.plot(genes["mean_count"], genes["loss"], ".", color=RECONSTRUCTION, alpha=0.4)
+        axes.plot(
+            genes["mean_count"], genes["reconstruction"], ".", color=RECONSTRUCTION, alpha=0.4
+        )
         for name, gene in dearest.iterrows():
             axes.annotate(
                 str(name),
-                (gene["mean_count"], gene["loss"]),
+                (gene["mean_count"], gene["reconstruction"]),
                 xytext=(4, 3),
                 textcoords="offset points",
                 fontsize=8,
             )
-        axes.set(xscale="log", xlabel="mean count per cell", ylabel="loss (nats per cell)")
+        axes.set(
+            xscale="log", xlabel="mean count per cell", ylabel="reconstruction loss (nats per cell)"
+        )
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_ylim(0)
     tenth = genes["share"].head(len(genes) // 10).sum()
     return figures.DescribedFigure(
         figure,
         f"Scatter plot of {len(genes):,} genes: a gene costs more the higher its mean count. The dearest, {dearest.index[0]}, costs "
-        f"{about(dearest['loss'].iloc[0], 1)} nats per cell; the cheapest {about(genes['loss'].iloc[-1], 1)}. "
-        f"The dearest tenth of the genes makes up {about(100 * tenth, 2)} % of the loss.",
+        f"{about(dearest['reconstruction'].iloc[0], 1)} nats per cell; the cheapest {about(genes['reconstruction'].iloc[-1], 1)}. "
+        f"The dearest tenth of the genes makes up about one part in {1 / tenth:.0f} of the loss.",
     )
 
 
@@ -278,7 +285,7 @@ def plot_cells(costs: elbo.Costs, classes: pd.Series) -> figures.DescribedFigure
                 group["library_size"],
                 group["loss"],
                 markers[number % len(markers)],
-                color=COLOURS[number % len(COLOURS)],
+                color=COLOURS[number % 7],
                 markersize=4,
                 alpha=0.7,
                 label=name,
@@ -289,7 +296,7 @@ def plot_cells(costs: elbo.Costs, classes: pd.Series) -> figures.DescribedFigure
     together = cells["loss"].corr(cells["library_size"], method="spearman")
     return figures.DescribedFigure(
         figure,
-        f"Scatter plot of {len(cells)} cells: loss against library size, which rise together (rank correlation {together:.1f}). "
-        f"By class, the median loss is lowest for {medians.index[0]} ({about(medians.iloc[0], 2)} nats) and highest for "
-        f"{medians.index[-1]} ({about(medians.iloc[-1], 2)}).",
+        f"Scatter plot of {len(cells)} cells: loss against library size, which {'rise together' if together > 0.9 else 'go together loosely'} (rank correlation {'above 0.9' if together > 0.9 else f'{together:.1f}'}). "
+        f"By class, the median loss is lowest for {medians.index[0]} (about {about(medians.iloc[0], 1)} nats) and highest for "
+        f"{medians.index[-1]} (about {about(medians.iloc[-1], 1)}).",
     )

@@ -13,15 +13,13 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from matplotlib.figure import Figure
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.optimize import minimize
 from scipy.special import gammaln, logsumexp
 from scvi.model import SCVI
 
-from helpers import figures
+from helpers import elbo, figures, training
 
 N_LATENT = 2
 
@@ -188,7 +186,7 @@ class _Cell:
 # --- how probable a model makes them ------------------------------------------------------------
 
 
-def compare(model: SCVI, seed: int = 0) -> pd.DataFrame:
+def compare(model: SCVI) -> pd.DataFrame:
     """Compare a model with the truth on the cells that were held out of its training.
 
     Parameters
@@ -196,8 +194,6 @@ def compare(model: SCVI, seed: int = 0) -> pd.DataFrame:
     model
         A trained SCVI, set up with ``layer="counts", size_factor_key="size_factor"`` on cells made
         by ``cells``.
-    seed
-        Seed of the random draws of z. The session's own random numbers are left as they were.
 
     Returns
     -------
@@ -214,35 +210,17 @@ def compare(model: SCVI, seed: int = 0) -> pd.DataFrame:
 
     Notes
     -----
-    ``model`` is an importance-sampling estimate: z is drawn from the encoder's distribution q, and
-    ln p(x) is the logarithm of the average of p(x | z) p(z) / q(z | x). With finitely many draws it
-    is a little too large on average, as the negative ELBO is with one draw (Burda et al. 2016,
-    arXiv:1509.00519).
+    ``model`` is an estimate by importance sampling (see ``elbo.bounds``). With finitely many draws it is a
+    little too large on average.
     """
     _require_comparable(model)
-    held_out = np.sort(model.validation_indices)
-    with isolate_rng():
-        torch.manual_seed(seed)
-        # Both functions of scvi-tools return what is better the larger it is.
-        log_likelihood = model.get_marginal_ll(
-            indices=held_out,
-            n_mc_samples=LIKELIHOOD_DRAWS,
-            n_mc_samples_per_pass=100,
-            # Its own mean would count a cell of the last, smaller minibatch for more.
-            return_mean=False,
-        )
-        # One call draws one z for a cell.
-        elbo = [
-            np.asarray(model.get_elbo(indices=held_out, return_mean=False))
-            for _ in range(ELBO_DRAWS)
-        ]
-    cells = model.adata[held_out]
+    found = elbo.bounds(model, ELBO_DRAWS, LIKELIHOOD_DRAWS, samples_at_once=100)
     columns = (
-        -true_log_likelihood(cells),
-        -np.asarray(log_likelihood, dtype=float),
-        -np.mean(elbo, axis=0, dtype=float),
+        -true_log_likelihood(model.adata[found.index]),
+        found["importance sampling"],
+        found["negative ELBO"],
     )
-    return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)), index=cells.obs_names)
+    return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)), index=found.index)
 
 
 def gaps(table: pd.DataFrame) -> pd.DataFrame:
@@ -290,12 +268,7 @@ def _require_comparable(model: SCVI) -> None:
             "The model does not read the counts and the size factors that the truth has. Set it up with "
             'SCVI.setup_anndata(adata, layer="counts", size_factor_key="size_factor") and make it anew: SCVI(adata).'
         )
-    if not model.is_trained:
-        raise ValueError("The model is not trained. Train it first: training.train(model).")
-    if not len(model.validation_indices):
-        raise ValueError(
-            "The model was trained on all cells, so none is left to compare on. Train a new one without train_size=1."
-        )
+    training.require_held_out(model)
 
 
 def plot(table: pd.DataFrame) -> figures.DescribedFigure:

@@ -263,6 +263,23 @@ def dropout(model: BaseModelClass) -> pd.Series:
     return pd.Series(rates, name="dropout rate", dtype=float)
 
 
+def require_trained(model: BaseModelClass) -> None:
+    """Raise, with what to do, unless a model was trained."""
+    if not model.is_trained:
+        raise ValueError(
+            f"This {type(model).__name__} was not trained, so its loss says nothing yet. What to do: training.train(model)."
+        )
+
+
+def require_held_out(model: BaseModelClass) -> None:
+    """Raise, with what to do, unless a model was trained and left some cells out of its training."""
+    require_trained(model)
+    if model.validation_indices is None or len(model.validation_indices) == 0:
+        raise ValueError(
+            f"This {type(model).__name__} held no cells out: it was trained on all of them. What to do: train a new one without train_size=1."
+        )
+
+
 # --- how the training went ----------------------------------------------------------------------
 
 

@@ -88,11 +88,13 @@ def test_runs_are_drawn_whole_and_told_apart(ledger):
 
 
 def test_genes_are_all_drawn_and_the_dearest_named(costs):
-    shown = elbo_figures.plot_genes(costs, label=3)
+    shown = elbo_figures.plot_genes(costs)
     axes = shown.figure.axes[0]
     assert len(axes.lines[0].get_xdata()) == len(costs.genes)
-    assert [text.get_text() for text in axes.texts] == list(costs.genes["loss"].nlargest(3).index)
-    assert f"The dearest, {costs.genes['loss'].idxmax()}" in shown.alt
+    assert [text.get_text() for text in axes.texts] == list(
+        costs.genes["reconstruction"].nlargest(elbo_figures.NAMED_GENES).index
+    )
+    assert f"The dearest, {costs.genes['reconstruction'].idxmax()}" in shown.alt
 
 
 def test_cells_are_all_drawn_by_class(costs, adata):
@@ -107,17 +109,18 @@ def test_cells_are_all_drawn_by_class(costs, adata):
 
 
 def test_clouds_have_the_widths_of_the_encoder(model):
-    shown = elbo_figures.plot_clouds({"one": model, "same": model}, n_cells=20)
+    n_cells = elbo_figures.DRAWN_CELLS
+    shown = elbo_figures.plot_clouds({"one": model, "same": model})
     centres, variances = model.get_latent_representation(
-        indices=model.validation_indices[:20], return_dist=True
+        indices=model.validation_indices[:n_cells], return_dist=True
     )
     axes = shown.figure.axes[0]
     drawn = [patch for patch in axes.patches if type(patch) is Ellipse]
-    assert len(drawn) == 20
+    assert len(drawn) == n_cells
     first = np.argsort(centres.std(axis=0))[-1]
     assert [patch.center[0] for patch in drawn] == pytest.approx(list(centres[:, first]), abs=1e-5)
-    # A standard deviation to either side.
+    # Two standard deviations to either side, as for the prior.
     assert [patch.width for patch in drawn] == pytest.approx(
-        list(2 * np.sqrt(variances[:, first])), rel=1e-4
+        list(4 * np.sqrt(variances[:, first])), rel=1e-4
     )
     assert axes.get_xlim()[1] > np.abs(centres).max()

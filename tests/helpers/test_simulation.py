@@ -311,9 +311,6 @@ def test_it_repeats_and_leaves_the_random_numbers_alone(model, table):
     assert torch.equal(before[0], torch.get_rng_state())
     assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
     pd.testing.assert_frame_equal(again, table)
-    other = simulation.compare(model, seed=1)
-    assert not other["model"].equals(table["model"])
-    assert other.mean().to_numpy() == pytest.approx(table.mean().to_numpy(), abs=0.1)
 
 
 def test_the_figure_says_the_numbers(table):
@@ -364,7 +361,7 @@ def test_a_model_without_held_out_cells_is_refused():
     model = new_model(simulation.cells(50, 20))
     # Not by training.train, whose validation curve needs held-out cells.
     model.train(max_epochs=1, train_size=1.0, enable_progress_bar=False)
-    with pytest.raises(ValueError, match="trained on all cells"):
+    with pytest.raises(ValueError, match="held no cells out"):
         simulation.compare(model)
 
 
