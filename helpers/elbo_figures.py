@@ -85,7 +85,7 @@ def _say_ledger(table: pd.DataFrame, full: int | None, held_out: pd.Series) -> s
     said = (
         f"Three charts against {len(table)} epochs; the axis of the first is cut at both ends. The reconstruction loss falls from "
         f"{about(first['reconstruction'])} to {about(last['reconstruction'])} nats per cell. The KL divergence "
-        f"goes from {about(first['kl'], 1)} to {about(last['kl'], 1)}; times its weight it is added on top and gives train_loss. "
+        f"goes from {about(first['kl'], 2)} to {about(last['kl'], 2)}; times its weight it is added on top and gives train_loss. "
     )
     said += (
         f"The weight rises to {last['kl_weight']:.3g} by epoch {full}."
