@@ -56,7 +56,7 @@ pd.Series(last, name="in the last epoch").to_frame()
 #
 # ## The name
 #
-# The [loss](../docs/glossary.md#loss) of scVI is the **negative ELBO**. ELBO is short for *evidence lower bound*:
+# The [loss](../docs/glossary.md#loss) of scVI is the **negative ELBO**, with one twist that comes below, the KL weight. ELBO is short for *evidence lower bound*:
 #
 # - the [evidence](../docs/glossary.md#evidence) is the logarithm of the probability that the model gives to the counts of a cell. The
 #   higher, the better the model describes the cell;
@@ -262,7 +262,6 @@ per_dimension = elbo.kl_per_dimension(model)
 print("In use in every epoch:", int((per_dimension >= elbo.IN_USE).all().sum()), "of 10")
 
 # %% [markdown]
-#
 # ## A curve that falls and then rises
 #
 # This is scVI's default run on the same cells: 400 epochs, made once and kept.
@@ -435,7 +434,7 @@ rivals.plot(scale)
 #   hardly spread. They do spread.
 # - The [negative binomial](../docs/glossary.md#negative-binomial-distribution) lets them spread: that saves more than everything that follows.
 # - **Class** and **PCA** know something of the cell. Ten numbers read from the counts tell more than the published class.
-# - **PCA with 30** goes below scVI's negative ELBO. Is it better? Its numbers are free, and here more of them always helped.
+# - **PCA with 30** goes below scVI's negative ELBO. Is it better? Its numbers are free, and 30 of them help more than ten.
 #   scVI pays for its ten: the KL divergence is in the sum. Make them free as well (*reconstruction loss alone*), and scVI is ahead.
 # - [Importance sampling](../docs/glossary.md#importance-sampling) is a tighter bound than the ELBO, by many draws.
 #
