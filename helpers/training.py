@@ -69,8 +69,8 @@ def train(model: BaseModelClass, preset: str = "class", **train_kwargs: Any) -> 
     Raises
     ------
     ValueError
-        If the preset is unknown, the model was trained before, or the last minibatch would hold a
-        single cell.
+        If the preset is unknown, the model was trained before, the last minibatch would hold a single
+        cell, or no cells would be held out though their curve is asked for.
     MemoryError
         If the training would not fit into the free memory.
 
@@ -83,6 +83,7 @@ def train(model: BaseModelClass, preset: str = "class", **train_kwargs: Any) -> 
     settings = _settings(model, preset, train_kwargs)
     kwargs = copy.deepcopy(settings["train_kwargs"])
     _require_whole_minibatches(model, kwargs)
+    _require_cells_for_the_curve(kwargs)
     environment.require_memory(_memory(model, kwargs), f"Training {type(model).__name__}")
     # Set again, so that what ran between prepare() and here does not change the result.
     scvi.settings.seed = settings["seed"]
@@ -153,6 +154,15 @@ def _require_whole_minibatches(model: BaseModelClass, kwargs: dict[str, Any]) ->
         raise ValueError(
             f"{cells:,} training cells in minibatches of {batch_size} leave a last minibatch of one cell, which batch normalisation "
             f"cannot use. What to do: pass batch_size={batch_size + 1}, or leave out train_size."
+        )
+
+
+def _require_cells_for_the_curve(kwargs: dict[str, Any]) -> None:
+    """Without this, Lightning says that it found no data loader."""
+    if kwargs.get("train_size") == 1 and kwargs.get("check_val_every_n_epoch"):
+        raise ValueError(
+            "train_size=1 holds no cells out, and the presets ask for the curve of held-out cells. "
+            "What to do: leave train_size out, or pass check_val_every_n_epoch=None as well."
         )
 
 

@@ -88,7 +88,11 @@ def test_bad_requests_are_refused_before_training(adata):
     with pytest.raises(ValueError, match=r"last minibatch of one cell.*batch_size=130"):
         # ceil(0.923 x 700) = 647 = 5 x 129 + 2, so one cell less than that leaves one over.
         training.train(model, train_size=646 / 700, batch_size=129)
+    with pytest.raises(ValueError, match=r"no cells out.*check_val_every_n_epoch=None"):
+        training.train(model, train_size=1.0)
     assert not model.is_trained
+    training.train(model, train_size=1.0, check_val_every_n_epoch=None, **SHORT)
+    assert len(model.train_indices) == adata.n_obs
 
 
 def test_a_trained_model_is_not_trained_again(adata):
