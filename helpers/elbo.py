@@ -21,8 +21,8 @@ from scvi.train._trainingplans import _compute_kl_weight
 from torch import nn
 from torch.distributions import Distribution, Normal
 
-from helpers import figures, tracing, training
-from helpers.loss_record import HELD_OUT, TRAINING, kl_of_dimensions
+from helpers import figures, lower_bound, tracing, training
+from helpers.loss_record import HELD_OUT, TRAINING, kl_of_dimensions, logged_column
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
@@ -163,7 +163,7 @@ def _history(model: BaseModelClass) -> Mapping[str, pd.DataFrame]:
     history = model.history or {}
     name = type(model).__name__
     needed = ["train_loss", *(f"{name}_train" for name in LOGGED.values())]
-    missing = [key for key in needed if _column(history, key) is None]
+    missing = [key for key in needed if logged_column(history, key) is None]
     if missing:
         raise ValueError(
             f"The history of this {name} lacks {', '.join(missing)}: its training plan does not log the terms of an ELBO. {RECORD}"
@@ -171,19 +171,11 @@ def _history(model: BaseModelClass) -> Mapping[str, pd.DataFrame]:
     return history
 
 
-def _column(history: Mapping[str, pd.DataFrame], key: str) -> pd.Series | None:
-    """Return a column of the history; with ``on_step=True`` its name carries ``_epoch``."""
-    for name in (f"{key}_epoch", key):
-        if name in history:
-            return history[name].iloc[:, 0].astype(float)
-    return None
-
-
 def _logged(history: Mapping[str, pd.DataFrame], split: str) -> pd.DataFrame:
     """Return the logged columns of one kind of cells by the ledger's names, in their order."""
     loss = "train_loss" if split == "train" else "validation_loss"
     keys = {"train_loss": loss} | {name: f"{key}_{split}" for name, key in LOGGED.items()}
-    columns = {name: _column(history, key).to_numpy() for name, key in keys.items()}
+    columns = {name: logged_column(history, key).to_numpy() for name, key in keys.items()}
     table = pd.DataFrame(columns)
     table.index = pd.RangeIndex(1, len(table) + 1, name="epoch")
     return table
@@ -231,7 +223,7 @@ def _weights(
         return pd.DataFrame(
             {"mean": weights.mean(axis=1), "first": weights[:, 0], "last": weights[:, -1]}
         )
-    logged = _column(history, "kl_weight")
+    logged = logged_column(history, "kl_weight")
     if logged is None or len(logged) != epochs:
         raise ValueError(
             f"Which KL weight was in force in the {epochs} epochs of this {type(model).__name__} is not known: the training plan of some is gone, and the history does not hold a weight for each. {RECORD}"
@@ -260,7 +252,7 @@ def _held_out(
     """Return the columns of the held-out cells, by epoch."""
     names = ["loss", "elbo", "reconstruction", "kl", "residual"]
     empty = pd.DataFrame(columns=[f"held_out_{name}" for name in names], dtype=float)
-    if "validation_loss" not in history and "validation_loss_epoch" not in history:
+    if logged_column(history, "validation_loss") is None:
         return empty
     table = _logged(history, "validation")
     record = _record(model, HELD_OUT)
@@ -286,7 +278,7 @@ def _epochs_of_held_out(
     model: BaseModelClass, history: Mapping[str, pd.DataFrame], epochs: int
 ) -> pd.Index:
     """Return the epochs after which the held-out cells were looked at."""
-    logged = _column(history, "validation_loss")
+    logged = logged_column(history, "validation_loss")
     every = int(logged.index[0]) + 1
     expected = np.arange(every, epochs + 1, every)
     # A second call of train() renumbers the rows, and their epochs are lost.
@@ -400,9 +392,9 @@ def _gaussian_kl(cloud: Normal, prior: Normal) -> np.ndarray:
     """Return the KL divergence of each cell's cloud from the prior, summed over dimensions."""
     centre, width = _numbers(cloud.loc), _numbers(cloud.scale)
     prior_centre, prior_width = _numbers(prior.loc), _numbers(prior.scale)
-    ratio = (width / prior_width) ** 2
-    distance = ((centre - prior_centre) / prior_width) ** 2
-    return ((ratio + distance - 1 - np.log(ratio)) / 2).sum(axis=1)
+    # In units of the prior, which is then the standard normal distribution.
+    parts = lower_bound.kl((centre - prior_centre) / prior_width, width / prior_width)
+    return parts.sum(axis=1)
 
 
 def _numbers(tensor: torch.Tensor) -> np.ndarray:
@@ -564,21 +556,22 @@ def reevaluate(model: BaseModelClass) -> pd.DataFrame:
     training.require_held_out(model)
     last = ledger(model).iloc[-1]
     train, held_out = model.train_indices, model.validation_indices
-
-    def now(cells: Sequence[int], dropout: bool = False) -> list[float]:
-        means = _by_cell(model, cells, _elbo, dropout).mean()
-        return [float(means["reconstruction"]), float(means["kl"]), float(means.sum())]
-
     rows = {
         "training cells, logged": list(last[["reconstruction", "kl", "elbo"]]),
-        "training cells, now, with dropout": now(train, dropout=True),
-        "training cells, now": now(train),
-        "held-out cells, now": now(held_out),
+        "training cells, now, with dropout": _now(model, train, dropout=True),
+        "training cells, now": _now(model, train),
+        "held-out cells, now": _now(model, held_out),
         "held-out cells, logged": list(
             last[["held_out_reconstruction", "held_out_kl", "held_out_elbo"]]
         ),
     }
     return pd.DataFrame.from_dict(rows, orient="index", columns=["reconstruction", "kl", "elbo"])
+
+
+def _now(model: BaseModelClass, cells: Sequence[int], dropout: bool = False) -> list[float]:
+    """Return the means of reconstruction loss, KL divergence and their sum with the final weights."""
+    means = _by_cell(model, cells, _elbo, dropout).mean()
+    return [float(means["reconstruction"]), float(means["kl"]), float(means.sum())]
 
 
 def _elbo(x: torch.Tensor, inference: Outputs, generative: Outputs, loss: LossOutput) -> Any:
@@ -644,13 +637,14 @@ def compare(models: Mapping[str, BaseModelClass]) -> pd.DataFrame:
     """
     rows = {}
     for name, model in models.items():
-        now = reevaluate(model).loc["held-out cells, now"]
+        training.require_held_out(model)
+        reconstruction, kl, elbo = _now(model, model.validation_indices)
         dimensions = dimensions_in_use(model, model.validation_indices)
         rows[name] = {
             "KL weight": ledger(model)["kl_weight"].iloc[-1],
-            "reconstruction": now["reconstruction"],
-            "KL": now["kl"],
-            "negative ELBO": now["elbo"],
+            "reconstruction": reconstruction,
+            "KL": kl,
+            "negative ELBO": elbo,
             "dimensions in use": int((dimensions["kl"] >= IN_USE).sum()),
             "spread of the centres": dimensions["spread of the centres"].mean(),
             "mean width": dimensions["mean width"].mean(),

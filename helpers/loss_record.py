@@ -6,6 +6,7 @@ and the KL weight of some steps only. For the ledger of a loss that is not enoug
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -64,8 +65,8 @@ class LossRecorder(Callback):
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin to watch the module."""
         if self.model.is_trained:
-            history = self.model.history
-            self.epochs_before = len(history.get("train_loss_epoch", history.get("train_loss", ())))
+            losses = logged_column(self.model.history, "train_loss")
+            self.epochs_before = 0 if losses is None else len(losses)
         else:
             # scvi-tools forgets the epochs of a training that was interrupted, and so does the
             # record.
@@ -238,6 +239,14 @@ class _Sums:
             ("kl_weight", "last"): self.kl_weights[-1],
             **means.to_dict(),
         }
+
+
+def logged_column(history: Mapping[str, pd.DataFrame], key: str) -> pd.Series | None:
+    """Return a column of scvi-tools' history, or None; with ``on_step=True`` its name carries ``_epoch``."""
+    for name in (f"{key}_epoch", key):
+        if name in history:
+            return history[name].iloc[:, 0].astype(float)
+    return None
 
 
 def _terms(loss: LossOutput) -> dict[str, torch.Tensor]:

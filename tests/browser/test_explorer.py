@@ -43,14 +43,21 @@ def run_lesson(browser, lab_address):
         assert path.read_bytes() == content, f"the test changed {path.name}"
 
 
+def find(page, cell, words, name):
+    """Return the caption with these words, the picture below it, and the slider of this name."""
+    page.evaluate(SCROLL_TO_CELL, cell)
+    caption = page.locator(".jp-OutputArea-output p", has_text=words)
+    picture = caption.locator("xpath=following-sibling::img")
+    slider = page.locator(".widget-hslider", has_text=name).locator(".noUi-handle")
+    return caption, picture, slider
+
+
 def test_layers_and_picture_follow_the_slider(run_lesson):
     page = run_lesson("03_hidden_layers")
-    page.evaluate(SCROLL_TO_CELL, "architecture_explorer.explore")
-    caption = page.locator(".jp-OutputArea-output p", has_text="Hidden layers:")
-    picture = caption.locator("xpath=following-sibling::img")
+    cell = "architecture_explorer.explore"
+    caption, picture, slider = find(page, cell, "Hidden layers:", "n_layers")
     expect(caption).to_contain_text("1 in the encoder, 1 in the decoder", timeout=30_000)
     before = picture.get_attribute("src")
-    slider = page.locator(".widget-hslider", has_text="n_layers").locator(".noUi-handle")
     slider.press("ArrowRight")
     expect(caption).to_contain_text("2 in the encoder, 2 in the decoder", timeout=60_000)
     expect(picture).to_have_attribute("alt", re.compile("2 hidden layers of 128 in the encoder"))
@@ -59,12 +66,9 @@ def test_layers_and_picture_follow_the_slider(run_lesson):
 
 def test_ledger_and_picture_follow_the_epoch(run_lesson):
     page = run_lesson("04_loss")
-    page.evaluate(SCROLL_TO_CELL, "elbo_explorer.explore")
-    caption = page.locator(".jp-OutputArea-output p", has_text="KL weight")
-    picture = caption.locator("xpath=following-sibling::img")
+    caption, picture, slider = find(page, "elbo_explorer.explore", "KL weight", "epoch")
     expect(caption).to_contain_text("Epoch 40, KL weight 1.000", timeout=30_000)
     before = picture.get_attribute("src")
-    slider = page.locator(".widget-hslider", has_text="epoch").locator(".noUi-handle")
     slider.press("Home")
     expect(caption).to_contain_text("Epoch 1, KL weight 0.000", timeout=60_000)
     expect(caption).to_contain_text("0.00 (kl_divergence_z)")

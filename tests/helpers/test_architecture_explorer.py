@@ -5,13 +5,7 @@ import scvi
 import torch
 
 from helpers import architecture, architecture_explorer
-
-
-class Picture:
-    """Keeps what it was last told to show."""
-
-    def update(self, shown):
-        self.shown = shown
+from tests.helpers.picture import Picture
 
 
 def test_first_picture_is_the_default_model(cortex):

@@ -6,13 +6,7 @@ import pytest
 import scvi
 
 from helpers import data, elbo, elbo_explorer, environment, genes, training
-
-
-class Picture:
-    """Keeps what it was last told to show."""
-
-    def update(self, shown):
-        self.shown = shown
+from tests.helpers.picture import Picture
 
 
 @pytest.fixture(scope="module")
