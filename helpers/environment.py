@@ -18,7 +18,7 @@ import torch
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-# What lessons 00 to 04 need at their peak, with room to spare (measured with `make bench`).
+# What lessons 00 to 05c need at their peak, with room to spare (measured with `make bench`).
 MEMORY_GB = 1.0
 DISK_GB = 0.1
 
