@@ -74,3 +74,22 @@ def test_ledger_and_picture_follow_the_epoch(run_lesson):
     expect(caption).to_contain_text("0.00 (kl_divergence_z)")
     expect(picture).to_have_attribute("alt", re.compile("terms of the loss in epoch 1,"))
     assert picture.get_attribute("src") != before, "the picture stayed the same"
+
+
+def test_expression_and_picture_follow_a_walk_through_the_latent_space(run_lesson):
+    page = run_lesson("05_latent_space")
+    cell, words = "traversal_explorer.explore", "From a cell of class"
+    caption, picture, position = find(page, cell, words, "position")
+    expect(caption).to_contain_text("class oligodendrocytes, dimension 1", timeout=30_000)
+    expect(caption).to_contain_text("This is the position of the cell itself.")
+    before = picture.get_attribute("src")
+    position.press("Home")
+    expect(caption).to_contain_text("typical distances away", timeout=60_000)
+    moved = picture.get_attribute("src")
+    assert moved != before, "the picture stayed the same"
+    find(page, cell, words, "latent dimension")[2].press("ArrowRight")
+    expect(caption).to_contain_text("class oligodendrocytes, dimension 2", timeout=60_000)
+    expect(picture).to_have_attribute("alt", re.compile("against latent dimension 2"))
+    page.locator(".widget-dropdown select").select_option("microglia")
+    expect(caption).to_contain_text("class microglia, dimension 2", timeout=60_000)
+    assert picture.get_attribute("src") != moved, "the picture stayed the same"
