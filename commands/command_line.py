@@ -16,6 +16,10 @@ COMMANDS = {
         kept_results.reference_run,
         "train the default run that lesson 04 shows (about five minutes)",
     ),
+    "batch-runs": (
+        kept_results.batch_runs,
+        "try ways to remove batch effects, for lesson 05c (about five minutes)",
+    ),
     "setup": (set_up.main, "set up only (--here: into the Python that runs this)"),
     "pins": (pins.main, "renew requirements/tested.txt from the newest releases"),
     "clean": (clean.main, "remove what set-up made; the data stay"),

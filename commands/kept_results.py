@@ -22,6 +22,12 @@ def reference_run(arguments: list[str]) -> int:
     return _run("helpers.reference_run", "A finished run is kept: a second call only writes it.")
 
 
+def batch_runs(arguments: list[str]) -> int:
+    """Set up, then write ``docs/batch_runs.csv``."""
+    _refuse("batch-runs", arguments)
+    return _run("helpers.batch_runs", "If it is stopped, finished runs are kept for the next call.")
+
+
 def _refuse(command: str, arguments: list[str]) -> None:
     if arguments:
         raise CommandError(f"{command} takes no arguments, not: {' '.join(arguments)}")

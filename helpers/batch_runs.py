@@ -1,0 +1,222 @@
+"""Ways to remove batch effects, tried on four designs with three seeds each, made once and kept, so that nobody waits for the trainings.
+
+``python -m helpers.batch_runs`` (``make batch-runs``) makes them and writes ``docs/batch_runs.csv``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scvi
+
+from helpers import batch_effects, batches, data, environment, genes
+
+FILE = Path(__file__).resolve().parents[1] / "docs" / "batch_runs.csv"
+
+# Runs that are finished stay here until all are, so that interrupted work goes on where it was.
+UNFINISHED = data.FOLDER / "batch_runs.csv"
+
+SEEDS = (0, 1, 2)
+
+# Two similar classes, and in which batch alone they are when a design is confounded.
+PAIR = ("pyramidal CA1", "pyramidal SS")
+ONLY_IN = {"pyramidal CA1": "A", "pyramidal SS": "B"}
+
+BALANCED, CONFOUNDED, FULLY_CONFOUNDED, REAL = DESIGNS = (
+    "balanced",
+    "two classes confounded",
+    "fully confounded",
+    "real PBMCs",
+)
+
+# The 400 PBMCs make three minibatches an epoch, and the cortex cells nine.
+REAL_GENES, REAL_EPOCHS = 1000, 200
+
+# The slopes of `batch_effects.attribution`, row by row.
+ATTRIBUTION = (
+    "batch effect found",
+    "class difference in the batch effect",
+    "batch effect in the class difference",
+    "class difference found",
+)
+COLUMNS = (*batches.BETTER, *ATTRIBUTION)
+
+
+def cells(design: str, seed: int) -> ad.AnnData:
+    """Return the cells of a design, with ``layers["counts"]``, ``obs["batch"]`` and ``obs["cell_type"]``.
+
+    Parameters
+    ----------
+    design
+        "balanced": 1,200 cortex cells with half of each class in each simulated batch. "two classes confounded": the same cells, but
+        all pyramidal CA1 cells are in batch A and all pyramidal SS cells in batch B; the five other classes are in both. "fully
+        confounded": cells of these two classes alone, so that class and batch are the same. "real PBMCs": 400 blood cells in two
+        real batches, with groups made from their proteins as ``cell_type``.
+    seed
+        As for ``batches.simulate``; the real cells are always the same.
+
+    Raises
+    ------
+    ValueError
+        If there is no such design.
+    """
+    if design not in DESIGNS:
+        raise ValueError(f"There is no design '{design}'. Designs: {', '.join(DESIGNS)}.")
+    if design == REAL:
+        adata = data.load_citeseq()
+        adata.obs["cell_type"] = batches.protein_groups(adata)
+        genes.select(adata, REAL_GENES)
+        return adata
+    adata = data.load_cortex()
+    if design == FULLY_CONFOUNDED:
+        adata = adata[adata.obs["cell_type"].isin(PAIR)]
+    return batches.simulate(adata, only_in=None if design == BALANCED else ONLY_IN, seed=seed)
+
+
+def without_training(design: str, adata: ad.AnnData, seed: int) -> dict[str, np.ndarray]:
+    """Return the representations that need no training, by method."""
+    positions = batches.pca(adata)
+    before = {} if design == REAL else {"PCA, before the effect": batches.pca(adata, "before")}
+    return before | {"PCA": positions, "Harmony": batches.harmony(positions, adata, seed=seed)}
+
+
+def models(design: str, adata: ad.AnnData, seed: int) -> dict[str, scvi.model.SCVI]:
+    """Return the trained models of a design, by method."""
+    quiet = {"seed": seed, "enable_progress_bar": False}
+    if design != REAL:
+        before = batches.train(adata, layer="before", **quiet)
+        return {"scVI, before the effect": before} | batches.train_both(adata, **quiet)
+    others = {
+        "default training": {"preset": "default"},
+        "40 epochs": {"max_epochs": 40},
+        "100 epochs": {"max_epochs": 100},
+    }
+    return batches.train_both(adata, max_epochs=REAL_EPOCHS, **quiet) | {
+        f"scVI with batch_key, {name}": batches.train(adata, "batch", **training, **quiet)
+        for name, training in others.items()
+    }
+
+
+def run(design: str, seed: int) -> pd.DataFrame:
+    """Try every method on a design.
+
+    Parameters
+    ----------
+    design
+        See ``cells``.
+    seed
+        Seed of the simulation and of all methods.
+
+    Returns
+    -------
+    DataFrame
+        A row a method: ``design``, ``seed``, ``method`` and ``COLUMNS``, see ``load``.
+    """
+    adata = cells(design, seed)
+    trained = models(design, adata, seed)
+    representations = without_training(design, adata, seed) | {
+        name: model.get_latent_representation() for name, model in trained.items()
+    }
+    table = batches.measure(representations, adata)
+    if design != REAL:
+        for name, model in trained.items():
+            slopes = batch_effects.attribution(batch_effects.compare(model, PAIR))
+            table.loc[name, list(ATTRIBUTION)] = slopes.to_numpy().ravel()
+    table = table.reset_index().assign(design=design, seed=seed)
+    return table.reindex(columns=["design", "seed", "method", *COLUMNS])
+
+
+def load() -> pd.DataFrame:
+    """Return the kept runs.
+
+    Returns
+    -------
+    DataFrame
+        A row a design, seed and method: what ``batches.measure`` returned and, for models of simulated batches, the slopes of
+        ``batch_effects.attribution``:
+
+        ``batch effect found``
+            How much of the true batch effect is in the learned one; 1 is right.
+        ``class difference in the batch effect``
+            How much of the true difference between the two pyramidal classes is in the learned batch effect; 0 is right.
+        ``batch effect in the class difference``
+            How much of the true batch effect is in the learned difference of the two classes; 0 is right.
+        ``class difference found``
+            How much of the true difference of the two classes is in the learned one. 1 is right, but a model makes the differences
+            of genes with few counts smaller: compare with the row "scVI, before the effect".
+    """
+    return pd.read_csv(FILE, comment="#")
+
+
+def origin() -> str:
+    """Return one line that says how the kept runs were made: models, seeds and versions."""
+    with FILE.open(encoding="utf-8") as file:
+        return file.readline().removeprefix("#").strip()
+
+
+def summary(design: str, columns: Sequence[str] = tuple(batches.BETTER)) -> pd.DataFrame:
+    """Return the kept runs of a design as text: mean over the seeds, and in brackets the lowest and the highest.
+
+    Parameters
+    ----------
+    design
+        See ``cells``.
+    columns
+        Which columns of ``load``; methods without any of them are left out.
+
+    Raises
+    ------
+    ValueError
+        If there is no such design.
+    """
+    table = load().query("design == @design")
+    if table.empty:
+        raise ValueError(f"There is no design '{design}'. Designs: {', '.join(DESIGNS)}.")
+    spread = table.groupby("method", sort=False)[list(columns)].agg(["mean", "min", "max"])
+    spread = spread.dropna(how="all")
+    return pd.DataFrame(
+        {
+            name: [
+                f"{mean:.2f} ({lowest:.2f} to {highest:.2f})"
+                for mean, lowest, highest in spread[name].to_numpy()
+            ]
+            for name in columns
+        },
+        index=spread.index,
+    )
+
+
+def main() -> int:
+    """Make all runs that are missing and write the file; return the exit status."""
+    environment.prepare()
+    done = pd.read_csv(UNFINISHED) if UNFINISHED.exists() else pd.DataFrame()
+    for design in DESIGNS:
+        for seed in SEEDS:
+            if len(done) and ((done["design"] == design) & (done["seed"] == seed)).any():
+                continue
+            print(f"{design}, seed {seed} ...", flush=True)
+            done = pd.concat([done, run(design, seed)], ignore_index=True)
+            done.to_csv(UNFINISHED, index=False)
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}"
+        for name in ("scvi-tools", "torch", "numpy", "harmonypy")
+    )
+    header = (
+        "# PCA, Harmony and SCVI (class preset) on 1,200 cortex cells x 500 genes with simulated batches, and on 400 PBMCs x "
+        f"{REAL_GENES:,} genes with real ones, seeds {', '.join(map(str, SEEDS))}, {versions}. Written by make batch-runs; do not edit.\n"
+    )
+    text = done.to_csv(index=False, float_format="%.4f", lineterminator="\n")
+    FILE.write_text(header + text, encoding="utf-8")
+    UNFINISHED.unlink()
+    print(f"{len(done)} rows written to {FILE.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
