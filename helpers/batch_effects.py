@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import anndata as ad
 import numpy as np
 import pandas as pd
 import scvi
-import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 
 from helpers import training
 from helpers.batches import BATCHES
@@ -127,20 +122,8 @@ def _decode(model: scvi.model.SCVI, batch: str | None) -> np.ndarray:
 
     The positions are drawn with the same random numbers at each call.
     """
-    with isolate_rng(), _evaluating(model):
-        torch.manual_seed(0)
+    with training.evaluating(model, seed=0):
         return np.asarray(model.get_normalized_expression(transform_batch=batch, return_numpy=True))
-
-
-@contextlib.contextmanager
-def _evaluating(model: scvi.model.SCVI) -> Iterator[None]:
-    modes = {part: part.training for part in model.module.modules()}
-    model.module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def _two_batches(model: scvi.model.SCVI) -> tuple[str, str]:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import scvi
 
-from helpers import batch_effects, batches, data, environment, genes
+from helpers import batch_effects, batches, data, environment, genes, normalised
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "batch_runs.csv"
 
@@ -81,8 +81,12 @@ def cells(design: str, seed: int) -> ad.AnnData:
 
 def without_training(design: str, adata: ad.AnnData, seed: int) -> dict[str, np.ndarray]:
     """Return the representations that need no training, by method."""
-    positions = batches.pca(adata)
-    before = {} if design == REAL else {"PCA, before the effect": batches.pca(adata, "before")}
+    positions = normalised.principal_components(adata)
+    before = (
+        {}
+        if design == REAL
+        else {"PCA, before the effect": normalised.principal_components(adata, layer="before")}
+    )
     return before | {"PCA": positions, "Harmony": batches.harmony(positions, adata, seed=seed)}
 
 

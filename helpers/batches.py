@@ -9,22 +9,17 @@ import anndata as ad
 import harmonypy
 import numpy as np
 import pandas as pd
-import scanpy as sc
 import scipy.sparse as sp
 import scvi
 from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import ArrayLike, NDArray
 from sklearn import config_context
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from helpers import data, genes, neighbours, training
+from helpers import data, genes, neighbours, normalised, training
 
 BATCHES = ("A", "B")
-
-# As many as scVI has latent dimensions by default, so that the two are compared at the same length.
-N_COMPONENTS = 10
 
 # Korsunsky et al. 2019 look at about 30 neighbours; the nearest 90 cells get a weight.
 PERPLEXITY = 30
@@ -180,41 +175,6 @@ def _require_counts_left(counts: sp.csr_matrix) -> None:
 # --- representations ----------------------------------------------------------------------------
 
 
-def pca(
-    adata: ad.AnnData, layer: str = "counts", n_components: int = N_COMPONENTS
-) -> NDArray[np.floating]:
-    """Return the first principal components of the log-normalised counts, which know nothing of batches.
-
-    Parameters
-    ----------
-    adata
-        Cells x genes. It is not changed.
-    layer
-        The layer with the counts.
-    n_components
-        How many.
-
-    Returns
-    -------
-    ndarray
-        Cells x ``n_components``.
-
-    Raises
-    ------
-    ValueError
-        If the layer holds no counts.
-
-    Notes
-    -----
-    Log-normalised: log(1 + 10,000 x the gene's fraction of the cell's counts).
-    """
-    data.check_counts(adata, layer)
-    normalised = ad.AnnData(sp.csr_matrix(adata.layers[layer]).copy())
-    sc.pp.normalize_total(normalised, target_sum=1e4)
-    sc.pp.log1p(normalised)
-    return PCA(n_components, svd_solver="arpack", random_state=0).fit_transform(normalised.X)
-
-
 def harmony(
     positions: ArrayLike, adata: ad.AnnData, batch_key: str = "batch", seed: int = 0
 ) -> NDArray[np.floating]:
@@ -223,7 +183,7 @@ def harmony(
     Parameters
     ----------
     positions
-        Positions of the cells, such as those of ``pca`` (cells x dimensions). They are not changed.
+        Positions of the cells, such as ``normalised.principal_components`` (cells x dimensions). They are not changed.
     adata
         The cells, in the same order.
     batch_key
@@ -373,7 +333,9 @@ def measure(
     """
     batches, classes = _labels(adata, batch_key), _labels(adata, class_key)
     _require_large_batches(batches)
-    width = max((np.shape(each)[-1] for each in representations.values()), default=N_COMPONENTS)
+    width = max(
+        (np.shape(each)[-1] for each in representations.values()), default=normalised.N_COMPONENTS
+    )
     random = np.random.default_rng(0).normal(size=(adata.n_obs, width))
     rows = {
         name: _measure(np.asarray(positions, dtype=float), batches, classes)

@@ -12,14 +12,13 @@ import sklearn
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from sklearn.metrics import (
     adjusted_rand_score,
     normalized_mutual_info_score,
     silhouette_score,
 )
 
-from helpers import data, figures, neighbours
+from helpers import figures, neighbours
 from helpers.figures import COLOURS, about
 
 # From a few large clusters to more than twice as many as the cortex cells have classes.
@@ -112,43 +111,6 @@ def _by_size(found: NDArray) -> pd.Categorical:
     ranks = np.empty(len(names), int)
     ranks[np.argsort(-sizes, kind="stable")] = np.arange(len(names))
     return pd.Categorical.from_codes(ranks[codes], [str(rank) for rank in range(len(names))])
-
-
-def pca_of_counts(adata: ad.AnnData, n_components: int = 10) -> NDArray[np.floating]:
-    """Return the principal components of log-normalised counts, the usual representation without scVI.
-
-    Parameters
-    ----------
-    adata
-        Cells x genes, with ``layers["counts"]``. It is not changed.
-    n_components
-        How many components.
-
-    Returns
-    -------
-    ndarray
-        A position a cell (cells x ``n_components``).
-
-    Raises
-    ------
-    ValueError
-        If there are not more cells and more genes than components, or the layer does not hold counts of every cell.
-
-    Notes
-    -----
-    PCA of log(1 + 10,000 x fraction), where a fraction is a gene's share of the counts of these genes in the cell.
-    """
-    if not 0 < n_components < min(adata.shape):
-        raise ValueError(
-            f"{n_components} components were asked for of {adata.n_obs:,} cells and {adata.n_vars:,} genes.\n"
-            "What to do: ask for at least 1, and for fewer than there are cells and genes."
-        )
-    data.check_counts(adata, "counts")
-    cells = ad.AnnData(adata.layers["counts"].copy())
-    sc.pp.normalize_total(cells, target_sum=1e4)
-    sc.pp.log1p(cells)
-    # This solver takes a sparse matrix as it is; a dense copy would not fit a small machine.
-    return PCA(n_components, svd_solver="arpack", random_state=0).fit_transform(cells.X)
 
 
 # --- agreement with classes ---------------------------------------------------------------------

@@ -8,26 +8,20 @@ with each other in the cells.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import scvi
-import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from helpers import figures, training
+from helpers import figures, normalised, training
 
 MODELS = (scvi.model.SCVI, scvi.model.LinearSCVI, scvi.model.SCANVI)
 Model = scvi.model.SCVI | scvi.model.LinearSCVI | scvi.model.SCANVI
-
-# Counts in a cell, both for the normalised counts and for what the decoder expects.
-LIBRARY_SIZE = 10_000
 
 # The correlation of two cells is always 1 or -1; three are the fewest that say anything.
 MIN_CELLS = 3
@@ -202,13 +196,13 @@ def correlations(
     counts = sp.csr_matrix(model.adata_manager.get_from_registry(scvi.REGISTRY_KEYS.X_KEY))[rows]
     seen = counts[:, model.adata.var_names.get_indexer(genes)].toarray().astype(float)
     _require_seen(seen, genes)
-    with repeatably(model, seed):
+    with training.evaluating(model, seed):
         expected = model.get_normalized_expression(
-            indices=rows, gene_list=genes, library_size=LIBRARY_SIZE, n_samples=n_samples
+            indices=rows, gene_list=genes, library_size=normalised.LIBRARY_SIZE, n_samples=n_samples
         )
     # scvi-tools returns the genes in the order of the model.
     values = {
-        "counts": seen * LIBRARY_SIZE / _total(counts, axis=1)[:, None],
+        "counts": seen * normalised.LIBRARY_SIZE / _total(counts, axis=1)[:, None],
         "denoised": expected[genes].to_numpy(dtype=float),
     }
     first, second = np.triu_indices(len(genes), k=1)
@@ -220,29 +214,6 @@ def correlations(
             for name, each in values.items()
         }
     )
-
-
-@contextlib.contextmanager
-def repeatably(model: Model, seed: int = 0) -> Iterator[None]:
-    """Use a model inside this block with random numbers from a seed, without dropout, and leave it and the session as they were.
-
-    Parameters
-    ----------
-    model
-        A model.
-    seed
-        Seed of the random numbers of NumPy and PyTorch inside the block.
-    """
-    modes = {part: part.training for part in model.module.modules()}
-    model.module.eval()
-    try:
-        with isolate_rng():
-            torch.manual_seed(seed)
-            np.random.seed(seed)  # noqa: NPY002 -- the generator that scvi-tools draws from
-            yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def require_expression(model: Model) -> None:

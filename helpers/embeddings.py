@@ -15,12 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import ConvexHull, Delaunay
 from scipy.spatial.distance import pdist
 from scipy.stats import rankdata, spearmanr
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
-from sklearn.neighbors import NearestNeighbors
 
 from helpers import clusters, figures, neighbours, tracing
 from helpers.figures import COLOURS, about
@@ -30,9 +28,6 @@ SAMPLE = 1000
 
 # On the cortex cells 1,000 steps take twice as long, and change the shared neighbours by 0.002.
 TSNE_STEPS = 500
-
-# Random spots for the Hopkins statistic; with as many its second digit is the same for most seeds.
-SPOTS = 4000
 
 ORIGINAL = "original"
 CELLS = "cells"
@@ -311,53 +306,6 @@ def centre_distances(
 
 def _between_centres(positions: NDArray, labels: NDArray) -> NDArray[np.floating]:
     return pdist(pd.DataFrame(positions.astype(float)).groupby(labels).mean().to_numpy())
-
-
-def hopkins(drawn: ArrayLike, seed: int = 0) -> float:
-    """Tell whether the cells of a map form clumps (Hopkins statistic).
-
-    Parameters
-    ----------
-    drawn
-        A map (cells x 2).
-    seed
-        Seed of the random spots.
-
-    Returns
-    -------
-    float
-        About 0.5 if the cells lie as if dropped at random; towards 1 in clumps; below 0.5 if they keep apart. A single cloud that
-        is denser in its middle has more than 0.5, too.
-
-    Raises
-    ------
-    ValueError
-        If the map is not cells x 2, there are fewer than 10 cells, a position is not a finite number, or all cells lie on a line.
-
-    Notes
-    -----
-    The squared distance from a random spot between the cells to the nearest cell, mean over 4,000 spots, divided by the sum of
-    itself and the mean squared distance from a cell to the nearest other. Hopkins and Skellam (1954), Annals of Botany 18:213; squared,
-    since there are two dimensions (Wright 2022, The R Journal 14:282). The spots fill the convex hull of the cells.
-    """
-    drawn = _require_map("map", drawn)
-    neighbours.require_positions(drawn, 9)
-    if np.linalg.matrix_rank(drawn - drawn.mean(axis=0)) < 2:
-        raise ValueError(
-            "All cells lie on a line, so there is no area to be dropped on.\n"
-            "What to do: give a map of two dimensions that differ."
-        )
-    hull = Delaunay(drawn[ConvexHull(drawn).vertices])
-    # Other numbers than those of cells that were made up with the same seed, on which spots would lie.
-    numbers = np.random.default_rng([seed, SPOTS])
-    spots = np.empty((0, 2))
-    while len(spots) < SPOTS:
-        tried = numbers.uniform(drawn.min(axis=0), drawn.max(axis=0), (SPOTS, 2))
-        spots = np.concatenate([spots, tried[hull.find_simplex(tried) >= 0]])
-    search = NearestNeighbors(n_neighbors=1).fit(drawn)
-    from_spots = (search.kneighbors(spots[:SPOTS])[0] ** 2).mean()
-    from_cells = (search.kneighbors()[0] ** 2).mean()
-    return float(from_spots / (from_spots + from_cells))
 
 
 # --- figures ------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import numba
 import pandas as pd
 import psutil
 import scvi
@@ -48,6 +49,8 @@ def prepare(seed: int = 0) -> None:
     pd.set_option("display.max_colwidth", None)
     scvi.settings.verbosity = logging.WARNING
     scvi.settings.seed = seed
+    # numba, which scanpy calls, sets the number of threads for torch too when it first runs.
+    numba.set_num_threads(1)
     torch.set_num_threads(1)
 
 

@@ -8,12 +8,11 @@ import pandas as pd
 import scanpy as sc
 import scipy.sparse as sp
 from matplotlib.figure import Figure
-from sklearn.decomposition import PCA
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from skmisc.loess import loess
 
-from helpers import figures
+from helpers import figures, normalised
 
 
 def select(adata: ad.AnnData, n_top_genes: int = 2000) -> None:
@@ -204,16 +203,12 @@ def compare_flavours(adata: ad.AnnData, n_top_genes: int = 2000) -> pd.DataFrame
         A row a gene, a column a flavour; True where it is selected. ``seurat_v3`` reads counts;
         ``seurat`` and ``cell_ranger`` read log-normalised values, which are made here.
     """
-    normalised = ad.AnnData(
-        adata.layers["counts"].copy(), obs=adata.obs.copy(), var=adata.var[[]].copy()
-    )
-    normalised.layers["counts"] = adata.layers["counts"]
-    sc.pp.normalize_total(normalised, target_sum=1e4)
-    sc.pp.log1p(normalised)
+    values = normalised.log_counts(adata)
+    values.layers["counts"] = adata.layers["counts"]
     selected = {}
     for flavour, layer in (("seurat_v3", "counts"), ("seurat", None), ("cell_ranger", None)):
         result = sc.pp.highly_variable_genes(
-            normalised, n_top_genes=n_top_genes, flavor=flavour, layer=layer, inplace=False
+            values, n_top_genes=n_top_genes, flavor=flavour, layer=layer, inplace=False
         )
         # For some flavours scanpy returns a table without gene names, in the order of the genes.
         selected[flavour] = result["highly_variable"].to_numpy()
@@ -268,11 +263,7 @@ def class_accuracy(adata: ad.AnnData, genes: pd.Index) -> float:
         five-fold cross-validation, on the first 30 principal components of the log-normalised
         counts.
     """
-    values = ad.AnnData(adata[:, genes].layers["counts"].copy())
-    sc.pp.normalize_total(values, target_sum=1e4)
-    sc.pp.log1p(values)
-    # This solver takes a sparse matrix as it is; a dense copy would not fit a small machine.
-    components = PCA(30, svd_solver="arpack", random_state=0).fit_transform(values.X)
+    components = normalised.principal_components(adata[:, genes], 30)
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     return float(
         cross_val_score(

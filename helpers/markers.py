@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import false_discovery_control
 from scvi import REGISTRY_KEYS
 
-from helpers import denoising, figures, neighbours
+from helpers import denoising, figures, neighbours, normalised, training
 
 # Genes of the cortex data whose counts are higher in a class. The list is not independent of a test of these cells:
 # it was made from the named genes with the strongest Wilcoxon test of the published classes, and from what is known
@@ -136,7 +136,7 @@ def of_each_class(
     classes = _require_classes(model.adata, class_key)
     # Values as they are in obs: scvi-tools compares with those, and would also take categories without cells.
     groups = model.adata.obs[class_key].drop_duplicates().tolist()
-    with denoising.repeatably(model, seed):
+    with training.evaluating(model, seed):
         found = model.differential_expression(
             groupby=class_key,
             group1=groups,
@@ -255,7 +255,7 @@ def wilcoxon(
     Raises
     ------
     ValueError
-        If a cell has no class or no counts, there is only one class, or a class has a single cell.
+        If a cell has no class, there is only one class, a class has a single cell, or the layer is missing or does not hold counts of every cell.
     KeyError
         If there is no such column, layer or gene.
 
@@ -266,11 +266,11 @@ def wilcoxon(
     and the scores of rarely seen genes lie too near to 0.
     """
     classes = _require_classes(adata, class_key)
-    normalised = _log_normalised(adata, layer, adata.var_names if genes is None else genes)
-    normalised.obs["class"] = pd.Categorical(classes)
+    values = normalised.log_counts(adata, layer, genes)
+    values.obs["class"] = pd.Categorical(classes)
     parts = []
-    for start in range(0, normalised.n_vars, GENES_AT_ONCE):
-        part = normalised[:, start : start + GENES_AT_ONCE].copy()
+    for start in range(0, values.n_vars, GENES_AT_ONCE):
+        part = values[:, start : start + GENES_AT_ONCE].copy()
         sc.tl.rank_genes_groups(part, "class", method="wilcoxon")
         parts.append(sc.get.rank_genes_groups_df(part, group=None))
     found = pd.concat(parts)
@@ -287,36 +287,12 @@ def wilcoxon(
     table["adjusted p value"] = table.groupby("class")["adjusted p value"].transform(
         false_discovery_control
     )
-    counts = sp.csr_matrix(adata[:, normalised.var_names].layers[layer])
-    counted = _count(counts, normalised.var_names, classes)
+    counts = sp.csr_matrix(adata[:, values.var_names].layers[layer])
+    counted = _count(counts, values.var_names, classes)
     table = table.merge(counted, on=["class", "gene"], validate="one_to_one")
     return table.sort_values(
         ["class", "score", "gene"], ascending=[True, False, True], ignore_index=True
     )
-
-
-def _log_normalised(adata: ad.AnnData, layer: str, genes: Iterable[str]) -> ad.AnnData:
-    """Return new cells x ``genes`` with log(1 + counts per 10,000)."""
-    if layer not in adata.layers:
-        raise KeyError(
-            f"There is no layer '{layer}'. Layers: {', '.join(filter(None, adata.layers)) or 'none'}. "
-            'What to do: adata.layers["counts"] = adata.X.copy() while X has counts.'
-        )
-    genes = list(genes)
-    _require_genes(adata, genes)
-    counts = sp.csr_matrix(adata[:, genes].layers[layer], dtype=np.float32)
-    empty = int((counts.sum(axis=1) == 0).sum())
-    if empty:
-        raise ValueError(
-            f"{empty:,} of {adata.n_obs:,} cells have no counts of these genes, so they have no fractions.\n"
-            "What to do: leave these cells out, or use more genes."
-        )
-    normalised = ad.AnnData(
-        counts, obs=pd.DataFrame(index=adata.obs_names), var=pd.DataFrame(index=pd.Index(genes))
-    )
-    sc.pp.normalize_total(normalised, target_sum=denoising.LIBRARY_SIZE)
-    sc.pp.log1p(normalised)
-    return normalised
 
 
 # --- both ---------------------------------------------------------------------------------------
@@ -353,15 +329,6 @@ def _require_classes(adata: ad.AnnData, class_key: str) -> NDArray[np.str_]:
             "What to do: leave this cell out, or give it another class."
         )
     return classes
-
-
-def _require_genes(adata: ad.AnnData, genes: Iterable[str]) -> None:
-    unknown = sorted({str(gene) for gene in genes if gene not in adata.var_names})
-    if unknown:
-        raise KeyError(
-            f"{len(unknown)} genes are not in var_names: {', '.join(unknown[:10])}. "
-            "What to do: leave them out, or take them from adata.var_names."
-        )
 
 
 # --- the top genes ------------------------------------------------------------------------------
@@ -528,12 +495,12 @@ def dot_plot(
             "What to do: give at least one gene, by the name of a class that the cells have."
         )
     columns = [gene for names in chosen.values() for gene in names]
-    _require_genes(adata, columns)
-    normalised = _log_normalised(adata, "counts", adata.var_names)[:, columns].X.toarray()
+    normalised.require_genes(adata, columns)
+    values = normalised.log_counts(adata)[:, columns].X.toarray()
     # Classes whose genes are drawn come first, so that the large dots lie along the diagonal.
     rows = [*chosen, *sorted(set(classes) - set(chosen))]
-    seen = np.array([(normalised[classes == name] > 0).mean(axis=0) for name in rows])
-    level = np.array([normalised[classes == name].mean(axis=0) for name in rows])
+    seen = np.array([(values[classes == name] > 0).mean(axis=0) for name in rows])
+    level = np.array([values[classes == name].mean(axis=0) for name in rows])
     return figures.DescribedFigure(
         _draw_dots(seen, level, rows, columns, [len(names) for names in chosen.values()]),
         f"Dot plot of {len(columns)} genes in {len(rows)} classes. "

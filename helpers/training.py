@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import scvi
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 from scvi.model._utils import get_max_epochs_heuristic
@@ -291,6 +294,29 @@ def require_held_out(model: BaseModelClass) -> None:
 
 
 # --- how the training went ----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def evaluating(model: BaseModelClass, seed: int = 0) -> Iterator[None]:
+    """Ask a model inside this block without dropout and with random numbers from a seed, and leave it and the session as they were.
+
+    Parameters
+    ----------
+    model
+        A scvi-tools model.
+    seed
+        Seed of the random numbers of NumPy and PyTorch inside the block.
+    """
+    modes = {part: part.training for part in model.module.modules()}
+    model.module.eval()
+    try:
+        with isolate_rng():
+            torch.manual_seed(seed)
+            np.random.seed(seed)  # noqa: NPY002 -- the generator that scvi-tools draws from
+            yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def curves(model: BaseModelClass) -> pd.DataFrame:

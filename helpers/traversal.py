@@ -6,20 +6,18 @@ All other dimensions keep the values of the cell where the walk starts: a latent
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import scvi
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import ArrayLike, NDArray
 from scvi import REGISTRY_KEYS
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.neighbors import NearestNeighbors
 
-from helpers import neighbours, rivals, tracing, training
+from helpers import neighbours, normalised, rivals, tracing, training
 
 Model = scvi.model.SCVI | scvi.model.LinearSCVI
 
@@ -31,9 +29,7 @@ ENDS = (1, 99)
 # A position has a cell near it if its nearest cell is no farther than that of this percentage of the cells.
 NEAR = 99
 
-# Expression is counted per so many counts of a cell, and this much is added before ratios are taken: without it
-# the genes that change most would be those that are never seen.
-LIBRARY_SIZE = 10_000
+# In counts per 10,000, added before ratios are taken: without it the genes that change most would be those that are never seen.
 FLOOR = 1.0
 
 # What the decoder is given besides a position and a library size, by scvi-tools' names.
@@ -124,7 +120,7 @@ def centres(model: Model) -> NDArray[np.floating]:
         As for ``path``.
     """
     _require_decoder(model)
-    with _at_rest(model):
+    with training.evaluating(model), torch.inference_mode():
         return np.asarray(model.get_latent_representation())
 
 
@@ -169,20 +165,6 @@ def _require_decoder(model: Model) -> None:
         )
 
 
-@contextlib.contextmanager
-def _at_rest(model: Model) -> Iterator[None]:
-    """Switch dropout and the like off inside this block, keep no gradients, and leave the random numbers alone."""
-    modes = {part: part.training for part in model.module.modules()}
-    model.module.eval()
-    try:
-        # PyTorch's loader draws a random number, even where it does not shuffle.
-        with isolate_rng(), torch.inference_mode():
-            yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
-
-
 # --- what the decoder expects -------------------------------------------------------------------
 
 
@@ -191,7 +173,7 @@ def expected(
     positions: pd.DataFrame | ArrayLike,
     genes: Sequence[str],
     cell: int | str,
-    library_size: float = LIBRARY_SIZE,
+    library_size: float = normalised.LIBRARY_SIZE,
 ) -> pd.DataFrame:
     """Return the expression of genes that the model's decoder expects at positions of the latent space.
 
@@ -229,7 +211,7 @@ def expected(
     _require_decoder(model)
     row, genes = _row(model, cell), _require_genes(model, genes)
     z = _require_positions(positions, model.module.n_latent)
-    with _at_rest(model):
+    with training.evaluating(model), torch.inference_mode():
         (tensors,) = model._make_data_loader(adata=model.adata, indices=[row])
         given = {name: tensors.get(key) for name, key in GIVEN.items()}
         likelihood = model.module.generative(

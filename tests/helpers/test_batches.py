@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from scipy.spatial.distance import cdist
 from scipy.stats import kstest
 
-from helpers import batches, data, neighbours
+from helpers import batches, data, neighbours, normalised
 
 SHORT = {"max_epochs": 2, "enable_progress_bar": False}
 ONLY_IN = {"pyramidal CA1": "A", "pyramidal SS": "B"}
@@ -215,29 +215,6 @@ def _without(adata, column):
 
 
 # --- representations ----------------------------------------------------------------------------
-
-
-def log_normalised(counts):
-    return np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
-
-
-@pytest.mark.parametrize("layer", ["counts", "before"])
-def test_pca_is_recomputed_by_a_singular_value_decomposition(simulated, layer):
-    values = log_normalised(simulated.layers[layer].toarray().astype(float))
-    left, scale, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
-    expected = left[:, :4] * scale[:4]
-    found = batches.pca(simulated, layer, 4)
-    # The sign of a component is arbitrary.
-    np.testing.assert_allclose(np.abs(found), np.abs(expected), rtol=1e-3, atol=1e-3 * scale[0])
-    assert batches.pca(simulated).shape == (400, 10)
-
-
-def test_pca_leaves_the_cells_alone(simulated):
-    before = content(simulated)
-    batches.pca(simulated)
-    assert_same(content(simulated), before)
-    with pytest.raises(ValueError, match="no layer 'umis'"):
-        batches.pca(simulated, "umis")
 
 
 def clouds(shift, n_cells=300, seed=0):
@@ -459,10 +436,10 @@ def test_what_cannot_be_measured_is_refused():
 
 def test_the_simulated_effect_is_plain_and_can_be_removed(whole_cortex):
     adata = batches.simulate(whole_cortex)
-    positions = batches.pca(adata)
+    positions = normalised.principal_components(adata)
     table = batches.measure(
         {
-            "before": batches.pca(adata, "before"),
+            "before": normalised.principal_components(adata, layer="before"),
             "after": positions,
             "Harmony": batches.harmony(positions, adata),
         },

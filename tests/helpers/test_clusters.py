@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
-import scipy.sparse as sp
 import torch
 from sklearn.cluster import KMeans
 
-from helpers import clusters, figures, neighbours
+from helpers import clusters, figures, neighbours, normalised
 
 
 def clouds(sizes=(60, 40, 30), dimensions=3, distance=20.0):
@@ -27,7 +26,7 @@ def clouds(sizes=(60, 40, 30), dimensions=3, distance=20.0):
 
 @pytest.fixture(scope="module")
 def positions(whole_pbmc):
-    return clusters.pca_of_counts(whole_pbmc, 10)
+    return normalised.principal_components(whole_pbmc, 10)
 
 
 @pytest.fixture(scope="module")
@@ -118,17 +117,14 @@ def test_the_random_state_is_left_alone(positions, classes, joined):
 
 
 def test_nothing_given_is_changed(whole_pbmc, positions, joined):
-    counts, before = whole_pbmc.layers["counts"].copy(), positions.copy()
+    before = positions.copy()
     own = clusters.graph(positions)
     own.obsm["positions"] += 1
     kept = joined.obsp["connectivities"].copy()
     clusters.leiden(joined)
-    clusters.pca_of_counts(whole_pbmc, 3)
     assert (positions == before).all()
     assert (joined.obsp["connectivities"] != kept).nnz == 0
     assert list(joined.obs.columns) == []
-    assert (whole_pbmc.layers["counts"] != counts).nnz == 0
-    assert (counts != whole_pbmc.X).nnz == 0
 
 
 @pytest.mark.parametrize("resolution", [0, -1, np.nan, np.inf])
@@ -152,40 +148,6 @@ def test_too_few_cells_and_missing_numbers_are_refused():
     positions[3] = np.nan
     with pytest.raises(ValueError, match="the first in row 3"):
         clusters.graph(positions)
-
-
-# --- the rival ----------------------------------------------------------------------------------
-
-
-def test_components_are_those_of_the_dense_log_normalised_counts(whole_pbmc):
-    counts = whole_pbmc.layers["counts"].toarray().astype(float)
-    logs = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
-    left, values, _ = np.linalg.svd(logs - logs.mean(axis=0), full_matrices=False)
-    ours = clusters.pca_of_counts(whole_pbmc, 4)
-    signs = np.sign((ours * left[:, :4]).sum(axis=0))
-    assert ours.shape == (700, 4)
-    assert ours * signs == pytest.approx(left[:, :4] * values[:4], abs=2e-3)
-
-
-def test_components_read_the_counts_layer_and_are_ten_by_default(pbmc):
-    expected = clusters.pca_of_counts(pbmc)
-    pbmc.X = pbmc.X * 0
-    assert expected.shape == (700, 10)
-    assert (clusters.pca_of_counts(pbmc) == expected).all()
-
-
-@pytest.mark.parametrize("number", [0, -1, 700])
-def test_impossible_numbers_of_components_are_refused(whole_pbmc, number):
-    with pytest.raises(ValueError, match=rf"{number} components .* 700 cells and 765 genes.\nWhat"):
-        clusters.pca_of_counts(whole_pbmc, number)
-
-
-def test_cells_without_counts_are_refused(pbmc):
-    counts = pbmc.layers["counts"].toarray()
-    counts[[4, 9]] = 0
-    pbmc.layers["counts"] = sp.csr_matrix(counts)
-    with pytest.raises(ValueError, match=r"2 cells without any count in layers\['counts'\]"):
-        clusters.pca_of_counts(pbmc)
 
 
 # --- agreement ----------------------------------------------------------------------------------

@@ -229,22 +229,6 @@ def test_it_hangs_on_the_seed_alone_and_leaves_model_and_session_as_they_were(mo
     assert (denoising.correlations(model, genes, seed=1)["denoised"] != first["denoised"]).any()
 
 
-def test_a_seed_decides_about_both_generators_and_an_error_puts_the_mode_back(model):
-    drawn = []
-    for _ in range(2):
-        move_random_states()
-        before = random_states()
-        with denoising.repeatably(model, 5):
-            drawn.append((np.random.random(), float(torch.rand(1))))  # noqa: NPY002
-    assert drawn[0] == drawn[1]
-    assert random_states() == before
-    model.module.train()
-    with pytest.raises(RuntimeError), denoising.repeatably(model, 5):
-        assert not model.module.training
-        raise RuntimeError
-    assert model.module.training
-
-
 def test_denoising_invents_correlations_between_genes_that_have_none(whole_cortex):
     cells = denoising.with_shuffled_genes(whole_cortex, n_genes=100, n_shuffled=20, n_cells=600)
     model = build(cells)

@@ -12,13 +12,13 @@ import torch
 from scipy.stats import rankdata
 from sklearn.manifold import TSNE
 
-from helpers import clusters, embeddings, neighbours, tracing
+from helpers import embeddings, neighbours, normalised, tracing
 from helpers.figures import COLOURS
 
 
 @pytest.fixture(scope="module")
 def positions(whole_pbmc):
-    return clusters.pca_of_counts(whole_pbmc[::3], 6).astype(float)
+    return normalised.principal_components(whole_pbmc[::3], 6).astype(float)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,6 @@ def test_maps_repeat_and_leave_random_state_and_positions_alone(positions, maps,
     states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
     for make in (embeddings.pca, embeddings.tsne, embeddings.umap):
         assert (make(positions) == make(positions)).all()
-    embeddings.hopkins(maps["PCA"])
     embeddings.faithfulness(maps, positions, classes)
     embeddings.plot(maps, classes)
     assert random.getstate() == states[0]
@@ -290,55 +289,6 @@ def test_two_labels_have_a_single_distance(positions, maps):
 # --- clumps -------------------------------------------------------------------------------------
 
 
-def test_random_clumped_and_regular_cells_are_told_apart():
-    numbers = np.random.default_rng(0)
-    dropped = [embeddings.hopkins(numbers.uniform(size=(800, 2))) for _ in range(5)]
-    assert np.mean(dropped) == pytest.approx(0.5, abs=0.03)
-    clumps = np.repeat(numbers.uniform(size=(40, 2)), 20, axis=0)
-    assert embeddings.hopkins(clumps + 0.002 * numbers.normal(size=(800, 2))) > 0.95
-    grid = np.stack(np.meshgrid(np.arange(28.0), np.arange(28.0)), axis=-1).reshape(-1, 2)
-    assert embeddings.hopkins(grid) < 0.3
-
-
-def test_hopkins_of_a_grid_is_known():
-    """On a grid of step 1 every cell is 1 from the next, and a spot in a square 1/6 (squared, mean) from its nearest corner."""
-    grid = np.stack(np.meshgrid(np.arange(28.0), np.arange(28.0)), axis=-1).reshape(-1, 2)
-    assert embeddings.hopkins(grid) == pytest.approx((1 / 6) / (1 / 6 + 1), abs=0.005)
-
-
-def test_the_unit_does_not_matter_and_spots_lie_among_the_cells():
-    numbers = np.random.default_rng(0)
-    drawn = numbers.uniform(size=(500, 2))
-    assert embeddings.hopkins(1000 * drawn - 5) == pytest.approx(embeddings.hopkins(drawn))
-    # Cells dropped on a diagonal strip: its bounding box is nearly empty.
-    strip = drawn * [1, 0.05]
-    turned = strip @ (np.array([[1, 1], [-1, 1]]) / np.sqrt(2))
-    assert embeddings.hopkins(turned) == pytest.approx(0.5, abs=0.05)
-
-
-def test_another_seed_drops_other_spots():
-    drawn = np.random.default_rng(0).uniform(size=(300, 2))
-    values = [embeddings.hopkins(drawn, seed) for seed in (0, 0, 1)]
-    assert values[0] == values[1] != values[2]
-    assert values[2] == pytest.approx(values[0], abs=0.02)
-
-
-def test_a_low_perplexity_shows_clumps_in_cells_without_structure():
-    cloud = np.random.default_rng(0).normal(size=(400, 10))
-    low, usual = (embeddings.hopkins(embeddings.tsne(cloud, value)) for value in (5, 30))
-    assert low > 0.75
-    assert usual < low - 0.1
-
-
-def test_maps_that_cannot_have_clumps_are_refused(positions):
-    with pytest.raises(ValueError, match=r"on a line.*\nWhat to do"):
-        embeddings.hopkins(positions[:, :1] * [1, 2])
-    with pytest.raises(ValueError, match="has 6 dimensions, and a map has two"):
-        embeddings.hopkins(positions)
-    with pytest.raises(ValueError, match="number of cells 9;"):
-        embeddings.hopkins(positions[:9, :2])
-
-
 # --- figures ------------------------------------------------------------------------------------
 
 
@@ -418,6 +368,13 @@ def test_names_are_written_on_their_cells():
         middle = np.median(positions[labels == name], axis=0)
         assert np.abs(place - middle).max() < 1.5
     assert not drawn.figure.legends
+
+
+def test_a_label_with_a_few_strays_is_still_named():
+    positions, labels = clouds(4)
+    labels[::10] = np.roll(labels, 40)[::10]
+    drawn = embeddings.plot({"map": positions}, labels)
+    assert sorted(written(drawn.figure.axes[0])) == sorted(set(labels))
 
 
 def test_names_do_not_hide_one_another():

@@ -1,5 +1,7 @@
 """A lesson runs the same everywhere, and says first what is missing."""
 
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -21,6 +23,19 @@ def test_prepare_uses_one_thread():
     torch.set_num_threads(2)
     environment.prepare()
     assert torch.get_num_threads() == 1
+
+
+def test_one_thread_is_left_after_the_genes_are_selected():
+    code = (
+        "import torch; from helpers import data, environment, genes; environment.prepare();"
+        "genes.select(data.load_pbmc(), 100); print(torch.get_num_threads())"
+    )
+    caps = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    free = {name: value for name, value in os.environ.items() if name not in caps}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=free, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == ["1"]
 
 
 def test_this_machine_is_ready():

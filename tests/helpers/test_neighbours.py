@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import clusters, neighbours
+from helpers import neighbours, normalised
 
 
 @pytest.fixture(scope="module")
 def positions(whole_pbmc):
-    return clusters.pca_of_counts(whole_pbmc[::3], 5).astype(float)
+    return normalised.principal_components(whole_pbmc[::3], 5).astype(float)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,15 @@
 """Training with a preset, its record, and checkpoints that are never stale."""
 
+import random
+
 import numpy as np
 import pandas as pd
 import pytest
 import scvi
+import torch
 
 from helpers import figures, genes, loss_record, training
+from tests.helpers.small_models import build, few
 
 # Enough to train something on 700 cells in a second or two.
 SHORT = {"max_epochs": 2, "enable_progress_bar": False}
@@ -250,3 +254,29 @@ def test_only_a_model_with_known_settings_is_kept(adata, tmp_path):
     model.train(**SHORT)
     with pytest.raises(ValueError, match=r"training.train\(model\)"):
         training.save_checkpoint(model, tmp_path)
+
+
+def random_states():
+    _, key, position, *_ = np.random.get_state()  # noqa: NPY002 -- the generator of the session
+    return random.getstate(), list(key), position, torch.get_rng_state().tolist()
+
+
+def test_a_model_is_asked_with_a_seed_and_without_dropout_and_then_left_as_it_was(cortex):
+    model = build(few(cortex, 20), n_hidden=4)
+    model.module.train()
+    model.module.decoder.eval()
+    modes = [part.training for part in model.module.modules()]
+    drawn = []
+    for seed in (5, 5, 6):
+        torch.rand(3)
+        before = random_states()
+        with training.evaluating(model, seed):
+            assert not any(part.training for part in model.module.modules())
+            drawn.append((np.random.random(), float(torch.rand(1))))  # noqa: NPY002
+        assert random_states() == before
+    assert drawn[0] == drawn[1]
+    assert drawn[0][0] != drawn[2][0]
+    assert drawn[0][1] != drawn[2][1]
+    with pytest.raises(RuntimeError), training.evaluating(model):
+        raise RuntimeError
+    assert [part.training for part in model.module.modules()] == modes

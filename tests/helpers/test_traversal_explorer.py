@@ -9,6 +9,7 @@ import pytest
 import scvi
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from helpers import elbo, figures, traversal, traversal_explorer
 from tests.helpers.picture import Picture
@@ -302,23 +303,35 @@ def test_grey_is_where_no_cell_is_near(model, classes, explorer):
         assert heights[piece] == (0 if near else 1)
 
 
-def test_names_do_not_lie_on_one_another(model, embedding, classes):
+@pytest.mark.parametrize("size", [0, 50])
+def test_names_do_not_lie_on_one_another(model, embedding, classes, size):
     # Four genes with nearly the same expression at the end, so that their names would overlap.
-    everywhere = traversal_explorer.explore(model, 0 * embedding, classes)
-    row = start_of(model, classes, everywhere.sliders["start"].value)
+    row = start_of(model, classes, sorted(classes.unique())[0])
     ends = traversal.expected(model, traversal.path(model, row, 1), model.adata.var_names, row)
-    alike = list(ends.iloc[-1].sort_values().index[20:24])
-    explorer = traversal_explorer.explore(model, 0 * embedding, classes, genes=alike)
+    from_low_to_high = list(ends.iloc[-1].sort_values().index[20:24])
+    genes = [from_low_to_high[number] for number in (2, 0, 3, 1)]
+    explorer = traversal_explorer.explore(model, size * embedding, classes, genes=genes)
     figure = explorer.shown().drawing.figure
     FigureCanvasAgg(figure).draw()
-    for axes, expected in ((figure.axes[0], alike), (figure.axes[1], sorted(classes.unique()))):
+    for axes, expected in ((figure.axes[0], genes), (figure.axes[1], classes.unique())):
         boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
         from_below = sorted(boxes, key=lambda name: boxes[name].y0)
         assert sorted(boxes) == sorted(expected)
         for lower, upper in itertools.pairwise(from_below):
             assert boxes[lower].y1 <= boxes[upper].y0
         if axes is figure.axes[0]:
-            assert from_below == alike, "not in the order of the lines"
+            assert from_below == from_low_to_high, "not in the order of the lines"
+
+
+def test_names_are_moved_no_more_than_needed():
+    # A point is 1 / 72 inch: these axes are 360 points high, and count in points.
+    figure = Figure(figsize=(5, 5), dpi=200)
+    axes = figure.add_axes((0, 0, 1, 1), ylim=(0, 360))
+    places = np.array([(0, 200), (0, 110), (0, 100), (0, 300), (0, 206)])
+    gap = traversal_explorer.LABEL
+    pair, other = (gap - 6) / 2, (gap - 10) / 2
+    moved = traversal_explorer._moved(axes, places)
+    assert moved == pytest.approx([-pair, other, -other, 0, pair])
 
 
 def test_the_alternative_text_says_the_ends_and_the_classes(model, classes, explorer):
