@@ -60,7 +60,7 @@ class DescribedFigure:
         with style():
             self.figure.savefig(drawn, format="png", dpi=100, bbox_inches="tight")
         # A third of the size, and thousands of points stay in a notebook of less than 1 MB.
-        Image.open(drawn).convert("RGB").quantize(256).save(stored, format="png", optimize=True)
+        Image.open(drawn).convert("RGB").quantize(256).save(stored, format="png")
         return stored.getvalue()
 
 

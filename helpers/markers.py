@@ -484,7 +484,7 @@ def dot_plot(
     ValueError
         If there are no genes, a class of ``genes`` is not among the cells, or for the same reasons as in ``wilcoxon``.
     KeyError
-        If a gene, the column or the layer is missing.
+        If a gene or the column is missing.
     """
     chosen = _chosen(genes)
     classes = _require_classes(adata, class_key)

@@ -80,7 +80,7 @@ def test_expression_and_picture_follow_a_walk_through_the_latent_space(run_lesso
     page = run_lesson("05_latent_space")
     cell, words = "traversal_explorer.explore", "From a cell of class"
     caption, picture, position = find(page, cell, words, "position")
-    expect(caption).to_contain_text("class oligodendrocytes, dimension 1", timeout=30_000)
+    expect(caption).to_contain_text("class oligodendrocytes, dimension 7", timeout=30_000)
     expect(caption).to_contain_text("This is the position of the cell itself.")
     before = picture.get_attribute("src")
     position.press("Home")
@@ -88,8 +88,8 @@ def test_expression_and_picture_follow_a_walk_through_the_latent_space(run_lesso
     moved = picture.get_attribute("src")
     assert moved != before, "the picture stayed the same"
     find(page, cell, words, "latent dimension")[2].press("ArrowRight")
-    expect(caption).to_contain_text("class oligodendrocytes, dimension 2", timeout=60_000)
-    expect(picture).to_have_attribute("alt", re.compile("against latent dimension 2"))
+    expect(caption).to_contain_text("class oligodendrocytes, dimension 8", timeout=60_000)
+    expect(picture).to_have_attribute("alt", re.compile("against latent dimension 8"))
     page.locator(".widget-dropdown select").select_option("microglia")
-    expect(caption).to_contain_text("class microglia, dimension 2", timeout=60_000)
+    expect(caption).to_contain_text("class microglia, dimension 8", timeout=60_000)
     assert picture.get_attribute("src") != moved, "the picture stayed the same"
