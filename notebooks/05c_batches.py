@@ -179,9 +179,9 @@ batch_figures.plot_effects(learned_wrongly)
 # %%
 columns = ["class difference in the batch effect", "class difference found"]
 designs = ("balanced", "two classes confounded", "fully confounded")
+rows = ["scVI, before the effect", "scVI with batch_key"]
 for design in designs:
-    table = batch_runs.summary(design, columns)
-    print(design, "\n", table.loc[["scVI, before the effect", "scVI with batch_key"]].to_string(), "\n")
+    print(f"{design}\n{batch_runs.summary(design, columns).loc[rows].to_string()}\n")
 
 # %% [markdown]
 # With two of seven classes confounded, the model loses about half of the difference between them. If they are all there is, most of it is gone, called batch effect.
@@ -239,8 +239,10 @@ for name in ("scVI", "scVI with batch_key, 40 epochs", "scVI with batch_key", "H
 balanced = runs[runs["design"] == "balanced"]["kNN batch accuracy"].groupby(level=0).mean()
 full = runs[runs["design"] == "fully confounded"]["class difference found"].groupby(level=0).mean()
 print("batch_key gives the decoder a switch for each batch.")
-print(f"Simulated effect: kNN batch accuracy {balanced['scVI']:.2f} without, {balanced['scVI with batch_key']:.2f} with it; 0.5 is mixed.")
-print(f"If class and batch are the same, {full['scVI with batch_key']:.1f} of the class difference is left, of {full['scVI, before the effect']:.1f}.")
+print("A simulated batch effect, kNN batch accuracy (0.5 is mixed):")
+print(f"{balanced['scVI']:.2f} without, {balanced['scVI with batch_key']:.2f} with batch_key.")
+print("If class and batch are the same, what is left of the class difference:")
+print(f"{full['scVI with batch_key']:.1f} of {full['scVI, before the effect']:.1f}.")
 
 # %% [markdown]
 # The decoder gets the batch for nothing, so the latent space need not hold it. That removes a batch effect if each kind of cell is in each batch, and if the training is long enough. If kinds and batches change together, it removes the
