@@ -268,7 +268,10 @@ def test_harmony_reads_the_column_that_it_is_given():
 
 def test_a_model_is_trained_on_a_copy_and_the_session_stays_as_it_is(simulated):
     scvi.settings.seed = 7
-    torch.rand(3), np.random.normal(), random.random()  # noqa: NPY002 -- on from where the seed begins
+    # On from where the seed begins.
+    torch.rand(3)
+    np.random.normal()  # noqa: NPY002
+    random.random()
     before, states = content(simulated), random_states()
     model = batches.train(simulated, "batch", layer="before", **SHORT)
     assert_same(content(simulated), before)
