@@ -623,13 +623,14 @@ def volcano(
         figure.tight_layout()
         _label(axes, first)
     up, down = (int(((sign * change > 0) & (factor >= limit)).sum()) for sign in (1, -1))
-    # One digit, and no names: another processor trains a slightly different model.
+    # No numbers of genes, and no names: another processor trains a slightly different model.
+    more = "more" if up > down else "not more"
+    twice = int((first["log2 fold change"] > 1).sum())
     return figures.DescribedFigure(
         figure,
         f"Scatter plot of {len(genes):,} genes of {name} against all other cells: log2 fold change and Bayes factor. "
-        f"With a probability of at least {PROBABLE}, about {figures.about(up, 1)} genes are higher and about "
-        f"{figures.about(down, 1)} lower. The first {len(first)} of the table are labelled; each is at least about "
-        f"{figures.about(2 ** first['log2 fold change'].min(), 1)} times as high.",
+        f"With a probability of at least {PROBABLE}, {more} genes are higher than lower. "
+        f"The first {len(first)} of the table are labelled; {twice} of them are more than twice as high.",
     )
 
 

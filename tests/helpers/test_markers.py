@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.text import Annotation, Text
 from scipy import stats
 
-from helpers import data, figures, markers, training
+from helpers import data, markers, training
 from tests.helpers.small_models import build, few
 
 SHORT = {"max_epochs": 3, "enable_progress_bar": False}
@@ -595,8 +595,11 @@ def test_the_volcano_says_how_many_genes_differ(many):
     assert up >= 5 and down >= 1
     said = markers.volcano(many, "x", n=5).alt
     assert "55 genes of x" in said
-    assert f"about {figures.about(up, 1)} genes are higher and about {down} lower" in said
-    assert "at least about 4 times" in said
+    assert up > down and "more genes are higher than lower" in said
+    twice = int((many["log2 fold change"].head(5) > 1).sum())
+    assert f"The first 5 of the table are labelled; {twice} of them are more than twice" in said
+    turned = many.assign(**{"log2 fold change": -many["log2 fold change"]})
+    assert "not more genes are higher" in markers.volcano(turned, "x", n=5).alt
 
 
 def test_tables_without_the_class_or_the_bayes_factor_are_refused(many):
