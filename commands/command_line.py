@@ -18,7 +18,7 @@ COMMANDS = {
     ),
     "batch-runs": (
         kept_results.batch_runs,
-        "try ways to remove batch effects, for lesson 05c (about five minutes)",
+        "try ways to remove batch effects, for lesson 05c (about ten minutes)",
     ),
     "setup": (set_up.main, "set up only (--here: into the Python that runs this)"),
     "pins": (pins.main, "renew requirements/tested.txt from the newest releases"),
