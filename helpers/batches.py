@@ -13,11 +13,9 @@ import scipy.sparse as sp
 import scvi
 from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import ArrayLike, NDArray
-from sklearn import config_context
 from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from helpers import data, genes, neighbours, normalised, training
+from helpers import clusters, data, genes, neighbours, normalised, training
 
 BATCHES = ("A", "B")
 
@@ -93,7 +91,7 @@ def simulate(
     uniform between ln(1 - strength) and 0. Only the differences of ln p between genes can be found again from fractions of a
     cell's counts: a factor common to all genes changes the library size alone.
     """
-    _labels(adata, "cell_type")
+    neighbours.require_column(adata, "cell_type")
     _require_possible(adata, n_cells, n_genes, strength)
     random = np.random.default_rng(seed)
     small = adata[np.sort(random.choice(adata.n_obs, n_cells, replace=False))].copy()
@@ -208,7 +206,7 @@ def harmony(
     Korsunsky et al. 2019, Nature Methods 16:1289.
     """
     positions = np.asarray(positions, dtype=float)
-    _labels(adata, batch_key)
+    neighbours.require_column(adata, batch_key)
     neighbours.require_labels(adata.obs[batch_key], len(positions))
     with isolate_rng():
         corrected = harmonypy.run_harmony(
@@ -246,7 +244,7 @@ def train(
     """
     data.check_counts(adata, layer, batch_key)
     if batch_key is not None:
-        _labels(adata, batch_key)
+        neighbours.require_column(adata, batch_key)
     own = adata.copy()
     with isolate_rng():
         seed_of_the_session, scvi.settings.seed = scvi.settings.seed, seed
@@ -331,7 +329,10 @@ def measure(
     iLISI: Korsunsky et al. 2019, Nature Methods 16:1289, with perplexity 30; its median over cells, less 1, divided by the number of
     batches less 1, as in Luecken et al. 2022, Nature Methods 19:41.
     """
-    batches, classes = _labels(adata, batch_key), _labels(adata, class_key)
+    batches, classes = (
+        neighbours.require_column(adata, batch_key),
+        neighbours.require_column(adata, class_key),
+    )
     _require_large_batches(batches)
     width = max(
         (np.shape(each)[-1] for each in representations.values()), default=normalised.N_COMPONENTS
@@ -348,16 +349,13 @@ def _measure(
     positions: np.ndarray, batches: NDArray[np.str_], classes: NDArray[np.str_]
 ) -> dict[str, float]:
     of_batches = neighbours.label_accuracy(positions, batches)
-    clusters = KMeans(len(set(classes)), n_init=10, random_state=0).fit_predict(positions)
-    # In small blocks, and not all distances at once.
-    with config_context(working_memory=16):
-        silhouette = silhouette_score(positions, classes)
+    found = KMeans(len(set(classes)), n_init=clusters.STARTS, random_state=0)
     return {
         "kNN batch accuracy": of_batches,
         "iLISI": ilisi(positions, batches),
         "kNN class accuracy": neighbours.label_accuracy(positions, classes),
-        "ARI": float(adjusted_rand_score(classes, clusters)),
-        "silhouette": float(silhouette),
+        "ARI": float(clusters.agreement(found.fit_predict(positions), classes)["ARI"]),
+        "silhouette": clusters.silhouette(positions, classes),
     }
 
 
@@ -366,12 +364,6 @@ def ilisi(positions: ArrayLike, batches: ArrayLike) -> float:
     table = pd.DataFrame({"batch": np.asarray(batches)})
     near = harmonypy.compute_lisi(np.asarray(positions), table, ["batch"], PERPLEXITY)
     return float((np.median(near) - 1) / (table["batch"].nunique() - 1))
-
-
-def _labels(adata: ad.AnnData, key: str) -> NDArray[np.str_]:
-    if key not in adata.obs:
-        raise KeyError(f"obs has no column '{key}'. Columns: {', '.join(adata.obs.columns)}.")
-    return neighbours.require_labels(adata.obs[key], adata.n_obs)
 
 
 def _require_large_batches(batches: NDArray[np.str_]) -> None:
@@ -423,8 +415,9 @@ def protein_groups(adata: ad.AnnData) -> pd.Series:
         )
     logged = np.log1p(proteins)
     ratios = logged.sub(logged.mean(axis=1), axis=0)
-    clusters = KMeans(len(MARKERS), n_init=10, random_state=0).fit_predict(ratios.to_numpy())
-    centres = ratios.groupby(clusters).mean()
+    k_means = KMeans(len(MARKERS), n_init=clusters.STARTS, random_state=0)
+    found = k_means.fit_predict(ratios.to_numpy())
+    centres = ratios.groupby(found).mean()
     *marked, left = MARKERS
     highest = centres[marked].idxmax()
     if highest.duplicated().any():
@@ -433,5 +426,5 @@ def protein_groups(adata: ad.AnnData) -> pd.Series:
             "What to do: use blood cells of all five kinds, such as data.load_citeseq()."
         )
     names = {cluster: MARKERS[marker] for marker, cluster in highest.items()}
-    groups = [names.get(cluster, MARKERS[left]) for cluster in clusters]
+    groups = [names.get(cluster, MARKERS[left]) for cluster in found]
     return pd.Series(groups, index=adata.obs_names, dtype="category")

@@ -376,7 +376,7 @@ def compare(
     rows = {
         name: {
             "kNN class accuracy": neighbours.label_accuracy(positions, names),
-            "silhouette": _silhouette(positions, names),
+            "silhouette": silhouette(positions, names),
             **_k_means(positions, names, n_classes, seeds),
             **_best_leiden(positions, names, seeds),
         }
@@ -385,7 +385,8 @@ def compare(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("representation")
 
 
-def _silhouette(positions: NDArray, classes: NDArray) -> float:
+def silhouette(positions: NDArray, classes: NDArray) -> float:
+    """Return how much nearer a cell is to its own class than to the next one, mean over the cells: see ``compare``."""
     # All distances at once would take 72 MB for the cortex cells; scikit-learn goes through them in
     # blocks of as many MiB as it is told.
     with sklearn.config_context(working_memory=16):

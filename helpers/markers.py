@@ -319,9 +319,7 @@ def _count(counts: sp.csr_matrix, genes: pd.Index, classes: NDArray[np.str_]) ->
 
 
 def _require_classes(adata: ad.AnnData, class_key: str) -> NDArray[np.str_]:
-    if class_key not in adata.obs:
-        raise KeyError(f"obs has no column '{class_key}'. Columns: {', '.join(adata.obs.columns)}.")
-    classes = neighbours.require_labels(adata.obs[class_key], adata.n_obs)
+    classes = neighbours.require_column(adata, class_key)
     names, cells = np.unique(classes, return_counts=True)
     if cells.min() < 2:
         raise ValueError(

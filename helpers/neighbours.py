@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -134,6 +135,13 @@ def require_labels(labels: ArrayLike, n_cells: int) -> NDArray[np.str_]:
             "What to do: give labels with two or more values."
         )
     return column.astype(str).to_numpy(dtype=str)
+
+
+def require_column(adata: ad.AnnData, key: str) -> NDArray[np.str_]:
+    """Return the labels in a column of ``obs``, or raise a ``KeyError`` if there is none, and as ``require_labels`` does."""
+    if key not in adata.obs:
+        raise KeyError(f"obs has no column '{key}'. Columns: {', '.join(adata.obs.columns)}.")
+    return require_labels(adata.obs[key], adata.n_obs)
 
 
 def require_positions(positions: ArrayLike, k: int = 1) -> NDArray[np.floating]:

@@ -1,13 +1,12 @@
 """What a model learned as the batch effect, against the truth of simulated batches."""
 
-import random
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from helpers import batch_effects, batches, environment
+from tests.helpers.random_states import random_states
 from tests.helpers.small_models import build, few
 
 PAIR = ("pyramidal CA1", "pyramidal SS")
@@ -28,11 +27,6 @@ def both(balanced):
 @pytest.fixture
 def model(both):
     return both["scVI with batch_key"]
-
-
-def random_states():
-    _, key, position, *_ = np.random.get_state()  # noqa: NPY002 -- the generator of the session
-    return random.getstate(), list(key), position, torch.get_rng_state().tolist()
 
 
 def test_a_decoder_that_ignores_batches_has_no_effect(whole_cortex):

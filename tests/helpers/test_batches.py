@@ -14,6 +14,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import kstest
 
 from helpers import batches, data, neighbours, normalised
+from tests.helpers.random_states import random_states
 
 SHORT = {"max_epochs": 2, "enable_progress_bar": False}
 ONLY_IN = {"pyramidal CA1": "A", "pyramidal SS": "B"}
@@ -32,11 +33,6 @@ def simulated(whole_simulated):
 @pytest.fixture(scope="module")
 def blood():
     return data.load_citeseq()
-
-
-def random_states():
-    _, key, position, *_ = np.random.get_state()  # noqa: NPY002 -- the generator of the session
-    return random.getstate(), list(key), position, torch.get_rng_state().tolist()
 
 
 def content(adata):

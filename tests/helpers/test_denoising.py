@@ -1,7 +1,5 @@
 """Genes that are known to vary with no other, and what denoising makes of them."""
 
-import random
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +8,7 @@ import torch
 from scipy import stats
 
 from helpers import data, denoising, figures, training
+from tests.helpers.random_states import move_random_states, random_states
 from tests.helpers.small_models import build, few
 
 SHORT = {"max_epochs": 3, "enable_progress_bar": False}
@@ -36,16 +35,6 @@ def fractions_of_real(adata):
     counts = adata.layers["counts"].toarray().astype(float)
     mask = adata.var["shuffled"].to_numpy()
     return counts[:, mask] / counts[:, ~mask].sum(axis=1, keepdims=True)
-
-
-def random_states():
-    _, key, position, *_ = np.random.get_state()  # noqa: NPY002 -- the generator of the session
-    return random.getstate(), list(key), position, torch.get_rng_state().tolist()
-
-
-def move_random_states():
-    np.random.normal(size=3)  # noqa: NPY002 -- moves the global generator on purpose
-    torch.rand(3)
 
 
 # --- the cells ----------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Genes that differ between classes, by the model and by a test of the counts."""
 
 import inspect
-import random
 
 import anndata as ad
 import matplotlib.pyplot as plt
@@ -16,6 +15,7 @@ from matplotlib.text import Annotation, Text
 from scipy import stats
 
 from helpers import data, markers, training
+from tests.helpers.random_states import move_random_states, random_states
 from tests.helpers.small_models import build, few
 
 SHORT = {"max_epochs": 3, "enable_progress_bar": False}
@@ -56,16 +56,6 @@ def counts_of(adata):
 
 def normalised(counts):
     return np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
-
-
-def random_states():
-    _, key, position, *_ = np.random.get_state()  # noqa: NPY002 -- the generator of the session
-    return random.getstate(), list(key), position, torch.get_rng_state().tolist()
-
-
-def move_random_states():
-    np.random.normal(size=3)  # noqa: NPY002 -- moves the global generator on purpose
-    torch.rand(3)
 
 
 # --- the constants ------------------------------------------------------------------------------

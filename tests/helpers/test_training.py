@@ -1,7 +1,5 @@
 """Training with a preset, its record, and checkpoints that are never stale."""
 
-import random
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +7,7 @@ import scvi
 import torch
 
 from helpers import figures, genes, loss_record, training
+from tests.helpers.random_states import random_states
 from tests.helpers.small_models import build, few
 
 # Enough to train something on 700 cells in a second or two.
@@ -254,11 +253,6 @@ def test_only_a_model_with_known_settings_is_kept(adata, tmp_path):
     model.train(**SHORT)
     with pytest.raises(ValueError, match=r"training.train\(model\)"):
         training.save_checkpoint(model, tmp_path)
-
-
-def random_states():
-    _, key, position, *_ = np.random.get_state()  # noqa: NPY002 -- the generator of the session
-    return random.getstate(), list(key), position, torch.get_rng_state().tolist()
 
 
 def test_a_model_is_asked_with_a_seed_and_without_dropout_and_then_left_as_it_was(cortex):
