@@ -6,17 +6,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from helpers import elbo, training
+from helpers import elbo, kept_runs, training
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
 
-FILE = Path(__file__).resolve().parents[1] / "docs" / "reference_run.csv"
+FILE = kept_runs.DOCS / "reference_run.csv"
 
 SEED = 0
 
@@ -48,13 +47,12 @@ def train(**train_kwargs: Any) -> BaseModelClass:
 
 def load() -> pd.DataFrame:
     """Return the kept run: some columns of ``elbo.ledger``, a row an epoch, in nats per cell."""
-    return pd.read_csv(FILE, index_col="epoch", comment="#")
+    return kept_runs.load(FILE, index_col="epoch")
 
 
 def origin() -> str:
     """Return one line that says how the kept run was made: model, seed and versions."""
-    with FILE.open(encoding="utf-8") as file:
-        return file.readline().removeprefix("#").strip()
+    return kept_runs.origin(FILE)
 
 
 def main() -> int:
@@ -62,17 +60,13 @@ def main() -> int:
     print("Training scVI for 400 epochs (about five minutes, once) ...", flush=True)
     # In a log, each step of a progress bar would be a line of its own.
     model = train(enable_progress_bar=sys.stdout.isatty())
-    versions = model.train_settings_["versions"]
-    made_with = ", ".join(f"{name} {version}" for name, version in versions.items())
-    header = (
-        f"# SCVI on {model.adata.n_obs:,} cortex cells x {model.adata.n_vars:,} genes, default training, "
-        f"seed {SEED}, {made_with}. Written by make reference-run; do not edit.\n"
+    what = (
+        f"SCVI on {model.adata.n_obs:,} cortex cells x {model.adata.n_vars:,} genes, default training, "
+        f"seed {SEED}"
     )
     table = elbo.ledger(model)[COLUMNS]
-    FILE.write_text(
-        header + table.to_csv(float_format="%.4f", lineterminator="\n"), encoding="utf-8"
-    )
-    print(f"{len(table)} epochs written to {FILE.name}")
+    packages = ("scvi-tools", "torch", "numpy")
+    kept_runs.write(FILE, table.reset_index(), what, packages, "make reference-run")
     return 0
 
 
