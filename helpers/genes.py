@@ -15,7 +15,7 @@ from skmisc.loess import loess
 from helpers import figures, normalised
 
 
-def select(adata: ad.AnnData, n_top_genes: int = 2000) -> None:
+def select(adata: ad.AnnData, n_top_genes: int = 2000, batch_key: str | None = None) -> None:
     """Keep the most variable genes of ``layers["counts"]``, in place: the call of lesson 01, for lessons that start from it.
 
     Parameters
@@ -24,9 +24,17 @@ def select(adata: ad.AnnData, n_top_genes: int = 2000) -> None:
         Cells x genes; its other genes are dropped.
     n_top_genes
         How many genes to keep.
+    batch_key
+        The column of ``obs`` with the batches. Genes are then ranked in each batch by itself, and those kept that are among the
+        first ``n_top_genes`` of most batches; so a gene that only differs between batches does not count as variable.
     """
     sc.pp.highly_variable_genes(
-        adata, n_top_genes=n_top_genes, subset=True, layer="counts", flavor="seurat_v3"
+        adata,
+        n_top_genes=n_top_genes,
+        subset=True,
+        layer="counts",
+        flavor="seurat_v3",
+        batch_key=batch_key,
     )
 
 

@@ -1,9 +1,11 @@
 """The steps of ``seurat_v3`` are what scanpy computes, and what they mean."""
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+import scipy.sparse as sp
 
 from helpers import genes
 
@@ -93,3 +95,19 @@ def test_accuracy_is_high_for_markers_and_at_chance_for_noise(cortex):
     chance = genes.class_accuracy(cortex, markers)
     assert good > 0.75
     assert chance < 0.45
+
+
+def test_selection_by_batch_ignores_what_only_differs_between_batches():
+    """Synthetic counts, all Poisson; the first gene has three times as many in one batch as in the other."""
+    random = np.random.default_rng(0)
+    rates = np.repeat(random.uniform(1, 20, (1, 300)), 600, axis=0)
+    rates[:, 0] = np.repeat([4.0, 12.0], 300)
+    counts = sp.csr_matrix(random.poisson(rates).astype(np.float32))
+    batch = pd.DataFrame({"batch": np.repeat(["A", "B"], 300)}, index=map(str, range(600)))
+    together = ad.AnnData(counts, obs=batch, layers={"counts": counts.copy()})
+    apart = together.copy()
+    genes.select(together, 10)
+    genes.select(apart, 10, batch_key="batch")
+    assert "0" in together.var_names
+    assert "0" not in apart.var_names
+    assert together.n_vars == apart.n_vars == 10
