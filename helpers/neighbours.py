@@ -67,11 +67,8 @@ def shared(one: ArrayLike, other: ArrayLike, k: int = NEIGHBOURS) -> float:
     return float(np.mean([np.isin(here, there).mean() for here, there in pairs]))
 
 
-def label_accuracy(positions: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> float:
-    """Guess each cell's label from its neighbours, and return how often the guess is right.
-
-    With cell types as labels, high is good: cells of a type lie together. With batches as labels, low is good: cells
-    of all batches are mixed.
+def guess(positions: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> NDArray[np.str_]:
+    """Guess each cell's label from its neighbours.
 
     Parameters
     ----------
@@ -85,9 +82,8 @@ def label_accuracy(positions: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS)
 
     Returns
     -------
-    float
-        The share of right guesses, from 0 to 1. Guessing the largest label for every cell would reach that label's
-        share of the cells.
+    ndarray
+        The guessed label of each cell. ``clusters.confusion(guessed, labels)`` counts which label is taken for which.
 
     Raises
     ------
@@ -98,8 +94,21 @@ def label_accuracy(positions: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS)
     positions = require_positions(positions, k)
     labels = require_labels(labels, len(positions))
     # Without cells to guess, scikit-learn guesses those that it knows, each from the others.
-    guessed = KNeighborsClassifier(n_neighbors=k).fit(positions, labels).predict(None)
-    return float((guessed == labels).mean())
+    return KNeighborsClassifier(n_neighbors=k).fit(positions, labels).predict(None)
+
+
+def label_accuracy(positions: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> float:
+    """Return how often the label that ``guess`` gives a cell is its own: a share from 0 to 1.
+
+    With cell types as labels, high is good: cells of a type lie together. With batches as labels, low is good: cells
+    of all batches are mixed. Guessing the largest label for every cell would reach that label's share of the cells.
+
+    Parameters
+    ----------
+    positions, labels, k
+        As for ``guess``, and so are the errors.
+    """
+    return float((guess(positions, labels, k) == np.asarray(labels, dtype=str)).mean())
 
 
 def require_labels(labels: ArrayLike, n_cells: int) -> NDArray[np.str_]:
