@@ -5,22 +5,26 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import scvi
 
-from helpers import batch_effects, batches, data, environment, genes, normalised
+from helpers import (
+    batch_effects,
+    batches,
+    data,
+    environment,
+    genes,
+    kept_runs,
+    normalised,
+    proteins,
+)
 
-FILE = Path(__file__).resolve().parents[1] / "docs" / "batch_runs.csv"
-
-# Runs that are finished stay here until all are, so that interrupted work goes on where it was.
-UNFINISHED = data.FOLDER / "batch_runs.csv"
+FILE = kept_runs.DOCS / "batch_runs.csv"
 
 SEEDS = (0, 1, 2)
 
@@ -56,8 +60,8 @@ def cells(design: str, seed: int) -> ad.AnnData:
     design
         "balanced": 1,200 cortex cells with half of each class in each simulated batch. "two classes confounded": the same cells, but
         all pyramidal CA1 cells are in batch A and all pyramidal SS cells in batch B; the five other classes are in both. "fully
-        confounded": cells of these two classes alone, so that class and batch are the same. "real PBMCs": 400 blood cells in two
-        real batches, with groups made from their proteins as ``cell_type``.
+        confounded": cells of these two classes alone, so that class and batch are the same. "real PBMCs": the 370 blood cells
+        in two real batches that fit a protein gate, with its group as ``cell_type``.
     seed
         As for ``batches.simulate``; the real cells are always the same.
 
@@ -70,7 +74,8 @@ def cells(design: str, seed: int) -> ad.AnnData:
         raise ValueError(f"There is no design '{design}'. Designs: {', '.join(DESIGNS)}.")
     if design == REAL:
         adata = data.load_citeseq()
-        adata.obs["cell_type"] = batches.protein_groups(adata)
+        adata.obs["cell_type"] = proteins.gate(adata)
+        adata = adata[adata.obs["cell_type"] != proteins.NO_GROUP].copy()
         genes.select(adata, REAL_GENES)
         return adata
     adata = data.load_cortex()
@@ -155,13 +160,12 @@ def load() -> pd.DataFrame:
             How much of the true difference of the two classes is in the learned one. 1 is right, but a model makes the differences
             of genes with few counts smaller: compare with the row "scVI, before the effect".
     """
-    return pd.read_csv(FILE, comment="#")
+    return kept_runs.load(FILE)
 
 
 def origin() -> str:
     """Return one line that says how the kept runs were made: models, seeds and versions."""
-    with FILE.open(encoding="utf-8") as file:
-        return file.readline().removeprefix("#").strip()
+    return kept_runs.origin(FILE)
 
 
 def summary(design: str, columns: Sequence[str] = tuple(batches.BETTER)) -> pd.DataFrame:
@@ -182,43 +186,19 @@ def summary(design: str, columns: Sequence[str] = tuple(batches.BETTER)) -> pd.D
     table = load().query("design == @design")
     if table.empty:
         raise ValueError(f"There is no design '{design}'. Designs: {', '.join(DESIGNS)}.")
-    spread = table.groupby("method", sort=False)[list(columns)].agg(["mean", "min", "max"])
-    spread = spread.dropna(how="all")
-    return pd.DataFrame(
-        {
-            name: [
-                f"{mean:.2f} ({lowest:.2f} to {highest:.2f})"
-                for mean, lowest, highest in spread[name].to_numpy()
-            ]
-            for name in columns
-        },
-        index=spread.index,
-    )
+    return kept_runs.spread(table, columns)
 
 
 def main() -> int:
     """Make all runs that are missing and write the file; return the exit status."""
     environment.prepare()
-    done = pd.read_csv(UNFINISHED) if UNFINISHED.exists() else pd.DataFrame()
-    for design in DESIGNS:
-        for seed in SEEDS:
-            if len(done) and ((done["design"] == design) & (done["seed"] == seed)).any():
-                continue
-            print(f"{design}, seed {seed} ...", flush=True)
-            done = pd.concat([done, run(design, seed)], ignore_index=True)
-            done.to_csv(UNFINISHED, index=False)
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}"
-        for name in ("scvi-tools", "torch", "numpy", "harmonypy")
+    runs = kept_runs.make(FILE, {"design": DESIGNS, "seed": SEEDS}, run)
+    what = (
+        "PCA, Harmony and SCVI (class preset) on 1,200 cortex cells x 500 genes with simulated batches, and on 370 PBMCs x "
+        f"{REAL_GENES:,} genes with real ones, seeds {', '.join(map(str, SEEDS))}"
     )
-    header = (
-        "# PCA, Harmony and SCVI (class preset) on 1,200 cortex cells x 500 genes with simulated batches, and on 400 PBMCs x "
-        f"{REAL_GENES:,} genes with real ones, seeds {', '.join(map(str, SEEDS))}, {versions}. Written by make batch-runs; do not edit.\n"
-    )
-    text = done.to_csv(index=False, float_format="%.4f", lineterminator="\n")
-    FILE.write_text(header + text, encoding="utf-8")
-    UNFINISHED.unlink()
-    print(f"{len(done)} rows written to {FILE.name}")
+    packages = ("scvi-tools", "torch", "numpy", "harmonypy")
+    kept_runs.write(FILE, runs, what, packages, "make batch-runs")
     return 0
 
 

@@ -33,15 +33,6 @@ BETTER = {
 
 RANDOM_POSITIONS = "random positions"
 
-# The protein that marks each group of blood cells. CD4 is also on monocytes, so it comes last: these cells are those left over.
-MARKERS = {
-    "CD14": "monocytes",
-    "CD19": "B cells",
-    "CD56": "NK cells",
-    "CD8a": "CD8 T cells",
-    "CD4": "CD4 T cells",
-}
-
 
 # --- cells with a known batch effect ------------------------------------------------------------
 
@@ -378,53 +369,3 @@ def _require_large_batches(batches: NDArray[np.str_]) -> None:
             f"There are {len(batches)} cells, and iLISI looks at the {3 * PERPLEXITY} nearest.\n"
             "What to do: take more cells."
         )
-
-
-# --- real cells, with proteins for a second opinion ---------------------------------------------
-
-
-def protein_groups(adata: ad.AnnData) -> pd.Series:
-    """Divide blood cells into five groups by their surface proteins, without a look at the RNA.
-
-    Parameters
-    ----------
-    adata
-        Cells with ``obsm["protein_expression"]``, counts of surface proteins, such as ``data.load_citeseq()``.
-
-    Returns
-    -------
-    Series
-        The group of each cell, by its name: monocytes (CD14), B cells (CD19), NK cells (CD56), CD8 T cells (CD8a), or CD4 T cells.
-
-    Raises
-    ------
-    KeyError
-        If the proteins are missing.
-    ValueError
-        If the groups cannot be told apart by their markers.
-
-    Notes
-    -----
-    Five k-means clusters of the centred log-ratio, log(1 + count) less its mean in the cell (Stoeckius et al. 2017, Nature Methods
-    14:865). The cluster with most of a marker gets its name.
-    """
-    proteins = adata.obsm.get("protein_expression")
-    if proteins is None or not set(MARKERS) <= set(proteins):
-        raise KeyError(
-            f"obsm['protein_expression'] with the proteins {', '.join(MARKERS)} is needed. Load them: data.load_citeseq()."
-        )
-    logged = np.log1p(proteins)
-    ratios = logged.sub(logged.mean(axis=1), axis=0)
-    k_means = KMeans(len(MARKERS), n_init=clusters.STARTS, random_state=0)
-    found = k_means.fit_predict(ratios.to_numpy())
-    centres = ratios.groupby(found).mean()
-    *marked, left = MARKERS
-    highest = centres[marked].idxmax()
-    if highest.duplicated().any():
-        raise ValueError(
-            "One cluster of cells has most of two markers, so these are not five groups.\n"
-            "What to do: use blood cells of all five kinds, such as data.load_citeseq()."
-        )
-    names = {cluster: MARKERS[marker] for marker, cluster in highest.items()}
-    groups = [names.get(cluster, MARKERS[left]) for cluster in found]
-    return pd.Series(groups, index=adata.obs_names, dtype="category")

@@ -30,11 +30,6 @@ def simulated(whole_simulated):
     return whole_simulated.copy()
 
 
-@pytest.fixture(scope="module")
-def blood():
-    return data.load_citeseq()
-
-
 def content(adata):
     """Return all that a function might change, to compare it afterwards."""
     layers = {name: adata.layers[name].toarray() for name in adata.layers if name is not None}
@@ -447,44 +442,3 @@ def test_the_simulated_effect_is_plain_and_can_be_removed(whole_cortex):
     mixed = table["kNN batch accuracy"]
     assert mixed["after"] > 0.9 > 0.6 > mixed["Harmony"] > mixed["before"] - 0.02
     assert (table["kNN class accuracy"].iloc[:3] > 0.9).all()
-
-
-# --- real cells with proteins -------------------------------------------------------------------
-
-
-def test_groups_made_from_proteins_have_the_rna_of_their_kind(blood):
-    groups = batches.protein_groups(blood)
-    assert list(groups.index) == list(blood.obs_names)
-    assert set(groups) == set(batches.MARKERS.values())
-    markers = {
-        "monocytes": "LYZ",
-        "B cells": "CD79A",
-        "NK cells": "GNLY",
-        "CD8 T cells": "CD8A",
-        "CD4 T cells": "IL7R",
-    }
-    counts = blood[:, list(markers.values())].layers["counts"].toarray()
-    library = np.asarray(blood.layers["counts"].sum(axis=1))
-    means = pd.DataFrame(counts / library).groupby(groups.to_numpy()).mean()
-    for column, name in enumerate(markers):
-        assert means[column].idxmax() == name
-
-
-def test_groups_do_not_depend_on_depth_and_leave_the_cells_alone(blood):
-    before = blood.obsm["protein_expression"].copy()
-    groups = batches.protein_groups(blood)
-    pd.testing.assert_frame_equal(blood.obsm["protein_expression"], before)
-    deeper = blood.copy()
-    deeper.obsm["protein_expression"] = 10 * before
-    assert (batches.protein_groups(deeper) == groups).mean() > 0.97
-
-
-def test_cells_without_these_groups_are_refused(blood, cortex):
-    with pytest.raises(KeyError, match=r"CD14.*load_citeseq"):
-        batches.protein_groups(cortex)
-    same = blood.copy()
-    proteins = same.obsm["protein_expression"].copy()
-    proteins["CD14"] = proteins["CD19"]
-    same.obsm["protein_expression"] = proteins
-    with pytest.raises(ValueError, match="most of two markers"):
-        batches.protein_groups(same)
