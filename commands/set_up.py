@@ -174,7 +174,7 @@ class SetUp:
             ),
             Step(
                 "checkpoint",
-                "Training the model that the later lessons load (about half a minute)",
+                "Training the models that the later lessons load (about a minute)",
                 _digest(packages, data, training),
                 self._data_files,
                 lambda: self._run_module("helpers.training"),

@@ -28,6 +28,7 @@ REPORT = ROOT / "docs" / "measurements.md"
 PRESET_RUNS = data.FOLDER / "preset_runs.csv"
 
 SEEDS = (1, 2, 3)
+PRESETS = ("default", "class")
 
 
 def lesson_cost(lesson: Path, cores: int) -> dict[str, object]:
@@ -93,7 +94,7 @@ def preset_run(preset: str, seed: int) -> dict[str, object]:
     Parameters
     ----------
     preset
-        A key of ``training.PRESETS``.
+        One of ``PRESETS``.
     seed
         Seed of the initial weights and of the choice of held-out cells.
 
@@ -128,7 +129,7 @@ def preset_runs() -> pd.DataFrame:
         else pd.DataFrame(columns=["preset", "seed"])
     )
     for seed in SEEDS:
-        for preset in training.PRESETS:
+        for preset in PRESETS:
             if ((done["preset"] == preset) & (done["seed"] == seed)).any():
                 continue
             print(f"Training with preset '{preset}' and seed {seed} ...", flush=True)

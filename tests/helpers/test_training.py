@@ -6,7 +6,7 @@ import pytest
 import scvi
 import torch
 
-from helpers import figures, genes, loss_record, training
+from helpers import data, figures, genes, loss_record, training
 from tests.helpers.random_states import random_states
 from tests.helpers.small_models import build, few
 
@@ -82,6 +82,52 @@ def test_plan_arguments_are_merged_with_the_preset(adata):
     assert used == {"lr": 0.002, "n_epochs_kl_warmup": 15}
     assert training.PRESETS["class"]["plan_kwargs"]["lr"] == 0.006
     assert model.trainer.optimizers[0].param_groups[0]["lr"] == 0.002
+
+
+@pytest.mark.parametrize(
+    ("preset", "rate", "warm_up"), [("few cells", 0.004, 30), ("class", 0.006, 15)]
+)
+def test_a_preset_reaches_models_that_take_its_settings_themselves(preset, rate, warm_up):
+    """TOTALVI.train overwrites what plan_kwargs say of learning rate and warm-up."""
+    model = build(few(data.load_citeseq(), 20), "TOTALVI")
+    training.train(model, preset, **SHORT)
+    plan = model.trainer.lightning_module
+    assert (plan.lr, plan.n_epochs_kl_warmup) == (rate, warm_up)
+    assert (model.history["lr-Adam"] == rate).all(axis=None)
+    other = build(few(data.load_citeseq(), 20), "TOTALVI")
+    training.train(other, preset, lr=0.001, plan_kwargs={"weight_decay": 0.5}, **SHORT)
+    plan = other.trainer.lightning_module
+    assert (plan.lr, plan.n_epochs_kl_warmup, plan.weight_decay) == (0.001, warm_up, 0.5)
+
+
+def test_the_preset_for_few_cells_holds_for_both_models():
+    blood = few(data.load_citeseq(), 20)
+    weights = []
+    for kind in ("SCVI", "TOTALVI"):
+        model = build(blood.copy(), kind)
+        training.train(model, "few cells", enable_progress_bar=False)
+        assert len(training.curves(model)) == training.PRESETS["few cells"]["max_epochs"]
+        assert model.loss_record_["minibatches", "number"].max() == 2
+        record = model.loss_record_
+        weights.append(record.loc[record["cells"] == "training", ("kl_weight", "mean")].to_numpy())
+    np.testing.assert_allclose(weights[0], weights[1])
+    assert weights[0][0] == 0 and weights[0][30] == weights[0][-1] == 1
+
+
+def test_the_models_of_the_blood_cells_see_what_they_say():
+    totalvi, scvi_model = (training.blood_model(kind) for kind in ("TOTALVI", "SCVI"))
+    assert totalvi.summary_stats.n_proteins == 14
+    for model in (totalvi, scvi_model):
+        assert model.summary_stats.n_batch == 2
+        assert model.summary_stats.n_vars == 2000
+    assert list(totalvi.adata.var_names) == list(scvi_model.adata.var_names)
+    fewer = training.blood_model("TOTALVI", proteins=["CD25", "CD3"])
+    assert list(fewer.protein_state_registry.column_names) == ["CD25", "CD3"]
+    # Built again, whatever ran before, it is the same model, so its checkpoint is found.
+    np.random.normal(size=3)  # noqa: NPY002 -- moves the global generator on purpose
+    again = training.blood_model("TOTALVI")
+    for name, weights in totalvi.module.state_dict().items():
+        assert torch.equal(weights, again.module.state_dict()[name]), name
 
 
 def test_bad_requests_are_refused_before_training(adata):
