@@ -38,6 +38,21 @@ LOGGED = {
 # The parts of the loss carry this mark in the ledger: they add up to train_loss.
 ADDED = "+ "
 
+# What the terms are called in figures and tables, by the name that a module reports them by. The weight is the KL
+# weight: scvi-tools multiplies these by it, and in TotalVI the proteins as well.
+TERMS = {
+    "reconstruction": "reconstruction",
+    "reconstruction_loss": "reconstruction",
+    "kl": "weight × KL",
+    "kl_divergence_z": "weight × KL of z",
+    "kl_divergence_l": "KL of the library size",
+    "reconst_loss_gene": "genes",
+    "reconst_loss_protein": "weight × proteins",
+    "kl_div_z": "weight × KL of z",
+    "kl_div_l_gene": "KL of the library size",
+    "kl_div_back_pro": "weight × background",
+}
+
 LIKELIHOODS = ("ZeroInflatedNegativeBinomial", "NegativeBinomial", "Poisson")
 
 # A change of less than this share of the loss is none, and a latent dimension with fewer nats per
@@ -45,8 +60,11 @@ LIKELIHOODS = ("ZeroInflatedNegativeBinomial", "NegativeBinomial", "Poisson")
 UNCHANGED = 1e-3
 IN_USE = 0.1
 
-# What a module returns from inference and from its generative part, by its names.
+# The tensors of a minibatch by the names of their fields, and what a module returns from inference and from its
+# generative part, by its names.
+Minibatch = dict[str, torch.Tensor]
 Outputs = dict[str, Any]
+Read = Callable[[Minibatch, Outputs, Outputs, LossOutput], dict[str, np.ndarray]]
 
 RECORD = (
     "What to do: train a new model with training.train(model), or with "
@@ -125,6 +143,15 @@ def contributions(table: pd.DataFrame) -> pd.DataFrame:
     """
     columns = [name for name in table.columns if name.startswith(ADDED)]
     return table[columns].rename(columns=lambda name: name.removeprefix(ADDED))
+
+
+def term_name(term: str) -> str:
+    """Return what to call a term of a loss: as in ``TERMS``, else its own name with spaces.
+
+    >>> term_name("reconst_loss_gene"), term_name("classification_loss")
+    ('genes', 'classification loss')
+    """
+    return TERMS.get(term, term.replace("_", " "))
 
 
 def kl_per_dimension(model: BaseModelClass) -> pd.DataFrame:
@@ -325,7 +352,9 @@ def by_hand(model: BaseModelClass, cells: Sequence[int] | None = None) -> pd.Dat
     N(c, s²) from N(0, 1): ``(s² + c² - 1 - ln s²) / 2`` (Kingma and Welling 2014, appendix B).
     """
 
-    def read(x: torch.Tensor, inference: Outputs, generative: Outputs, loss: LossOutput) -> Any:
+    def read(
+        minibatch: Minibatch, inference: Outputs, generative: Outputs, loss: LossOutput
+    ) -> Any:
         likelihood = _likelihood(generative, type(model).__name__)
         others = set(loss.kl_local) - {"kl_divergence_z", "kl_divergence_l"}
         if others:
@@ -333,17 +362,18 @@ def by_hand(model: BaseModelClass, cells: Sequence[int] | None = None) -> pd.Dat
                 f"The loss of this {type(model).__name__} has KL divergences that are not worked out here: {', '.join(sorted(others))}. "
                 "What to do: use SCVI or LinearSCVI."
             )
-        kl = _gaussian_kl(inference["qz"], generative["pz"])
+        kl = gaussian_kl(inference["qz"], generative["pz"]).sum(axis=1)
         if inference.get("ql") is not None:
-            kl = kl + _gaussian_kl(inference["ql"], generative["pl"])
+            kl = kl + gaussian_kl(inference["ql"], generative["pl"]).sum(axis=1)
+        counts = numbers(minibatch[REGISTRY_KEYS.X_KEY])
         return {
-            "reconstruction": -_log_probability(_numbers(x), likelihood).sum(axis=1),
+            "reconstruction": -log_probability(counts, likelihood).sum(axis=1),
             "kl": kl,
             "reconstruction_of_module": _total(loss.reconstruction_loss),
             "kl_of_module": _total(loss.kl_local),
         }
 
-    return _by_cell(model, cells, read)
+    return by_cell(model, cells, read)
 
 
 def _likelihood(generative: Outputs, model: str) -> Distribution:
@@ -353,21 +383,34 @@ def _likelihood(generative: Outputs, model: str) -> Distribution:
     if likelihood is None or kind not in LIKELIHOODS:
         raise ValueError(
             f"The data of this {model} are not described by one distribution of counts ({kind}), so they are not worked out here. "
-            "What to do: use a model such as SCVI with gene_likelihood='zinb', 'nb' or 'poisson'."
+            "What to do: use a model such as SCVI with gene_likelihood='zinb', 'nb' or 'poisson'; for the loss of TOTALVI there is totalvi.by_hand."
         )
     return likelihood
 
 
-def _log_probability(counts: np.ndarray, likelihood: Distribution) -> np.ndarray:
-    """Return the logarithm of the probability of each count, cells x genes."""
+def log_probability(counts: np.ndarray, likelihood: Distribution) -> np.ndarray:
+    """Return the logarithm of the probability of each count, computed with NumPy and SciPy.
+
+    Parameters
+    ----------
+    counts
+        Cells x genes.
+    likelihood
+        One of ``LIKELIHOODS``, of which only the parameters are read.
+
+    Returns
+    -------
+    ndarray
+        Cells x genes, in nats.
+    """
     kind = type(likelihood).__name__
     if kind == "Poisson":
-        return _poisson(counts, _numbers(likelihood.rate))
-    counted = _negative_binomial(counts, _numbers(likelihood.mu), _numbers(likelihood.theta))
+        return _poisson(counts, numbers(likelihood.rate))
+    counted = negative_binomial(counts, numbers(likelihood.mu), numbers(likelihood.theta))
     if kind == "NegativeBinomial":
         return counted
     # Zero-inflated: the decoder gives the log odds of an extra zero.
-    log_odds = _numbers(likelihood.zi_logits)
+    log_odds = numbers(likelihood.zi_logits)
     log_extra, log_no_extra = -np.logaddexp(0, -log_odds), -np.logaddexp(0, log_odds)
     counted = log_no_extra + counted
     return np.where(counts == 0, np.logaddexp(log_extra, counted), counted)
@@ -377,7 +420,19 @@ def _poisson(counts: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return counts * np.log(mean) - mean - gammaln(counts + 1)
 
 
-def _negative_binomial(counts: np.ndarray, mean: np.ndarray, theta: np.ndarray) -> np.ndarray:
+def negative_binomial(counts: np.ndarray, mean: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the negative binomial probability of each count (formula: see ``by_hand``).
+
+    Parameters
+    ----------
+    counts, mean, theta
+        Counts, their means and their dispersions, in shapes that fit together.
+
+    Returns
+    -------
+    ndarray
+        Nats, in the shape that they make together.
+    """
     both = np.log(theta + mean)
     return (
         gammaln(counts + theta)
@@ -388,22 +443,33 @@ def _negative_binomial(counts: np.ndarray, mean: np.ndarray, theta: np.ndarray) 
     )
 
 
-def _gaussian_kl(cloud: Normal, prior: Normal) -> np.ndarray:
-    """Return the KL divergence of each cell's cloud from the prior, summed over dimensions."""
-    centre, width = _numbers(cloud.loc), _numbers(cloud.scale)
-    prior_centre, prior_width = _numbers(prior.loc), _numbers(prior.scale)
+def gaussian_kl(cloud: Normal, prior: Normal) -> np.ndarray:
+    """Return the KL divergence of each cell's cloud from the prior, by dimension.
+
+    Parameters
+    ----------
+    cloud, prior
+        Normal distributions, cells x dimensions; the prior may be one for all.
+
+    Returns
+    -------
+    ndarray
+        Cells x dimensions, in nats (formula: see ``by_hand``).
+    """
+    centre, width = numbers(cloud.loc), numbers(cloud.scale)
+    prior_centre, prior_width = numbers(prior.loc), numbers(prior.scale)
     # In units of the prior, which is then the standard normal distribution.
-    parts = lower_bound.kl((centre - prior_centre) / prior_width, width / prior_width)
-    return parts.sum(axis=1)
+    return lower_bound.kl((centre - prior_centre) / prior_width, width / prior_width)
 
 
-def _numbers(tensor: torch.Tensor) -> np.ndarray:
+def numbers(tensor: torch.Tensor) -> np.ndarray:
+    """Return a tensor as an array of 8-byte floats, so that sums of thousands of terms stay exact."""
     return tensor.numpy().astype(float)
 
 
 def _total(parts: dict[str, torch.Tensor]) -> np.ndarray:
     """Add a module's terms of one kind, cell by cell."""
-    return np.sum([_numbers(part) for part in parts.values()], axis=0)
+    return np.sum([numbers(part) for part in parts.values()], axis=0)
 
 
 def _positions(model: BaseModelClass, cells: Sequence[int] | None) -> np.ndarray:
@@ -431,7 +497,7 @@ def _positions(model: BaseModelClass, cells: Sequence[int] | None) -> np.ndarray
 def _run(
     model: BaseModelClass,
     cells: Sequence[int] | None,
-    read: Callable[[torch.Tensor, Outputs, Outputs, LossOutput], dict[str, np.ndarray]],
+    read: Read,
     dropout: bool = False,
 ) -> dict[str, np.ndarray]:
     """Run cells through a copy of the trained module, and return what is read from the minibatches, a row a cell.
@@ -451,14 +517,39 @@ def _run(
         for tensors in model._make_data_loader(adata=model.adata, indices=positions):
             # The weight of 1: the ELBO, whatever was in force in training.
             outputs = module(tensors, loss_kwargs={"kl_weight": 1.0})
-            rows.append(read(tensors[REGISTRY_KEYS.X_KEY], *outputs))
+            rows.append(read(tensors, *outputs))
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
-def _by_cell(model: BaseModelClass, cells: Sequence[int] | None, *how: Any) -> pd.DataFrame:
-    """Return what ``_run`` read as a table with the names of the cells."""
-    read = _run(model, cells, *how)
-    return pd.DataFrame(read, index=model.adata.obs_names[_positions(model, cells)])
+def by_cell(
+    model: BaseModelClass, cells: Sequence[int] | None, read: Read, dropout: bool = False
+) -> pd.DataFrame:
+    """Run cells through the trained module, and return what is read from the minibatches, a row a cell.
+
+    Parameters
+    ----------
+    model
+        A trained model. It and the session's random numbers stay as they are.
+    cells
+        Positions of cells; all if None.
+    read
+        Takes a minibatch and what the module returned for it (from inference, from its generative part, and its loss
+        with a KL weight of 1), and returns columns by name.
+    dropout
+        Whether dropout is on, as in training.
+
+    Returns
+    -------
+    DataFrame
+        The columns, by name of the cell. Each cell's position is drawn once, always with the same random numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the model cannot be run, was not trained, or a cell is not there.
+    """
+    columns = _run(model, cells, read, dropout)
+    return pd.DataFrame(columns, index=model.adata.obs_names[_positions(model, cells)])
 
 
 # --- where the loss arises ----------------------------------------------------------------------
@@ -502,22 +593,25 @@ def where_it_pays(model: BaseModelClass, cells: Sequence[int] | None = None) -> 
     tracing.require_traceable(model)
     of_genes, counts, n_cells = np.zeros(model.adata.n_vars), np.zeros(model.adata.n_vars), 0
 
-    def read(x: torch.Tensor, inference: Outputs, generative: Outputs, loss: LossOutput) -> Any:
+    def read(
+        minibatch: Minibatch, inference: Outputs, generative: Outputs, loss: LossOutput
+    ) -> Any:
         nonlocal n_cells
-        cost = -_numbers(_likelihood(generative, type(model).__name__).log_prob(x))
+        x = minibatch[REGISTRY_KEYS.X_KEY]
+        cost = -numbers(_likelihood(generative, type(model).__name__).log_prob(x))
         of_genes[:] += cost.sum(axis=0)
-        counts[:] += _numbers(x).sum(axis=0)
+        counts[:] += numbers(x).sum(axis=0)
         n_cells += len(x)
         reconstruction, kl = cost.sum(axis=1), _total(loss.kl_local)
         return {
             "loss": reconstruction + kl,
             "reconstruction": reconstruction,
             "kl": kl,
-            "library_size": _numbers(x).sum(axis=1),
+            "library_size": numbers(x).sum(axis=1),
             "genes_seen": (x > 0).sum(dim=1).numpy(),
         }
 
-    by_cell = _by_cell(model, cells, read)
+    of_cells = by_cell(model, cells, read)
     by_gene = pd.DataFrame(
         {
             "reconstruction": of_genes / n_cells,
@@ -528,7 +622,7 @@ def where_it_pays(model: BaseModelClass, cells: Sequence[int] | None = None) -> 
     )
     return Costs(
         by_gene.sort_values("reconstruction", ascending=False),
-        by_cell.sort_values("loss", ascending=False),
+        of_cells.sort_values("loss", ascending=False),
     )
 
 
@@ -570,11 +664,11 @@ def reevaluate(model: BaseModelClass) -> pd.DataFrame:
 
 def _now(model: BaseModelClass, cells: Sequence[int], dropout: bool = False) -> list[float]:
     """Return the means of reconstruction loss, KL divergence and their sum with the final weights."""
-    means = _by_cell(model, cells, _elbo, dropout).mean()
+    means = by_cell(model, cells, _elbo, dropout).mean()
     return [float(means["reconstruction"]), float(means["kl"]), float(means.sum())]
 
 
-def _elbo(x: torch.Tensor, inference: Outputs, generative: Outputs, loss: LossOutput) -> Any:
+def _elbo(minibatch: Minibatch, inference: Outputs, generative: Outputs, loss: LossOutput) -> Any:
     return {"reconstruction": _total(loss.reconstruction_loss), "kl": _total(loss.kl_local)}
 
 
@@ -594,14 +688,16 @@ def dimensions_in_use(model: BaseModelClass, cells: Sequence[int] | None = None)
         prior, if it tells nothing).
     """
 
-    def read(x: torch.Tensor, inference: Outputs, generative: Outputs, loss: LossOutput) -> Any:
+    def read(
+        minibatch: Minibatch, inference: Outputs, generative: Outputs, loss: LossOutput
+    ) -> Any:
         kl = kl_of_dimensions(inference, generative, loss)
         if kl is None:
             raise ValueError(
                 f"The KL divergence of a {type(model).__name__} does not divide among the dimensions of one latent space. What to do: use a model such as SCVI or TOTALVI."
             )
         cloud = inference["qz"]
-        return {"kl": _numbers(kl), "centre": _numbers(cloud.loc), "width": _numbers(cloud.scale)}
+        return {"kl": numbers(kl), "centre": numbers(cloud.loc), "width": numbers(cloud.scale)}
 
     found = _run(model, cells, read)
     table = pd.DataFrame(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 NAMED_GENES = 4
 DRAWN_CELLS = 60
 
+HATCHES = ("", "//", "..", "\\\\", "xx")
+
 # One colour for each thing, in all figures.
 RECONSTRUCTION, KL, WEIGHT, HELD_OUT = COLOURS[0], COLOURS[4], COLOURS[2], COLOURS[1]
 
@@ -31,7 +33,13 @@ def plot_ledger(table: pd.DataFrame) -> figures.DescribedFigure:
     ----------
     table
         What ``elbo.ledger`` returned, of a loss that is reconstruction + weight x KL divergence.
+
+    Raises
+    ------
+    ValueError
+        If the loss is made of other terms, or the reconstruction loss has a weight (as that of TotalVI's proteins).
     """
+    _require_one_reconstruction(table)
     epochs = table.index
     weighted = table["train_loss"] - table["reconstruction"]
     full = _warm_up_end(table)
@@ -73,6 +81,17 @@ def plot_ledger(table: pd.DataFrame) -> figures.DescribedFigure:
     return figures.DescribedFigure(figure, _say_ledger(table, full, held_out))
 
 
+def _require_one_reconstruction(table: pd.DataFrame) -> None:
+    """Raise unless the loss is made of the whole reconstruction loss, without a weight, and KL divergences."""
+    added = elbo.contributions(table)
+    others = [name for name in added if not name.startswith("kl")]
+    if len(others) != 1 or not np.allclose(added[others[0]], table["reconstruction"], rtol=1e-4):
+        raise ValueError(
+            f"This loss is not reconstruction + weight x KL divergence. It is made of: {', '.join(added)}. "
+            "What to do: elbo_figures.plot_contributions(table), which draws any terms that add up to the loss."
+        )
+
+
 def _warm_up_end(table: pd.DataFrame) -> int | None:
     """Return the first epoch in which the weight has stopped rising, or None if it never did."""
     last = table["kl_weight"].iloc[-1]
@@ -97,6 +116,68 @@ def _say_ledger(table: pd.DataFrame, full: int | None, held_out: pd.Series) -> s
     if len(held_out):
         said += f" The held-out negative ELBO ends at {about(held_out.iloc[-1])} nats per cell."
     return said
+
+
+def plot_contributions(table: pd.DataFrame) -> figures.DescribedFigure:
+    """Draw the terms that add up to the loss, each with the weight that it had, and the KL weight below.
+
+    Parameters
+    ----------
+    table
+        What ``elbo.ledger`` returned.
+
+    Notes
+    -----
+    The areas lie on top of one another in the order of the ``+`` columns of the ledger, and end at ``train_loss``. Most
+    of the first one is cut off, and what lies above the largest loss after the first twentieth of the epochs.
+    """
+    epochs = table.index
+    added = elbo.contributions(table).rename(columns=elbo.term_name)
+    lowest = added.iloc[:, 0].min()
+    # It may rise again while the weight does.
+    highest = table["train_loss"].iloc[len(table) // 20 :].max()
+    with figures.style():
+        figure = Figure(figsize=(7.2, 5.6))
+        top, bottom = figure.subplots(2, sharex=True, height_ratios=(4, 1))
+        areas = top.stackplot(
+            epochs,
+            added.to_numpy().T,
+            colors=[COLOURS[number % 6] for number in range(added.shape[1])],
+            alpha=0.55,
+        )
+        for number, area in enumerate(areas):
+            # For those who do not see the colours.
+            area.set(hatch=HATCHES[number % len(HATCHES)], edgecolor="white", linewidth=0)
+        (line,) = top.plot(epochs, table["train_loss"], color="black")
+        top.set_ylim(lowest - 0.15 * (highest - lowest), highest)
+        top.set_xlim(epochs[0], epochs[-1])
+        top.set_ylabel("nats per cell\n(axis cut at both ends)", fontsize=12)
+        # In the order of the areas, from the top.
+        labels = [f"{'+ ' if number else ''}{name}" for number, name in enumerate(added)]
+        top.legend(
+            [line, *areas[::-1]],
+            ["= train_loss", *labels[::-1]],
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
+            fontsize=12,
+        )
+        bottom.plot(epochs, table["kl_weight"], color="black")
+        bottom.set_xlabel("epoch", fontsize=12)
+        bottom.set_ylabel("KL weight", fontsize=12)
+        bottom.set_ylim(0, None)
+        for axes in (top, bottom):
+            axes.tick_params(labelsize=11)
+    return figures.DescribedFigure(figure, _say_contributions(table, added))
+
+
+def _say_contributions(table: pd.DataFrame, added: pd.DataFrame) -> str:
+    last = added.iloc[-1]
+    parts = ", ".join(f"{name} {about(value, 1)}" for name, value in last.items())
+    return (
+        f"Stacked areas against {len(table)} epochs, which add up to train_loss; the axis is cut at both ends. In the last epoch the loss is about "
+        f"{about(table['train_loss'].iloc[-1], 2)} nats per cell, made of about: {parts}. "
+        f"The KL weight goes from {table['kl_weight'].iloc[0]:.2g} to {table['kl_weight'].iloc[-1]:.2g}."
+    )
 
 
 def plot_runs(runs: Mapping[str, pd.DataFrame]) -> figures.DescribedFigure:

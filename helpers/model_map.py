@@ -1,4 +1,4 @@
-"""How many hidden layers each model of scvi-tools has, and how wide they are, with its defaults.
+"""How many hidden layers each model of scvi-tools has, and how wide they are; and trained models side by side.
 
 The models are those that the installed scvi-tools exports. Each is built with its defaults and read
 by ``helpers.architecture``; a recipe says no more than which data a model must have registered.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from scvi.model.base import BaseModelClass
 from sklearn.neighbors import NearestNeighbors
 
-from helpers import architecture, tracing
+from helpers import architecture, elbo, tracing
 
 # Layers and widths depend on the columns of the data, not on the rows. Few cells keep it quick;
 # POISSONVI takes no fewer than 100.
@@ -91,6 +91,116 @@ def all_models(
     table = pd.DataFrame(rows, index=wanted, columns=COLUMNS)
     table[NUMBERS] = table[NUMBERS].astype("Int64")
     return table.fillna(dict.fromkeys(set(COLUMNS).difference(NUMBERS), ""))
+
+
+# What scvi-tools counts in a summary of registered data, in words for one and for more. One batch, or one label, is none.
+INPUTS = {
+    "n_vars": ("gene", "genes"),
+    "n_proteins": ("protein", "proteins"),
+    "n_batch": ("batch", "batches"),
+    "n_labels": ("label", "labels"),
+    "n_extra_categorical_covs": ("further category", "further categories"),
+    "n_extra_continuous_covs": ("further number", "further numbers"),
+}
+NOT_ALONE = ("n_batch", "n_labels")
+
+LIKELIHOODS = {
+    "NegativeBinomial": "negative binomial",
+    "NegativeBinomialMixture": "mixture of two negative binomials",
+    "ZeroInflatedNegativeBinomial": "zero-inflated negative binomial",
+}
+
+
+def side_by_side(models: Mapping[str, BaseModelClass]) -> pd.DataFrame:
+    """Put trained models side by side: what goes in, what they are made of, what they are trained by, what comes out.
+
+    Parameters
+    ----------
+    models
+        Trained models with their data, by name.
+
+    Returns
+    -------
+    DataFrame
+        A row a question, a column a model, all text. Nothing is known of the models beforehand: the sizes and the
+        likelihoods are read from one training step, as in ``all_models``.
+
+        ``inputs``
+            The registered columns of each cell, and its covariates. Columns of the counts are called genes.
+        ``likelihoods``
+            The distributions whose probability of the data is in the loss.
+        ``hidden layers in the encoder``, ``hidden layers in the decoder``, ``other networks``, ``width``,
+        ``latent dimensions``
+            As in ``all_models``.
+        ``parameters``, ``trained``, ``frozen``, ``ignored``, ``idle``
+            All, and by what a training step does with them.
+        ``loss terms``
+            What was added up to the loss, as ``elbo.ledger`` found, by the names of ``elbo.term_name``.
+        ``outputs of its own``
+            The public methods ``get_...`` that not all of these models have.
+
+        A question that has no answer for any of them is left out, and a state in which none of them has parameters.
+
+    Raises
+    ------
+    TypeError, UntraceableModelError
+        As for ``architecture.read``.
+    ValueError
+        If there are no models, or one was not trained, or as for ``elbo.ledger``.
+    """
+    if not models:
+        raise ValueError("There are no models to compare. What to do: give {'SCVI': model, ...}.")
+    methods = {name: _outputs(model) for name, model in models.items()}
+    shared = set.intersection(*methods.values())
+    columns = {
+        name: _answers(model) | {"outputs of its own": ", ".join(sorted(methods[name] - shared))}
+        for name, model in models.items()
+    }
+    table = pd.DataFrame(columns).rename_axis("question")
+    no_parameters = table.eq("0").all(axis=1) & table.index.isin(STATES)
+    return table.loc[~table.eq("").all(axis=1) & ~no_parameters]
+
+
+def _answers(model: BaseModelClass) -> dict[str, str]:
+    # The ledger first: it says what to do if a model was not trained.
+    terms = elbo.contributions(elbo.ledger(model))
+    anatomy = architecture.read(model)
+    found = _numbers(anatomy)
+    likelihoods = found["likelihood"].split(", ")
+    sizes = {"parameters": anatomy.parameters.sum()} | {state: found[state] for state in STATES}
+    return {
+        "inputs": _inputs(model),
+        "likelihoods": ", ".join(LIKELIHOODS.get(name, name) for name in likelihoods),
+        "hidden layers in the encoder": _text(found["encoder"]),
+        "hidden layers in the decoder": _text(found["decoder"]),
+        "other networks": found["other networks"],
+        "width": found["width"],
+        "latent dimensions": _text(found["latent"]),
+        **{name: f"{number:,}" for name, number in sizes.items()},
+        "loss terms": " + ".join(map(elbo.term_name, terms)),
+    }
+
+
+def _text(number: Any) -> str:
+    return "" if pd.isna(number) else str(number)
+
+
+def _inputs(model: BaseModelClass) -> str:
+    numbers = {name: int(model.summary_stats.get(name, 0)) for name in INPUTS}
+    return ", ".join(
+        f"{number:,} {INPUTS[name][number > 1]}"
+        for name, number in numbers.items()
+        if number > (name in NOT_ALONE)
+    )
+
+
+def _outputs(model: BaseModelClass) -> set[str]:
+    """Return the public methods that get something out of a model, and that not every model of scvi-tools has."""
+    return {
+        name
+        for name in dir(type(model))
+        if name.startswith("get_") and not hasattr(BaseModelClass, name)
+    }
 
 
 def exported_models() -> dict[str, type[BaseModelClass]]:

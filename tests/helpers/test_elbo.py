@@ -848,8 +848,16 @@ def test_a_likelihood_that_is_not_of_counts_is_refused(adata):
 
 @pytest.mark.parametrize("function", [elbo.by_hand, elbo.where_it_pays])
 def test_proteins_are_refused(function, runs):
-    with pytest.raises(ValueError, match=r"TOTALVI.*not described by one distribution of counts"):
+    with pytest.raises(
+        ValueError,
+        match=r"TOTALVI.*not described by one distribution of counts.*totalvi\.by_hand",
+    ):
         function(runs("TOTALVI").model)
+
+
+def test_terms_have_readable_names():
+    assert elbo.term_name("reconst_loss_protein") == "weight × proteins"
+    assert elbo.term_name("a_term_of_tomorrow") == "a term of tomorrow"
 
 
 def test_by_hand_never_disagrees_with_the_module_in_silence(runs):

@@ -1,11 +1,14 @@
 """The figures of the loss show and say what the tables hold."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scvi
 from matplotlib.patches import Ellipse
 
 from helpers import data, elbo, elbo_figures, environment, figures, genes, training
+from tests.helpers.small_models import build, few
+from tests.helpers.spied_training import build_totalvi, small_citeseq
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,14 @@ def model(adata):
 
 @pytest.fixture
 def ledger(model):
+    return elbo.ledger(model)
+
+
+@pytest.fixture(scope="module")
+def totalvi_ledger():
+    model = build_totalvi(small_citeseq())
+    settings = {"n_epochs_kl_warmup": 4, "early_stopping": False}
+    training.train(model, "default", max_epochs=6, enable_progress_bar=False, **settings)
     return elbo.ledger(model)
 
 
@@ -64,6 +75,77 @@ def test_ledger_says_its_numbers_and_where_the_warm_up_ends(ledger):
 def test_ledger_is_drawn_without_held_out_cells(ledger):
     said = elbo_figures.plot_ledger(ledger.assign(held_out_elbo=np.nan)).alt
     assert "held-out" not in said
+
+
+def test_a_weight_on_the_reconstruction_is_not_drawn_as_a_weight_on_the_kl(totalvi_ledger):
+    with pytest.raises(ValueError, match=r"made of: reconst_loss_gene, .*plot_contributions"):
+        elbo_figures.plot_ledger(totalvi_ledger)
+
+
+def test_further_terms_are_not_drawn_as_a_kl(adata, ledger):
+    model = build(few(adata, 50), "SCANVI")
+    training.train(model, max_epochs=2, enable_progress_bar=False)
+    with pytest.raises(ValueError, match=r"classification_loss.*plot_contributions"):
+        elbo_figures.plot_ledger(elbo.ledger(model))
+    half = ledger.assign(**{"+ reconstruction_loss": ledger["+ reconstruction_loss"] / 2})
+    with pytest.raises(ValueError, match="plot_contributions"):
+        elbo_figures.plot_ledger(half)
+
+
+def test_a_ledger_without_a_record_is_drawn(model, ledger):
+    plain = build(few(model.adata, 50))
+    plain.train(max_epochs=3, enable_progress_bar=False, plan_kwargs={"n_epochs_kl_warmup": 2})
+    table = elbo.ledger(plain)
+    assert "+ kl" in table
+    assert "reconstruction loss falls" in elbo_figures.plot_ledger(table).alt
+    labels = legend_of(elbo_figures.plot_contributions(table))
+    assert labels == ["= train_loss", "+ weight × KL", "reconstruction"]
+
+
+def legend_of(shown):
+    return [text.get_text() for text in shown.figure.axes[0].get_legend().get_texts()]
+
+
+def test_contributions_lie_on_one_another_and_end_at_the_loss(totalvi_ledger):
+    shown = elbo_figures.plot_contributions(totalvi_ledger)
+    top, bottom = shown.figure.axes
+    expected = elbo.contributions(totalvi_ledger).cumsum(axis=1)
+    assert expected.shape[1] == 4
+    for area, (_, heights) in zip(top.collections, expected.items(), strict=True):
+        assert list(outline(area).values()) == pytest.approx(list(heights))
+    assert list(outline(top.collections[-1])) == list(totalvi_ledger.index)
+    assert list(top.lines[0].get_ydata()) == list(totalvi_ledger["train_loss"])
+    np.testing.assert_allclose(expected.iloc[:, -1], totalvi_ledger["train_loss"], rtol=1e-4)
+    assert list(bottom.lines[0].get_ydata()) == list(totalvi_ledger["kl_weight"])
+    # The axis shows the end of the curve, and the border of the first area.
+    low, high = top.get_ylim()
+    assert 0 < low < expected.iloc[:, 0].min()
+    assert high == totalvi_ledger["train_loss"].max()
+    late = elbo_figures.plot_contributions(pd.concat([totalvi_ledger * 5, *[totalvi_ledger] * 4]))
+    assert late.figure.axes[0].get_ylim()[1] == 5 * totalvi_ledger["train_loss"].iloc[1:].max()
+
+
+def test_contributions_are_named_from_the_top_and_said(totalvi_ledger):
+    shown = elbo_figures.plot_contributions(totalvi_ledger)
+    assert legend_of(shown) == [
+        "= train_loss",
+        "+ weight × background",
+        "+ weight × KL of z",
+        "+ weight × proteins",
+        "genes",
+    ]
+    # A label has the colour of its area.
+    top = shown.figure.axes[0]
+    handles = top.get_legend().legend_handles[1:]
+    for handle, area in zip(handles, top.collections[::-1], strict=True):
+        assert tuple(handle.get_facecolor()) == tuple(area.get_facecolor()[0])
+    last = totalvi_ledger.iloc[-1]
+    assert f"proteins {figures.about(last['+ reconst_loss_protein'], 1)}" in shown.alt
+    assert f"genes {figures.about(last['+ reconst_loss_gene'], 1)}" in shown.alt
+    assert f"about {figures.about(last['train_loss'], 2)} nats per cell" in shown.alt
+    assert "weight goes from 0 to 1." in shown.alt
+    renamed = totalvi_ledger.rename(columns={"+ kl_div_z": "+ some_new_term"})
+    assert "+ some new term" in legend_of(elbo_figures.plot_contributions(renamed))
 
 
 def test_held_out_figure_marks_the_lowest_loss(ledger):
