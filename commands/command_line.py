@@ -20,6 +20,10 @@ COMMANDS = {
         kept_results.batch_runs,
         "try ways to remove batch effects, for lesson 05c (about ten minutes)",
     ),
+    "citeseq-runs": (
+        kept_results.citeseq_runs,
+        "compare TotalVI with models of the RNA alone, for lesson 06b (about ten minutes)",
+    ),
     "setup": (set_up.main, "set up only (--here: into the Python that runs this)"),
     "pins": (pins.main, "renew requirements/tested.txt from the newest releases"),
     "clean": (clean.main, "remove what set-up made; the data stay"),

@@ -28,6 +28,14 @@ def batch_runs(arguments: list[str]) -> int:
     return _run("helpers.batch_runs", "If it is stopped, finished runs are kept for the next call.")
 
 
+def citeseq_runs(arguments: list[str]) -> int:
+    """Set up, then write ``docs/citeseq_runs.csv``."""
+    _refuse("citeseq-runs", arguments)
+    return _run(
+        "helpers.citeseq_runs", "If it is stopped, finished runs are kept for the next call."
+    )
+
+
 def _refuse(command: str, arguments: list[str]) -> None:
     if arguments:
         raise CommandError(f"{command} takes no arguments, not: {' '.join(arguments)}")
