@@ -560,6 +560,17 @@ def linear_path(trace: tracing.Trace, node: int) -> str:
     return name if bare else path
 
 
+def columns_from_the_side(anatomy: Anatomy, path: str) -> int:
+    """Count the input columns of a learned map that no other part of the model gives: codes of batches and other categories."""
+    wiring = anatomy.trace.wiring
+    for node, data in wiring.nodes(data=True):
+        if data["kind"] == "linear" and linear_path(anatomy.trace, node) == path:
+            given = sum(wiring.nodes[before]["width"] for before in wiring.predecessors(node))
+            calls = anatomy.trace.calls[path]
+            return (calls[0].width_in or 0) - given if given else 0
+    return 0
+
+
 def decoded_samples(trace: tracing.Trace) -> list[int]:
     """Return the nodes of the wiring that are samples from which the data are decoded: the latent dimensions."""
     wiring = trace.wiring

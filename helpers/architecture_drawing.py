@@ -164,23 +164,12 @@ def _notes(anatomy: architecture.Anatomy) -> dict[str, list[str]]:
             continue
         if table.loc[path, "role"] in ("hidden", "head"):
             last = path
-            extra = _columns_from_the_side(anatomy, path)
+            extra = architecture.columns_from_the_side(anatomy, path)
             what = "batch" if extra == anatomy.n_batches else "covariates"
             notes[path] = [f"+{extra} {what}"] if extra > 0 else []
         elif table.loc[path, "role"] == "dropout" and last:
             notes[last].append(f"dropout {anatomy.trace.module.get_submodule(path).p:g}")
     return notes
-
-
-def _columns_from_the_side(anatomy: architecture.Anatomy, path: str) -> int:
-    """Count the input columns of a learned map that no other part of the drawing gives: category codes."""
-    wiring = anatomy.trace.wiring
-    for node, data in wiring.nodes(data=True):
-        if data["kind"] == "linear" and architecture.linear_path(anatomy.trace, node) == path:
-            given = sum(wiring.nodes[before]["width"] for before in wiring.predecessors(node))
-            calls = anatomy.trace.calls[path]
-            return (calls[0].width_in or 0) - given if given else 0
-    return 0
 
 
 def _drop_asides(boxes: nx.DiGraph) -> None:

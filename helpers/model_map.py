@@ -132,6 +132,8 @@ def side_by_side(models: Mapping[str, BaseModelClass]) -> pd.DataFrame:
         ``hidden layers in the encoder``, ``hidden layers in the decoder``, ``other networks``, ``width``,
         ``latent dimensions``
             As in ``all_models``.
+        ``batch enters``
+            The networks of which a layer is told the batch.
         ``parameters``, ``trained``, ``frozen``, ``ignored``, ``idle``
             All, and by what a training step does with them.
         ``loss terms``
@@ -175,10 +177,23 @@ def _answers(model: BaseModelClass) -> dict[str, str]:
         "hidden layers in the decoder": _text(found["decoder"]),
         "other networks": found["other networks"],
         "width": found["width"],
+        "batch enters": _batch_enters(anatomy),
         "latent dimensions": _text(found["latent"]),
         **{name: f"{number:,}" for name, number in sizes.items()},
         "loss terms": " + ".join(map(elbo.term_name, terms)),
     }
+
+
+def _batch_enters(anatomy: architecture.Anatomy) -> str:
+    """Name the networks of which a layer is told the batch."""
+    rows = anatomy.rows()
+    rows = rows[rows["role"].isin(["hidden", "head"])]
+    told = [
+        anatomy.n_batches > 1
+        and architecture.columns_from_the_side(anatomy, path) == anatomy.n_batches
+        for path in rows["path"]
+    ]
+    return ", ".join(rows.loc[told, "network"].unique())
 
 
 def _text(number: Any) -> str:

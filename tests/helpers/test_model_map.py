@@ -244,6 +244,8 @@ def test_side_by_side_answers_what_the_source_code_says(beside):
         "hidden layers in the encoder": ("1", "2"),
         "hidden layers in the decoder": ("1", "1"),
         "width": ("128", "256"),
+        # encode_covariates is False in VAE, and True in TOTALVAE.
+        "batch enters": ("decoder", "encoder, decoder"),
         "latent dimensions": ("10", "20"),
         "loss terms": (
             "reconstruction + weight × KL of z",
@@ -280,6 +282,7 @@ def test_side_by_side_leaves_out_what_no_model_has(beside):
     models, table = beside
     assert "frozen" not in table.index
     assert "other networks" not in table.index
+    assert "batch enters" in table.index
     assert (table != "").any(axis=1).all()
     alone = model_map.side_by_side({"SCVI": models["SCVI"]})
     assert "ignored" not in alone.index
@@ -297,6 +300,7 @@ def test_side_by_side_takes_other_models_and_no_hidden_layers():
     scanvi = trained(scvi.model.SCANVI(adata))
     table = model_map.side_by_side({"linear": linear, "with labels": scanvi})
     assert table.loc["inputs", "linear"] == "200 genes"
+    assert "batch enters" not in table.index
     # The seven types, and the category of cells without one.
     assert table.loc["inputs", "with labels"] == "200 genes, 8 labels"
     assert table.loc["hidden layers in the decoder", "linear"] == "0"
