@@ -175,7 +175,7 @@ def _say_contributions(table: pd.DataFrame, added: pd.DataFrame) -> str:
     parts = ", ".join(f"{name} {about(value, 1)}" for name, value in last.items())
     return (
         f"Stacked areas against {len(table)} epochs, which add up to train_loss; the axis is cut at both ends. In the last epoch the loss is about "
-        f"{about(table['train_loss'].iloc[-1], 2)} nats per cell, made of about: {parts}. "
+        f"{about(table['train_loss'].iloc[-1], 1)} nats per cell, made of about: {parts}. "
         f"The KL weight goes from {table['kl_weight'].iloc[0]:.2g} to {table['kl_weight'].iloc[-1]:.2g}."
     )
 

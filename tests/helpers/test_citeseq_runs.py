@@ -4,7 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import batches, citeseq_runs, clusters, data, environment, genes, normalised, proteins
+from helpers import (
+    batches,
+    citeseq_runs,
+    clusters,
+    data,
+    environment,
+    genes,
+    neighbours,
+    normalised,
+    proteins,
+)
 
 SEEDS = (0, 1, 2)
 
@@ -71,6 +81,8 @@ def test_cd8_t_cells_found_are_counted_by_hand(blood):
         clusters.compare({"": inside}, names, seeds=[0])["Leiden NMI"].iloc[0]
     )
     assert measured["iLISI"] == batches.ilisi(positions, blood.obs["batch"])
+    of_batches = neighbours.label_accuracy(positions, blood.obs["batch"])
+    assert measured["kNN batch accuracy"] == of_batches
 
 
 def test_the_hidden_proteins_are_all_that_a_gate_uses():

@@ -142,7 +142,7 @@ def test_contributions_are_named_from_the_top_and_said(totalvi_ledger):
     last = totalvi_ledger.iloc[-1]
     assert f"proteins {figures.about(last['+ reconst_loss_protein'], 1)}" in shown.alt
     assert f"genes {figures.about(last['+ reconst_loss_gene'], 1)}" in shown.alt
-    assert f"about {figures.about(last['train_loss'], 2)} nats per cell" in shown.alt
+    assert f"about {figures.about(last['train_loss'], 1)} nats per cell" in shown.alt
     assert "weight goes from 0 to 1." in shown.alt
     renamed = totalvi_ledger.rename(columns={"+ kl_div_z": "+ some_new_term"})
     assert "+ some new term" in legend_of(elbo_figures.plot_contributions(renamed))
