@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
 from PIL import Image
 
 # Okabe and Ito (2008), "Color Universal Design": eight colours that stay apart for colour-blind
@@ -19,6 +22,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 # Perceptually uniform, readable without colour vision and in grey.
 COLOUR_MAP = "viridis"
+
+
+COUNTS = (0, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 
 
 class DescribedFigure:
@@ -78,6 +84,33 @@ def style() -> Iterator[None]:
         }
     ):
         yield
+
+
+def count_axis(axes: Axes, which: str) -> None:
+    """Make an axis one of ln(1 + count), which has room for 0, with counts as its labels.
+
+    Parameters
+    ----------
+    axes
+        With all that is drawn there and on axes that share this one, so that limits and labels fit.
+    which
+        "x" or "y".
+    """
+    get, put, scale, free, alike, axis = {
+        "x": (axes.get_xlim, axes.set_xlim, axes.set_xscale, axes.get_autoscalex_on(), axes.get_shared_x_axes(), axes.xaxis),
+        "y": (axes.get_ylim, axes.set_ylim, axes.set_yscale, axes.get_autoscaley_on(), axes.get_shared_y_axes(), axes.yaxis),
+    }[which]  # fmt: skip
+    if free:
+        # ln(1 + count) has no value from -1 down, where the usual margin would reach.
+        drawn = max(getattr(each.dataLim, f"{which}1") for each in alike.get_siblings(axes))
+        put(-0.4, np.expm1(1.04 * np.log1p(drawn)))
+    scale("function", functions=(np.log1p, np.expm1))
+    shown = [count for count in COUNTS if count <= get()[1]]
+    # Every second one is enough where there are many.
+    axis.set_ticks(shown if len(shown) < 7 else [0, *shown[1::2]])
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
+    axes.tick_params(labelsize=11)
 
 
 def about(value: float, digits: int = 3) -> str:

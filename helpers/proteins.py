@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture
 
-from helpers import figures, neighbours
+from helpers import figures
 
 KEY = "protein_expression"
 
@@ -56,7 +55,7 @@ MIN_CELLS = 50
 # Two humps count as apart if between their tops the fitted curve falls below this share of the lower one.
 VALLEY = 0.8
 
-COUNTS = (0, 1, 10, 100, 1_000, 10_000)
+MARKERS = "osD^vP*X"
 
 
 # --- background and foreground ------------------------------------------------------------------
@@ -308,26 +307,25 @@ def plot_histogram(
     table = _require_proteins(adata, [protein])
     batches = _require_batches(adata, batch_key)
     found = _divided(table[[protein]], batches).loc[protein]
-    edges = np.linspace(0, np.log1p(table[protein].max()) * 1.02, 31)
+    edges = np.expm1(np.linspace(0, np.log1p(table[protein].max()) * 1.02, 31))
     said = []
     with figures.style():
         figure = Figure(figsize=(7.2, 4.8), layout="constrained")
         panels = figure.subplots(len(found), sharex=True, squeeze=False)[:, 0]
         for axes, (batch, row) in zip(panels, found.iterrows(), strict=True):
-            axes.hist(
-                np.log1p(table.loc[batches == batch, protein]), edges, color=figures.COLOURS[0]
-            )
+            axes.hist(table.loc[batches == batch, protein], edges, color=figures.COLOURS[0])
             axes.set_title(f"batch {batch}", fontsize=13, loc="left")
             axes.set_ylabel("cells", fontsize=12)
             said.append(_say_humps(batch, row))
             if np.isnan(row["threshold"]):
                 continue
-            axes.axvline(np.log1p(row["threshold"]), color=figures.COLOURS[1], linestyle="--")
+            axes.axvline(row["threshold"], color=figures.COLOURS[1], linestyle="--")
             top = axes.get_ylim()[1]
             axes.set_ylim(top=1.25 * top)
             for name in ("background", "foreground"):
-                axes.text(np.log1p(row[name]), 1.1 * top, name, ha="center", fontsize=12)
-        _label_counts(panels[-1])
+                axes.text(row[name], 1.1 * top, name, ha="center", fontsize=12)
+        for axes in panels:
+            figures.count_axis(axes, "x")
         panels[-1].set_xlabel(
             f"{protein} counts in a cell (logarithmic; dashed: threshold)", fontsize=12
         )
@@ -363,36 +361,23 @@ def plot_beside_rna(adata: ad.AnnData, protein: str, groups: pd.Series) -> figur
         If there is no such protein or gene, or the groups are not of these cells.
     """
     counts, rna = _require_proteins(adata, [protein])[protein], _rna(adata, protein)
-    labels = pd.Series(neighbours.require_labels(groups, adata.n_obs), index=adata.obs_names)
-    names = [name for name in (*GATES, NO_GROUP) if (labels == name).any()]
+    labels = require_groups(groups, adata.obs_names)
     # Whole numbers lie on top of one another; spread out, all cells can be seen.
     spread = np.random.default_rng(0).uniform(-0.3, 0.3, adata.n_obs)
     with figures.style():
         figure = Figure(figsize=(7.2, 4.8), layout="constrained")
         axes = figure.subplots()
-        for name, marker, colour in zip(names, "os^Dvx", figures.COLOURS, strict=False):
-            cells = (labels == name).to_numpy()
-            axes.plot(
-                (rna + spread)[cells],
-                np.log1p(counts)[cells],
-                marker,
-                color="0.6" if name == NO_GROUP else colour,
-                markersize=5,
-                label=name,
-            )
+        draw_groups(axes, rna + spread, counts, labels)
         axes.set_xlabel(
             f"RNA counts of the gene {GENES[protein]} in a cell (points spread sideways)",
             fontsize=12,
         )
         axes.set_ylabel(f"counts of the protein {protein}\n(logarithmic)", fontsize=12)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set_yticks(np.log1p(COUNTS), [f"{count:,}" for count in COUNTS])
-        axes.set_ylim(0, 1.03 * np.log1p(counts.max()))
+        figures.count_axis(axes, "y")
         figure.legend(loc="outside right upper", fontsize=12)
-    without = (rna == 0).groupby(labels).mean()
-    said = [
-        f"{name} {figures.about(100 * without[name], 2)} %" for name in names if name != NO_GROUP
-    ]
+    without = (rna == 0).groupby(labels).mean().drop(NO_GROUP, errors="ignore")
+    said = [f"{name} {figures.about(100 * share, 2)} %" for name, share in without.items()]
     return figures.DescribedFigure(
         figure,
         f"Scatter plot of {adata.n_obs:,} cells: counts of the protein {protein} against RNA counts of its gene {GENES[protein]}. "
@@ -400,11 +385,24 @@ def plot_beside_rna(adata: ad.AnnData, protein: str, groups: pd.Series) -> figur
     )
 
 
-def _label_counts(axes: Axes) -> None:
-    """Label an axis of ln(1 + count) with counts."""
-    axes.set_xticks(np.log1p(COUNTS))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{np.expm1(value):,.0f}"))
-    axes.xaxis.set_minor_locator(NullLocator())
+def draw_groups(axes: Axes, x: pd.Series, y: pd.Series, labels: pd.Series) -> None:
+    """Draw a point a cell, with a colour and a marker for each group; cells of no group behind the others, in grey."""
+    nowhere = (labels == NO_GROUP).to_numpy()
+    if nowhere.any():
+        axes.plot(x[nowhere], y[nowhere], "x", color="0.6", markersize=5, label=NO_GROUP)
+    for number, name in enumerate(sorted(set(labels) - {NO_GROUP})):
+        cells = (labels == name).to_numpy()
+        axes.plot(
+            x[cells],
+            y[cells],
+            MARKERS[number % len(MARKERS)],
+            color=figures.COLOURS[number % 7],
+            markersize=6,
+            markeredgecolor="white",
+            markeredgewidth=0.4,
+            alpha=0.8,
+            label=name,
+        )
 
 
 # --- what is needed -----------------------------------------------------------------------------
@@ -426,6 +424,41 @@ def _require_proteins(adata: ad.AnnData, names: Sequence[str] = ()) -> pd.DataFr
             f"obsm['{KEY}'] has counts that are missing or negative. What to do: data.check_proteins(adata) says where."
         )
     return table
+
+
+def require_groups(groups: pd.Series, cells: pd.Index) -> pd.Series:
+    """Return the group of each cell as text, in the order of the cells.
+
+    Parameters
+    ----------
+    groups
+        The group of cells by name, as ``gate`` returns it.
+    cells
+        Names of the cells.
+
+    Raises
+    ------
+    TypeError
+        If ``groups`` is no Series.
+    ValueError
+        If a cell has no group, or two.
+    """
+    if not isinstance(groups, pd.Series):
+        raise TypeError(
+            f"groups is a {type(groups).__name__}. What to do: give a pandas Series with the group of each cell, by name of the cell."
+        )
+    if not groups.index.is_unique:
+        raise ValueError(
+            f"groups names the cell '{groups.index[groups.index.duplicated()][0]}' more than once. What to do: give each cell one group."
+        )
+    labels = groups.astype(object).reindex(cells)
+    without = cells[labels.isna()]
+    if len(without):
+        raise ValueError(
+            f"{len(without):,} cells have no group, the first is '{without[0]}'. "
+            f"What to do: give a Series by name of the cell, with the label '{NO_GROUP}' where there is none."
+        )
+    return labels.astype(str)
 
 
 def _require_batches(adata: ad.AnnData, batch_key: str) -> NDArray[np.str_]:

@@ -24,7 +24,7 @@ from torch.distributions import Normal
 
 from helpers import elbo, markers, tracing, training
 from helpers.elbo import negative_binomial, numbers
-from helpers.proteins import NO_GROUP
+from helpers.proteins import NO_GROUP, require_groups
 
 # scvi-tools' own factor of the term that it adds for the probability of the background.
 PENALTY = 1e-3
@@ -427,23 +427,7 @@ def differences(
 
 def _labels(model: scvi.model.TOTALVI, groups: pd.Series) -> NDArray[np.str_]:
     """Return the group of each cell in the order of the data, checked."""
-    if not isinstance(groups, pd.Series):
-        raise TypeError(
-            f"groups is a {type(groups).__name__}. What to do: give a pandas Series with the group of each cell, by name of the cell."
-        )
-    cells = model.adata.obs_names
-    if not groups.index.is_unique:
-        raise ValueError(
-            f"groups names the cell '{groups.index[groups.index.duplicated()][0]}' more than once. What to do: give each cell one group."
-        )
-    labels = groups.astype(object).reindex(cells)
-    if labels.isna().any():
-        without = cells[labels.isna()]
-        raise ValueError(
-            f"{len(without):,} cells of the model have no group, the first is '{without[0]}'. "
-            f"What to do: give a Series by name of the cell, with the label '{NO_GROUP}' where there is none."
-        )
-    labels = labels.astype(str).to_numpy(dtype=str)
+    labels = require_groups(groups, model.adata.obs_names).to_numpy(dtype=str)
     sizes = pd.Series(labels).value_counts().drop(NO_GROUP, errors="ignore")
     if sizes.empty or sizes.max() == len(labels):
         raise ValueError(

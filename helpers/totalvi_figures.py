@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
 
-from helpers import figures, totalvi
+from helpers import figures, proteins, totalvi
 from helpers.figures import COLOURS, about
 from helpers.proteins import NO_GROUP
 
@@ -21,12 +20,8 @@ if TYPE_CHECKING:
 # One colour for each thing, in all figures.
 BACKGROUND, FOREGROUND = COLOURS[5], COLOURS[1]
 
-MARKERS = "osD^vP*X"
-
 # Draws from a cell's cloud: enough for a smooth curve.
 DRAWS = 100
-
-LABELLED_COUNTS = (0, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 
 
 def plot_mixture(
@@ -110,11 +105,10 @@ def _draw_mixture(axes: Axes, curve: pd.DataFrame, measured: float) -> None:
         va="top",
         fontsize=12,
     )
-    axes.set_xscale("function", functions=(np.log1p, np.expm1))
     axes.set_ylim(0, 1.25 * heights.to_numpy().max())
     axes.set_yticks([])
     axes.set_ylabel("probability\n(areas: 1 in all)", fontsize=12)
-    _label_counts(axes, "x")
+    figures.count_axis(axes, "x")
 
 
 def _per_cent(probability: float) -> str:
@@ -170,19 +164,23 @@ def plot_foreground(
         raise ValueError(
             "There is no table. What to do: give {'CD19': totalvi.describe_protein(...)}."
         )
-    labels = {protein: _groups_of(table, groups) for protein, table in tables.items()}
+    labels = {
+        protein: proteins.require_groups(groups, table.index) for protein, table in tables.items()
+    }
     with figures.style():
         figure = Figure(figsize=(1.9 + 3.6 * len(tables), 6.8))
         panels = figure.subplots(2, len(tables), squeeze=False, sharex="col", sharey="row")
         for (top, bottom), (protein, table) in zip(panels.T, tables.items(), strict=True):
             for axes, column in ((top, "probability of foreground"), (bottom, "denoised")):
-                _scatter(axes, table, column, labels[protein])
+                proteins.draw_groups(axes, table["count"], table[column], labels[protein])
+                axes.tick_params(labelsize=11)
             top.set_title(protein, fontsize=13, loc="left")
             bottom.axline((0, 0), (1, 1), color="0.5", linestyle="--", linewidth=1, zorder=0)
-            bottom.set_yscale("function", functions=(np.log1p, np.expm1))
             bottom.set_xlabel("measured count", fontsize=12)
-            _label_counts(bottom, "x")
-            _label_counts(bottom, "y")
+        for axes in panels.ravel():
+            figures.count_axis(axes, "x")
+        for axes in panels[1]:
+            figures.count_axis(axes, "y")
         panels[0, 0].set_ylabel("probability of foreground", fontsize=12)
         panels[1, 0].set_ylabel("denoised\n(dashed: equal to the count)", fontsize=12)
         panels[0, -1].legend(
@@ -190,52 +188,6 @@ def plot_foreground(
         )
         figure.tight_layout()
     return figures.DescribedFigure(figure, _say_foreground(tables, labels))
-
-
-def _groups_of(table: pd.DataFrame, groups: pd.Series) -> pd.Series:
-    labels = groups.astype(object).reindex(table.index)
-    if labels.isna().any():
-        raise ValueError(
-            f"{int(labels.isna().sum()):,} cells have no group, the first is '{labels.index[labels.isna()][0]}'. "
-            "What to do: give a Series with a label for each cell, by its name."
-        )
-    return labels.astype(str)
-
-
-def _scatter(axes: Axes, table: pd.DataFrame, column: str, labels: pd.Series) -> None:
-    # Those of no group first, behind the others and without a colour.
-    names = sorted(set(labels) - {NO_GROUP})
-    if (labels == NO_GROUP).any():
-        cells = table[labels == NO_GROUP]
-        axes.plot(cells["count"], cells[column], "x", color="0.6", markersize=5, label=NO_GROUP)
-    for number, name in enumerate(names):
-        cells = table[labels == name]
-        axes.plot(
-            cells["count"],
-            cells[column],
-            MARKERS[number % len(MARKERS)],
-            color=COLOURS[number % 7],
-            markersize=6,
-            markeredgecolor="white",
-            markeredgewidth=0.4,
-            alpha=0.8,
-            label=name,
-        )
-    axes.set_xscale("function", functions=(np.log1p, np.expm1))
-    axes.tick_params(labelsize=11)
-
-
-def _label_counts(axes: Axes, which: str) -> None:
-    """Label an axis of ln(1 + count) with counts that are apart."""
-    highest = (axes.get_xlim() if which == "x" else axes.get_ylim())[1]
-    shown = [count for count in LABELLED_COUNTS if count <= highest]
-    # Every second one is enough where there are many.
-    shown = shown if len(shown) < 7 else [0, *shown[1::2]]
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_ticks(shown)
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
-    axes.tick_params(labelsize=11)
 
 
 def _say_foreground(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, pd.Series]) -> str:

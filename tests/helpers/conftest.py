@@ -29,3 +29,13 @@ def whole_pbmc():
 @pytest.fixture
 def pbmc(whole_pbmc):
     return whole_pbmc.copy()
+
+
+@pytest.fixture(scope="session")
+def whole_blood():
+    return data.load_citeseq()
+
+
+@pytest.fixture
+def blood(whole_blood):
+    return whole_blood.copy()

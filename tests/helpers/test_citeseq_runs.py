@@ -24,11 +24,6 @@ def kept():
     return citeseq_runs.load()
 
 
-@pytest.fixture(scope="module")
-def blood():
-    return data.load_citeseq()
-
-
 def test_all_methods_and_seeds_are_kept(kept):
     assert list(kept.columns) == ["method", "seed", *citeseq_runs.COLUMNS, "negative ELBO"]
     wanted = [(method, seed) for method in citeseq_runs.METHODS for seed in SEEDS]
@@ -64,7 +59,7 @@ def test_positions_are_measured_on_the_cells_that_they_belong_to(blood):
 
 
 def test_cd8_t_cells_found_are_counted_by_hand(blood):
-    genes.select(blood := blood.copy(), batch_key="batch")
+    genes.select(blood, batch_key="batch")
     positions = normalised.principal_components(blood)
     groups = proteins.gate(blood).astype(str).to_numpy()
     gated = groups != proteins.NO_GROUP

@@ -1,6 +1,9 @@
 """Every figure can be seen, and read aloud."""
 
+import warnings
+
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -70,3 +73,40 @@ def test_the_first_two_colours_stand_out_from_white():
 )
 def test_about_rounds_to_significant_digits(value, digits, text):
     assert figures.about(value, digits) == text
+
+
+@pytest.mark.parametrize("which", ["x", "y"])
+def test_a_count_axis_has_room_for_nought_and_all_counts(which):
+    counts = [0, 1, 10, 2500]
+    figure = Figure()
+    axes = figure.subplots()
+    axes.plot(*((counts, [0] * 4) if which == "x" else ([0] * 4, counts)), "o")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures.count_axis(axes, which)
+        figures.DescribedFigure(figure, "four points").png()
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    assert -1 < low < 0 and 2500 < high < 4000
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    labels = [label.get_text() for label in axis.get_ticklabels()]
+    assert labels[0] == "0" and "1,000" in labels
+    places = [axes.transData.transform([(n, n)])[0]["xy".index(which)] for n in (0, 9, 99, 999)]
+    assert np.diff(places) == pytest.approx(np.diff(places)[0])
+
+
+def test_a_count_axis_keeps_limits_that_were_set():
+    axes = Figure().subplots()
+    axes.plot([1, 5], [0, 0])
+    axes.set_xlim(0, 100)
+    figures.count_axis(axes, "x")
+    assert axes.get_xlim() == (0, 100)
+
+
+def test_count_axes_that_are_shared_show_the_points_of_all():
+    panels = Figure().subplots(1, 2, sharey=True)
+    for axes, highest in zip(panels, (10, 900), strict=True):
+        axes.plot([0], [highest], "o")
+    for axes in panels:
+        figures.count_axis(axes, "y")
+    assert panels[0].get_ylim() == panels[1].get_ylim()
+    assert 900 < panels[0].get_ylim()[1] < 1300

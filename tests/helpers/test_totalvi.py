@@ -456,9 +456,9 @@ def test_neither_the_order_nor_the_other_groups_change_a_row(model, groups, tabl
 def test_labels_that_make_no_groups_are_refused(model, groups):
     with pytest.raises(TypeError, match="groups is a list"):
         totalvi.differences(model, list(groups))
-    with pytest.raises(ValueError, match="390 cells of the model have no group, the first is"):
+    with pytest.raises(ValueError, match="390 cells have no group, the first is"):
         totalvi.differences(model, groups.iloc[:10])
-    with pytest.raises(ValueError, match="1 cells of the model have no group"):
+    with pytest.raises(ValueError, match="1 cells have no group"):
         totalvi.differences(model, groups.where(groups.index != groups.index[5]))
     with pytest.raises(ValueError, match=f"'{groups.index[0]}' more than once"):
         totalvi.differences(model, pd.concat([groups, groups.iloc[:1]]))
