@@ -33,7 +33,8 @@ from helpers import data, environment, genes, proteins, training
 
 environment.prepare(seed=0)
 blood = data.load_citeseq()
-blood
+n_proteins = blood.obsm["protein_expression"].shape[1]
+print(f"{blood.n_obs} cells x {blood.n_vars:,} genes, and {n_proteins} proteins")
 
 # %% [markdown]
 # ## What is a protein count?
@@ -90,7 +91,7 @@ by_batch, together = blood.copy(), blood.copy()
 genes.select(by_batch, batch_key="batch")
 genes.select(together)
 shared = by_batch.var_names.intersection(together.var_names)
-print(f"{by_batch.n_vars - len(shared)} of {by_batch.n_vars:,} genes are others")
+print(f"{1 - len(shared) / by_batch.n_vars:.0%} of the genes are others")
 
 # %% [markdown]
 # From here on you use those that vary within the batches.

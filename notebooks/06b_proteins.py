@@ -87,7 +87,7 @@ proteins.plot_beside_rna(blood, "CD4", groups)
 #
 # > **Predict.** Which two groups will TotalVI tell apart better than an SCVI of RNA alone? (Think of CD4 and CD8.)
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from helpers import embeddings
 
 spaces = {
