@@ -98,7 +98,7 @@ maps = {name: embeddings.tsne(positions) for name, positions in spaces.items()}
 embeddings.plot(maps, groups)
 
 # %% [markdown]
-# Maps mislead (lesson 05), so count. Take the 41 CD8 T cells. Which group do most of the 15 nearest neighbours of each have?
+# Maps mislead (lesson 05), so count. Take the 41 CD8 T cells. Which group do most of the 15 [nearest neighbours](../docs/glossary.md#nearest-neighbours) of each have?
 
 # %%
 from helpers import neighbours
@@ -139,7 +139,8 @@ citeseq_runs.summary(measures)
 # 2. *TotalVI* finds the CD8 T cells far more often than *scVI*. That is what the proteins are for: if you measured CD8a, use it. It is no proof of a better model.
 # 3. With the *gate proteins hidden*, the other eight help less, and the results of different seeds overlap with those of scVI. (The two models also differ in size and likelihood, and with so few proteins TotalVI starts its background
 #    from random numbers.)
-# 4. *k-means* clusters agree with the groups equally in all models, and in PCA: 0.64. What do they do wrong?
+# 4. [k-means](../docs/glossary.md#k-means) clusters agree with the groups equally in all models, and in PCA: an [ARI](../docs/glossary.md#adjusted-rand-index) of 0.64. ([NMI](../docs/glossary.md#normalised-mutual-information) says the same.) What do
+#    they do wrong?
 
 # %% tags=["nbval-ignore-output"]
 from sklearn.cluster import KMeans
@@ -165,7 +166,7 @@ print("                   more than 3 in 4 in the other:   ", high > 0.75)
 # %% [markdown]
 # The clusters are right: they found a difference for which you have no gate. A low ARI need not be a bad model.
 #
-# And Leiden clusters, with the resolution that suits each method best:
+# And [Leiden](../docs/glossary.md#leiden-clustering) clusters, with the resolution that suits each method best:
 
 # %%
 citeseq_runs.summary(["Leiden ARI", "Leiden NMI"])
@@ -175,18 +176,18 @@ citeseq_runs.summary(["Leiden ARI", "Leiden NMI"])
 #
 # ## Are the batches mixed?
 #
-# Both models got `batch_key`. As in [05c](05c_batches.ipynb): guess the batch of a cell from its neighbours. 0.5 is no better than a coin, and iLISI is 1 where both batches are everywhere alike.
+# Both models got `batch_key`. As in [05c](05c_batches.ipynb): guess the batch of a cell from its neighbours. 0.5 is no better than a coin, and [iLISI](../docs/glossary.md#ilisi) is 1 where both batches are everywhere alike.
 
 # %%
 citeseq_runs.summary(["kNN batch accuracy", "iLISI"])
 
 # %% [markdown]
-# Partly. After the 80 epochs of the lesson, TotalVI mixes them *less* well than SCVI. After its default training, which is longer, about as well; but then it finds fewer CD8 T cells. As in 05c, how far batches are mixed depends on how
+# Partly. After the 80 epochs of the lesson, TotalVI mixes them *less* well than SCVI. After its default training, with larger minibatches and a slower warm-up, about as well; but then it finds fewer CD8 T cells. As in 05c, how far batches are mixed depends on how
 # you train, and nothing in the output tells you. Measure it.
 #
 # ## Denoised proteins
 #
-# TotalVI says for each cell and protein how probable a foreground is, and what would be left without background. Below: CD19, which B cells have, and CD4.
+# TotalVI says for each cell and protein how probable a foreground is, and gives a [denoised](../docs/glossary.md#denoised-expression) value. Below: CD19, which B cells have, and CD4.
 
 # %%
 from helpers import totalvi, totalvi_figures
@@ -195,7 +196,7 @@ tables = {protein: totalvi.describe_protein(model, protein) for protein in ("CD1
 totalvi_figures.plot_foreground(tables, groups)
 
 # %% [markdown]
-# Above: most cells with background counts get a probability near 0, the others near 1. Below is *denoised*: the foreground times its probability.
+# Above: most cells with background counts get a probability near 0, the others near 1. Below is the denoised value: the foreground times its probability.
 #
 # ### You may think: "denoised is the count without the background"
 #
@@ -236,7 +237,7 @@ proteins.plot_histogram(blood, "PD-1")
 #
 # ## Which proteins differ between groups?
 #
-# As for genes in lesson 05b: the probability that a protein differs by more than a little, and by how much (log2 fold change: 1 is twice as much).
+# As for genes in lesson 05b: the probability that a protein differs by more than a little, and by how much ([log2 fold change](../docs/glossary.md#log2-fold-change): 1 is twice as much).
 
 # %% tags=["nbval-ignore-output"]
 differing = totalvi.differences(model, groups)
@@ -273,14 +274,14 @@ print("the model's log2 fold change above -1:", of_nk["log2 fold change"] > -1)
 # %%
 runs = citeseq_runs.load().set_index(["seed", "method"])
 found, mixing = runs["CD8 T cells found"].unstack(), runs["kNN batch accuracy"].unstack()
-longer = ", default training"
+default = ", default training"
 
 # %%
 sentences = {
     "TotalVI finds more CD8 T cells than scVI": found["TotalVI"] > found["scVI"],
     "... with the gate proteins hidden, too": found[citeseq_runs.HIDDEN] > found["scVI"],
     "TotalVI mixes the batches as well as scVI": mixing["TotalVI"] <= mixing["scVI"],
-    "... after default training": mixing[f"TotalVI{longer}"] <= mixing[f"scVI{longer}"],
+    "... after default training": mixing[f"TotalVI{default}"] <= mixing[f"scVI{default}"],
 }
 pd.DataFrame(sentences).T
 
