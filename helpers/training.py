@@ -309,7 +309,7 @@ def require_trained(model: BaseModelClass) -> None:
     """Raise, with what to do, unless a model was trained."""
     if not model.is_trained:
         raise ValueError(
-            f"This {type(model).__name__} was not trained, so its loss says nothing yet. What to do: training.train(model)."
+            f"This {type(model).__name__} was not trained, so it says nothing yet. What to do: training.train(model)."
         )
 
 
