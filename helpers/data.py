@@ -121,7 +121,7 @@ SOURCES = {
             members=("pbmc_10k_protein_v3.h5ad", "pbmc_5k_protein_v3.h5ad"),
             megabytes=43,
             archive="web",
-            licence="CC BY 4.0",
+            licence="not stated with the files; ask 10x Genomics",
             citation=(
                 "10x Genomics 2018 and 2019, PBMCs with TotalSeq-B antibodies (v3 chemistry), "
                 "filtered by Gayoso et al. 2021, Nature Methods 18:272, doi:10.1038/s41592-020-01050-x"

@@ -354,7 +354,7 @@ def test_all_cells_say_where_they_are_from(server, blood_files, tmp_path):
     whole = b"".join(blood_files[name] for name in sorted(blood_files))
     assert source["sha256"] == hashlib.sha256(whole).hexdigest()
     assert source["package"] == "scvi-tools as installed"
-    assert source["licence"] == "CC BY 4.0"
+    assert source["licence"] == data.SOURCES["citeseq_all"].licence
     assert "10x Genomics" in source["citation"] and "Gayoso et al. 2021" in source["citation"]
 
 
