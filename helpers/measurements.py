@@ -19,7 +19,7 @@ import psutil
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from helpers import data, environment, training
+from helpers import data, environment, kept_runs, training
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "docs" / "measurements.md"
@@ -123,19 +123,11 @@ def preset_run(preset: str, seed: int) -> dict[str, object]:
 
 def preset_runs() -> pd.DataFrame:
     """Return a row a preset and seed, running those that are not in ``data/preset_runs.csv`` yet."""
-    done = (
-        pd.read_csv(PRESET_RUNS)
-        if PRESET_RUNS.exists()
-        else pd.DataFrame(columns=["preset", "seed"])
+    return kept_runs.make(
+        PRESET_RUNS,
+        {"seed": SEEDS, "preset": PRESETS},
+        lambda seed, preset: pd.DataFrame([preset_run(preset, seed)]),
     )
-    for seed in SEEDS:
-        for preset in PRESETS:
-            if ((done["preset"] == preset) & (done["seed"] == seed)).any():
-                continue
-            print(f"Training with preset '{preset}' and seed {seed} ...", flush=True)
-            done = pd.concat([done, pd.DataFrame([preset_run(preset, seed)])], ignore_index=True)
-            done.to_csv(PRESET_RUNS, index=False)
-    return done
 
 
 def report(lessons: pd.DataFrame, presets: pd.DataFrame) -> str:
