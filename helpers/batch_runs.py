@@ -39,7 +39,7 @@ BALANCED, CONFOUNDED, FULLY_CONFOUNDED, REAL = DESIGNS = (
     "real PBMCs",
 )
 
-# The 400 PBMCs make three minibatches an epoch, and the cortex cells nine.
+# The 370 PBMCs make three minibatches an epoch, and the cortex cells nine.
 REAL_GENES, REAL_EPOCHS = 1000, 200
 
 # The slopes of `batch_effects.attribution`, row by row.

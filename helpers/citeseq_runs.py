@@ -68,7 +68,7 @@ def build(method: str, seed: int) -> BaseModelClass:
         Seed of the session, and so of the initial weights.
     """
     if method == HIDDEN:
-        gates = {protein for rule in proteins.GATES.values() for protein in rule}
+        gates = set(proteins.rules())
         shown = [
             name for name in data.load_citeseq().obsm["protein_expression"] if name not in gates
         ]
@@ -94,24 +94,24 @@ def run(method: str, seed: int) -> pd.DataFrame:
     environment.prepare(seed)
     preset = METHODS[method]
     row: dict[str, object] = {"method": method, "seed": seed}
+    blood = data.load_citeseq()
     if preset is None:
-        blood = data.load_citeseq()
-        genes.select(blood, batch_key="batch")
         positions = _without_training(method, blood, seed)
     else:
         model = build(method, seed)
-        blood = model.adata
         training.train(model, preset, enable_progress_bar=False)
         positions = model.get_latent_representation()
         row["negative ELBO"] = training.curves(model)["held-out cells"].iloc[-1]
-    row |= measure(positions, data.load_citeseq(), seed)
+    row |= measure(positions, blood, seed)
     return pd.DataFrame([row]).reindex(columns=["method", "seed", *COLUMNS, "negative ELBO"])
 
 
 def _without_training(method: str, blood: ad.AnnData, seed: int) -> np.ndarray:
     if method == "proteins alone":
         return proteins.centred_log_ratio(blood).to_numpy()
-    positions = normalised.principal_components(blood)
+    of_batches = blood.copy()
+    genes.select(of_batches, batch_key="batch")
+    positions = normalised.principal_components(of_batches)
     return positions if method == "PCA" else batches.harmony(positions, blood, seed=seed)
 
 
