@@ -129,10 +129,7 @@ def of_each_class(
     share 4.9 and 19.6.
     """
     denoising.require_expression(model)
-    if not delta > 0:
-        raise ValueError(
-            f"delta is {delta}; a difference that counts must be above 0. Give 0.25, or 1 for twice as much."
-        )
+    require_delta(delta)
     classes = _require_classes(model.adata, class_key)
     # Values as they are in obs: scvi-tools compares with those, and would also take categories without cells.
     groups = model.adata.obs[class_key].drop_duplicates().tolist()
@@ -159,6 +156,14 @@ def of_each_class(
     counts = sp.csr_matrix(model.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY))
     counted = _count(counts, model.adata.var_names, classes)
     return _ranked(table.merge(counted, on=["class", "gene"], validate="one_to_one"))
+
+
+def require_delta(delta: float) -> None:
+    """Raise, with what to give, unless this is a difference that can count."""
+    if not delta > 0:
+        raise ValueError(
+            f"delta is {delta}; a difference that counts must be above 0. Give 0.25, or 1 for twice as much."
+        )
 
 
 def bayes_factor(probability: ArrayLike) -> NDArray[np.float64]:

@@ -147,10 +147,15 @@ def require_labels(labels: ArrayLike, n_cells: int) -> NDArray[np.str_]:
 
 
 def require_column(adata: ad.AnnData, key: str) -> NDArray[np.str_]:
-    """Return the labels in a column of ``obs``, or raise a ``KeyError`` if there is none, and as ``require_labels`` does."""
+    """Return the labels in a column of ``obs``, or raise as ``column`` and ``require_labels`` do."""
+    return require_labels(column(adata, key), adata.n_obs)
+
+
+def column(adata: ad.AnnData, key: str) -> pd.Series:
+    """Return a column of ``obs``, or raise a ``KeyError`` that names those that there are."""
     if key not in adata.obs:
         raise KeyError(f"obs has no column '{key}'. Columns: {', '.join(adata.obs.columns)}.")
-    return require_labels(adata.obs[key], adata.n_obs)
+    return pd.Series(adata.obs[key])
 
 
 def require_positions(positions: ArrayLike, k: int = 1) -> NDArray[np.floating]:

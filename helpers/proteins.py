@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture
 
-from helpers import figures
+from helpers import figures, neighbours
 
 KEY = "protein_expression"
 
@@ -174,8 +174,9 @@ def rules() -> pd.DataFrame:
         group: {protein: "+" if there else "-" for protein, there in rule.items()}
         for group, rule in GATES.items()
     }
-    table = pd.DataFrame.from_dict(signs, orient="index").fillna("")
-    return table.loc[:, ["CD3", "CD4", "CD8a", "CD14", "CD19", "CD56"]].rename_axis("group")
+    table = pd.DataFrame.from_dict(signs, orient="index").fillna("").rename_axis("group")
+    # By the number of the protein, not as text: CD3 before CD14.
+    return table.sort_index(axis=1, key=lambda names: names.str.extract(r"(\d+)")[0].astype(int))
 
 
 def gate(adata: ad.AnnData, batch_key: str = "batch") -> pd.Series:
@@ -462,14 +463,13 @@ def require_groups(groups: pd.Series, cells: pd.Index) -> pd.Series:
 
 
 def _require_batches(adata: ad.AnnData, batch_key: str) -> NDArray[np.str_]:
-    if batch_key not in adata.obs:
-        raise KeyError(f"obs has no column '{batch_key}'. Columns: {', '.join(adata.obs.columns)}.")
-    missing = adata.obs[batch_key].isna().to_numpy()
+    column = neighbours.column(adata, batch_key)
+    missing = column.isna().to_numpy()
     if missing.any():
         raise ValueError(
             f"{missing.sum():,} cells have no batch in obs['{batch_key}']. What to do: leave these cells out."
         )
-    batches = adata.obs[batch_key].astype(str).to_numpy(dtype=str)
+    batches = column.astype(str).to_numpy(dtype=str)
     names, sizes = np.unique(batches, return_counts=True)
     if sizes.min() < MIN_CELLS:
         raise ValueError(

@@ -16,7 +16,7 @@ import pandas as pd
 import scvi
 import torch
 from numpy.typing import NDArray
-from scipy.stats import nbinom
+from scipy.stats import lognorm, nbinom
 from scvi import REGISTRY_KEYS
 from scvi.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
 from scvi.module.base import LossOutput
@@ -122,7 +122,7 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
             "proteins": -(counted * _log_probability(minibatch, generative)).sum(axis=1),
             "kl_z": elbo.gaussian_kl(inference["qz"], Normal(0.0, 1.0)).sum(axis=1),
             "background": (counted * elbo.gaussian_kl(said, prior)).sum(axis=1),
-            "efficiency": -_log_normal(numbers(generative["per_batch_efficiency"])).sum(axis=1),
+            "efficiency": -lognorm.logpdf(numbers(generative["per_batch_efficiency"]), 1).sum(1),
             "foreground penalty": -PENALTY * log_background.sum(axis=1),
             "genes_of_module": numbers(loss.reconstruction_loss["reconst_loss_gene"]),
             "proteins_of_module": numbers(loss.reconstruction_loss["reconst_loss_protein"]),
@@ -165,12 +165,6 @@ def _log_probability(minibatch: elbo.Minibatch, generative: elbo.Outputs) -> np.
 def _log_weights(mixing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return ln P(background) and ln P(foreground); the decoder gives the log odds of the background."""
     return -np.logaddexp(0, -mixing), -np.logaddexp(0, mixing)
-
-
-def _log_normal(values: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the density of a log-normal distribution: that of ln(value) is the standard normal."""
-    logs = np.log(values)
-    return -logs - np.log(2 * np.pi) / 2 - logs**2 / 2
 
 
 # --- what it says about a protein ---------------------------------------------------------------
@@ -387,10 +381,7 @@ def differences(
     (``batch_correction=True``): batches counted to different depths would differ in all proteins.
     """
     _require(model)
-    if not delta > 0:
-        raise ValueError(
-            f"delta is {delta}; a difference that counts must be above 0. Give 0.25, or 1 for twice as much."
-        )
+    markers.require_delta(delta)
     labels = _labels(model, groups)
     counts = protein_counts(model)
     tables = []
