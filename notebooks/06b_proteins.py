@@ -61,7 +61,8 @@ groups.groupby([groups, blood.obs["batch"]], observed=True).size().unstack()
 # > **Predict.** In which share of the cells with CD4 protein was at least one molecule of CD4 *RNA* counted?
 
 # %%
-proteins.beside_rna(blood).round(2)
+beside_rna = proteins.beside_rna(blood)
+beside_rna.round(2)
 
 # %% [markdown]
 # (Proteins without two clear humps are left out, and CD15, which is a sugar and has no gene. CD3 is made from several genes; one of them stands for all. `rank correlation`: 1 if the cells have the same order by RNA and by protein, 0 if the
@@ -106,11 +107,11 @@ from helpers import neighbours
 gated = (groups != proteins.NO_GROUP).to_numpy()
 names = groups[gated].astype(str)
 guessed = pd.DataFrame({name: neighbours.guess(z[gated], names) for name, z in spaces.items()})
-right = (guessed[(names == "CD8 T cells").to_numpy()] == "CD8 T cells").mean()
+of_cd8 = guessed[(names == "CD8 T cells").to_numpy()]
+right = (of_cd8 == "CD8 T cells").mean()
 print("more CD8 T cells are right with TotalVI:", right.iloc[1] > right.iloc[0])
 
 # %% tags=["nbval-ignore-output"]
-of_cd8 = guessed[(names == "CD8 T cells").to_numpy()]
 of_cd8.apply(lambda column: column.value_counts()).fillna(0).astype(int)
 
 # %% [markdown]
@@ -303,9 +304,9 @@ pd.DataFrame(sentences).T
 # ## The answer
 
 # %%
-table = proteins.beside_rna(blood)["of these, with RNA"]
+with_rna = beside_rna["of these, with RNA"]
 mean = runs["CD8 T cells found"].groupby("method").mean()
-print(f"Cells with CD4 protein in which CD4 RNA was counted: {table['CD4']:.0%}")
+print(f"Cells with CD4 protein in which CD4 RNA was counted: {with_rna['CD4']:.0%}")
 print("CD8 T cells found, mean of three seeds:")
 for name in ("scVI", citeseq_runs.HIDDEN, "TotalVI", "proteins alone"):
     print(f"  {name}: {mean[name]:.2f}")
