@@ -208,7 +208,7 @@ small = denoising.with_shuffled_genes(adata)
 shuffled = small.var_names[small.var["shuffled"]]
 scvi.model.SCVI.setup_anndata(small, layer="counts")
 small_model = scvi.model.SCVI(small)
-training.train(small_model, max_epochs=20)
+training.train(small_model)
 
 # %% [markdown]
 # > **Predict.** 30 genes make 435 pairs, all with a true correlation of 0. In how many is the correlation of the denoised expression beyond 0.5 or -0.5?

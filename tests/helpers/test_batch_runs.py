@@ -15,7 +15,7 @@ REAL = [
     "scVI",
     "scVI with batch_key",
     "scVI with batch_key, default training",
-    "scVI with batch_key, 40 epochs",
+    "scVI with batch_key, class preset",
     "scVI with batch_key, 100 epochs",
 ]
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import scvi
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from helpers import data, figures, genes, loss_record, training
 from tests.helpers.random_states import random_states
@@ -72,20 +73,86 @@ def test_the_class_preset_reaches_the_full_kl_weight(adata):
     model = new_model(adata)
     training.train(model, enable_progress_bar=False)
     assert float(model.history["kl_weight"].iloc[-1, 0]) == 1
-    assert len(training.curves(model)) == training.PRESETS["class"]["max_epochs"]
+    # 700 cells make ten minibatches of 64 an epoch.
+    assert len(training.curves(model)) == 30
+    assert training.lengths(700) == {"epochs": 30, "steps": 300, "warm-up": 9}
+    record = model.loss_record_[model.loss_record_["cells"] == "training"]
+    assert (record["minibatches", "number"] == 10).all()
+    weights = record["kl_weight", "mean"].to_numpy()
+    np.testing.assert_allclose(weights, np.minimum(np.arange(30) / 9, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cells", "epochs"), [(20, 300), (400, 50), (700, 30), (1_500, 14), (3_005, 14), (20_000, 14)]
+)
+def test_few_cells_get_more_epochs_so_that_there_are_enough_steps(cells, epochs):
+    length = training.lengths(cells)
+    assert length["epochs"] == epochs
+    assert length["steps"] >= 300
+    assert length["warm-up"] == round(0.3 * epochs)
+
+
+def test_the_length_of_a_run_can_be_chosen():
+    assert training.lengths(700, max_epochs=5) == {"epochs": 5, "steps": 50, "warm-up": 2}
+    assert training.lengths(700, least_steps=700)["epochs"] == 70
+    assert training.lengths(700, batch_size=32)["steps"] == 14 * 20 + 20
+    assert training.lengths(700, plan_kwargs={"n_epochs_kl_warmup": 9})["warm-up"] == 9
+    assert training.lengths(700, "default") == {"epochs": 400, "steps": 2000, "warm-up": None}
+    assert training.lengths(40_000, "default")["epochs"] == 200
+    assert training.lengths(700, train_size=0.5)["epochs"] == 50
+    assert training.lengths(400, "few cells") == {"epochs": 80, "steps": 480, "warm-up": 30}
+
+
+class Rates(Callback):
+    """Note the learning rate with which each step is made."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_start(self, trainer, *args):
+        self.seen.append([optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers])
+
+
+def test_the_learning_rate_rises_stays_and_falls_to_nothing(adata):
+    rates = Rates()
+    model = new_model(adata)
+    how = {"max_epochs": 4, "lr_rise": 0.25, "lr_fall": 0.5, "enable_progress_bar": False}
+    training.train(model, plan_kwargs={"lr": 0.01}, callbacks=[rates], **how)
+    (seen,) = np.transpose(rates.seen)
+    # Forty steps: ten up, ten at the top, twenty down.
+    expected = np.concatenate([np.arange(1, 11) / 10, np.ones(10), np.arange(19, -1, -1) / 20])
+    np.testing.assert_allclose(seen, 0.01 * expected, atol=1e-12)
+
+
+def test_a_run_without_a_schedule_keeps_its_learning_rate(adata):
+    for settings in ({"preset": "default"}, {"lr_rise": 0, "lr_fall": 0}):
+        rates = Rates()
+        model = new_model(adata)
+        training.train(model, callbacks=[rates], **settings, **SHORT)
+        assert len(np.unique(rates.seen)) == 1
+
+
+def test_the_schedule_reaches_every_optimizer():
+    """The training plan of TOTALVI may have a second one, for a classifier of batches."""
+    rates = Rates()
+    model = build(few(data.load_citeseq(), 20), "TOTALVI", {"batch_key": "chip"})
+    training.train(model, callbacks=[rates], adversarial_classifier=True, **SHORT)
+    seen = np.array(rates.seen)
+    assert seen.shape[1] == 2
+    np.testing.assert_allclose(seen[-1], 0, atol=1e-12)
 
 
 def test_plan_arguments_are_merged_with_the_preset(adata):
     model = new_model(adata)
     training.train(model, plan_kwargs={"lr": 0.002}, **SHORT)
     used = model.train_settings_["train_kwargs"]["plan_kwargs"]
-    assert used == {"lr": 0.002, "n_epochs_kl_warmup": 15}
-    assert training.PRESETS["class"]["plan_kwargs"]["lr"] == 0.006
-    assert model.trainer.optimizers[0].param_groups[0]["lr"] == 0.002
+    assert used == {"lr": 0.002, "n_epochs_kl_warmup": 1}
+    assert training.PRESETS["class"]["plan_kwargs"] == {"lr": 0.015}
+    assert model.trainer.optimizers[0].param_groups[0]["initial_lr"] == 0.002
 
 
 @pytest.mark.parametrize(
-    ("preset", "rate", "warm_up"), [("few cells", 0.004, 30), ("class", 0.006, 15)]
+    ("preset", "rate", "warm_up"), [("few cells", 0.004, 30), ("class", 0.015, 1)]
 )
 def test_a_preset_reaches_models_that_take_its_settings_themselves(preset, rate, warm_up):
     """TOTALVI.train overwrites what plan_kwargs say of learning rate and warm-up."""
@@ -93,7 +160,7 @@ def test_a_preset_reaches_models_that_take_its_settings_themselves(preset, rate,
     training.train(model, preset, **SHORT)
     plan = model.trainer.lightning_module
     assert (plan.lr, plan.n_epochs_kl_warmup) == (rate, warm_up)
-    assert (model.history["lr-Adam"] == rate).all(axis=None)
+    assert model.trainer.optimizers[0].param_groups[0].get("initial_lr", plan.lr) == rate
     other = build(few(data.load_citeseq(), 20), "TOTALVI")
     training.train(other, preset, lr=0.001, plan_kwargs={"weight_decay": 0.5}, **SHORT)
     plan = other.trainer.lightning_module
@@ -137,6 +204,10 @@ def test_bad_requests_are_refused_before_training(adata):
     with pytest.raises(ValueError, match=r"last minibatch of one cell.*batch_size=130"):
         # ceil(0.923 x 700) = 647 = 5 x 129 + 2, so one cell less than that leaves one over.
         training.train(model, train_size=646 / 700, batch_size=129)
+    for share in ("lr_rise", "lr_fall", "kl_warmup"):
+        for value in (10, -0.1):
+            with pytest.raises(ValueError, match=f"{share} is a share.*not {value}"):
+                training.train(model, **{share: value})
     with pytest.raises(ValueError, match=r"no cells out.*check_val_every_n_epoch=None"):
         training.train(model, train_size=1.0)
     assert not model.is_trained
@@ -214,6 +285,31 @@ def test_no_validation_curve_is_explained(adata):
     model.train(**SHORT)
     with pytest.raises(ValueError, match="check_val_every_n_epoch=1"):
         training.curves(model)
+
+
+def test_the_shape_of_a_run_is_drawn_from_what_the_preset_does():
+    shape = training.shape(3005)
+    assert list(shape.columns) == ["learning rate", "KL weight"]
+    assert len(shape) == 14 * 43
+    assert shape["learning rate"].max() == 0.015
+    assert shape["learning rate"].iloc[-1] == 0
+    assert (shape["learning rate"] == 0.015).mean() == pytest.approx(0.5, abs=0.01)
+    assert list(shape["KL weight"].iloc[::43]) == pytest.approx([0, 0.25, 0.5, 0.75, *[1] * 10])
+    alt = training.plot_shape(3005).alt
+    for fact in ("14 epochs", "0.015", "epoch 5"):
+        assert fact in alt
+
+
+def test_the_drawn_shape_is_the_one_that_a_run_takes(adata):
+    rates = Rates()
+    model = new_model(adata)
+    training.train(model, callbacks=[rates], max_epochs=5, enable_progress_bar=False)
+    shape = training.shape(700, max_epochs=5)
+    np.testing.assert_allclose(np.ravel(rates.seen), shape["learning rate"], atol=1e-12)
+    record = model.loss_record_[model.loss_record_["cells"] == "training"]
+    np.testing.assert_allclose(
+        record["kl_weight", "first"], shape["KL weight"].iloc[::10], atol=1e-6
+    )
 
 
 # --- checkpoints --------------------------------------------------------------------------------
