@@ -8,11 +8,11 @@ from commands.set_up import set_up
 
 
 def bench(arguments: list[str]) -> int:
-    """Set up, then write ``docs/measurements.md``."""
+    """Set up, then write ``docs/measurements.json``, and the page and the picture made from it."""
     _refuse("bench", arguments)
     return _run(
         "helpers.measurements",
-        "Measuring (about half an hour); finished training runs are kept.",
+        "Measuring (more than an hour); finished pairs of training runs are kept.",
     )
 
 

@@ -1,34 +1,117 @@
-"""What the lessons cost, and whether the class preset is as good as the default.
+"""What set-up, single steps and lessons cost, and whether the class preset is as good as the default.
 
-``python -m helpers.measurements`` (``make bench``) measures both on this machine and writes ``docs/measurements.md``.
+``python -m helpers.measurements`` (``make bench``) measures all of it on this machine and writes
+``docs/measurements.json``, and from that ``docs/measurements.md`` and ``docs/measurements.png``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
+import importlib.metadata
+import json
 import os
 import platform
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score
+from jupyter_client.kernelspec import get_kernel_spec
 
-from helpers import data, environment, kept_runs, training
+from helpers import environment, kept_runs, measurements_page, preset_runs, training
 
 ROOT = Path(__file__).resolve().parents[1]
-REPORT = ROOT / "docs" / "measurements.md"
+RESULTS = kept_runs.DOCS / "measurements.json"
 
-# Runs that are finished stay here, so that an interrupted measurement goes on where it was.
-PRESET_RUNS = data.FOLDER / "preset_runs.csv"
+# Each step is measured so often, all of them in turn, and the median counts: one slow moment of the machine is not in it.
+ROUNDS = 3
 
-SEEDS = (1, 2, 3)
-PRESETS = ("default", "class")
+# A step or lesson is marked where it takes more than so many times the CPU seconds of the last result, and so many more seconds:
+# a step of a few hundredths of a second differs by a quarter from run to run.
+SLOWER = 1.25
+NOISE = 0.2
+
+# What comes before a step, and the step: the calls of the lessons. Each runs in a process of its own.
+PREPARE = "from helpers import environment; environment.prepare()"
+CORTEX = f"{PREPARE}; from helpers import data, genes; adata = data.load_cortex()"
+MODEL = "from helpers import embeddings, markers, training; model = training.load_or_train(training.cortex_model())"
+LATENT = f"{MODEL}; latent_space = model.get_latent_representation()"
+STEPS = {
+    "import scvi-tools": ("", "from helpers import training"),
+    "load the cortex cells": (f"{PREPARE}; from helpers import data", "data.load_cortex()"),
+    "select 2,000 genes": (CORTEX, "genes.select(adata)"),
+    "latent representation": (MODEL, "model.get_latent_representation()"),
+    "t-SNE": (LATENT, "embeddings.tsne(latent_space)"),
+    "UMAP": (LATENT, "embeddings.umap(latent_space)"),
+    "differential expression": (MODEL, 'markers.of_each_class(model, "cell_type")'),
+}
+
+TIMED = """\
+import time
+{before}
+cpu, wall = time.process_time(), time.perf_counter()
+{work}
+print("\\n", time.process_time() - cpu, time.perf_counter() - wall)
+"""
+
+
+# --- processes ----------------------------------------------------------------------------------
+
+
+def watch(command: Sequence[str], cores: int | None = None, **how: Any) -> dict[str, Any]:
+    """Run a command, and measure it with all the processes that it starts.
+
+    Parameters
+    ----------
+    command
+        The program and its arguments.
+    cores
+        How many processor cores it may use; all if left out.
+    **how
+        As for ``subprocess.Popen``.
+
+    Returns
+    -------
+    dict
+        ``CPU seconds`` of all its processes together, ``wall seconds``, ``peak MiB`` (resident memory of the largest process), read
+        twenty times a second; and ``output``, what it printed.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        If the command fails.
+    """
+    peak, cpu = 0, {}
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as printed:
+        start = time.perf_counter()
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=printed, **how) as process:
+            first = psutil.Process(process.pid)
+            if cores and hasattr(os, "sched_getaffinity"):  # macOS cannot tie a process to a core
+                first.cpu_affinity(sorted(os.sched_getaffinity(0))[:cores])
+            while process.poll() is None:
+                for each in (first, *first.children(recursive=True)):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        peak = max(peak, each.memory_info().rss)
+                        times = each.cpu_times()
+                        cpu[each.pid] = times.user + times.system
+                time.sleep(0.05)
+        wall = time.perf_counter() - start
+        printed.seek(0)
+        output = printed.read()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, output)
+    return {
+        "CPU seconds": round(sum(cpu.values()), 1),
+        "wall seconds": round(wall, 1),
+        "peak MiB": round(peak / 2**20),
+        "output": output,
+    }
 
 
 def lesson_cost(lesson: Path, cores: int) -> dict[str, object]:
@@ -44,141 +127,238 @@ def lesson_cost(lesson: Path, cores: int) -> dict[str, object]:
     Returns
     -------
     dict
-        ``lesson``, ``cores``, ``seconds`` (wall clock, with the start of the kernel), ``CPU seconds`` and ``peak MiB`` (resident
-        memory of the kernel, read twenty times a second).
+        ``lesson``, ``cores``, and what ``watch`` measures, with the start of the kernel.
 
     Raises
     ------
     subprocess.CalledProcessError
         If a cell of the lesson fails.
     """
-    peak, cpu = 0, 0.0
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook"]
     with tempfile.TemporaryDirectory() as scratch:
-        command = [
-            sys.executable,
-            "-m",
-            "nbconvert",
-            "--execute",
-            "--to",
-            "notebook",
-            "--log-level=ERROR",
-        ]
-        command += ["--output-dir", scratch, str(lesson)]
-        start = time.perf_counter()
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
-            if hasattr(os, "sched_getaffinity"):  # macOS cannot tie a process to a core
-                allowed = sorted(os.sched_getaffinity(0))[:cores]
-                psutil.Process(process.pid).cpu_affinity(allowed)
-            while process.poll() is None:
-                for child in psutil.Process(process.pid).children(recursive=True):
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        peak = max(peak, child.memory_info().rss)
-                        times = child.cpu_times()
-                        cpu = max(cpu, times.user + times.system)
-                time.sleep(0.05)
-        seconds = time.perf_counter() - start
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return {
-        "lesson": lesson.stem,
-        "cores": cores,
-        "seconds": round(seconds),
-        "CPU seconds": round(cpu),
-        "peak MiB": round(peak / 2**20),
-    }
+        command += ["--log-level=ERROR", "--output-dir", scratch, str(lesson)]
+        cost = watch(command, cores)
+    del cost["output"]
+    return {"lesson": lesson.stem, "cores": cores, **cost}
 
 
-def preset_run(preset: str, seed: int) -> dict[str, object]:
-    """Train the cortex model once.
+def step_cost(name: str) -> dict[str, object]:
+    """Run one step in a fresh process, and measure it.
 
     Parameters
     ----------
-    preset
-        One of ``PRESETS``.
-    seed
-        Seed of the initial weights and of the choice of held-out cells.
+    name
+        A key of ``STEPS``.
 
     Returns
     -------
     dict
-        ``preset``, ``seed``, ``CPU seconds``, ``negative ELBO`` of the held-out cells (nats per cell), and ``ARI``: how far seven
-        k-means clusters of the latent representation agree with the published classes (adjusted Rand index, 1 is perfect).
+        ``step``; ``CPU seconds`` and ``wall seconds`` of the step alone; ``peak MiB`` of the process, with what comes before the step.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        If the step fails.
     """
-    model = training.cortex_model(seed)
-    start = time.process_time()
-    training.train(model, preset, enable_progress_bar=False)
-    seconds = time.process_time() - start
-    classes = model.adata.obs["cell_type"]
-    clusters = KMeans(classes.nunique(), n_init=10, random_state=0).fit_predict(
-        model.get_latent_representation()
-    )
+    before, work = STEPS[name]
+    code = TIMED.format(before=before, work=work)
+    # With the variables of a lesson's kernel: they say how many threads there are.
+    variables = os.environ | get_kernel_spec("python3").env
+    whole = watch([sys.executable, "-c", code], cwd=ROOT, env=variables)
+    cpu, wall = map(float, whole["output"].splitlines()[-1].split())
     return {
-        "preset": preset,
-        "seed": seed,
-        "CPU seconds": round(seconds),
-        "negative ELBO": round(float(training.curves(model)["held-out cells"].iloc[-1]), 1),
-        "ARI": round(float(adjusted_rand_score(classes, clusters)), 2),
+        "step": name,
+        "CPU seconds": cpu,
+        "wall seconds": wall,
+        "peak MiB": whole["peak MiB"],
     }
 
 
-def preset_runs() -> pd.DataFrame:
-    """Return a row a preset and seed, running those that are not in ``data/preset_runs.csv`` yet."""
-    return kept_runs.make(
-        PRESET_RUNS,
-        {"seed": SEEDS, "preset": PRESETS},
-        lambda seed, preset: pd.DataFrame([preset_run(preset, seed)]),
-    )
+def step_costs() -> pd.DataFrame:
+    """Return a row a step: the medians of ``ROUNDS`` runs of ``step_cost``."""
+    rows = []
+    for number in range(1, ROUNDS + 1):
+        for name in STEPS:
+            print(f"Measuring '{name}', round {number} of {ROUNDS} ...", flush=True)
+            rows.append(step_cost(name))
+    return pd.DataFrame(rows).groupby("step", sort=False).median().round(2).reset_index()
 
 
-def report(lessons: pd.DataFrame, presets: pd.DataFrame) -> str:
-    """Write the measurements as a page, with the paired differences computed from them."""
-    paired = presets.pivot(
-        index="seed", columns="preset", values=["negative ELBO", "CPU seconds", "ARI"]
-    )
-    difference = paired["negative ELBO"]["class"] - paired["negative ELBO"]["default"]
-    saved = paired["CPU seconds"]["default"].mean() / paired["CPU seconds"]["class"].mean()
-    table = presets.set_index(["seed", "preset"]).sort_index().reset_index()
-    versions = environment.check().loc[list(environment.PACKAGES), "found"]
-    return "\n".join(
-        [
-            "# Measurements",
-            "",
-            "Written by `make bench`; do not edit. Measured on one machine: look at the order of magnitude, not at the last digit.",
-            "",
-            f"Python {platform.python_version()}, {platform.system()} on {platform.machine()}, "
-            + ", ".join(f"{name} {version}" for name, version in versions.items())
-            + ".",
-            "",
-            "## What a lesson costs",
-            "",
-            "From a clean start, with the kernel's own start and all imports.",
-            "",
-            lessons.to_markdown(index=False),
-            "",
-            "## The class preset against the default",
-            "",
-            "The same seed holds out the same cells, so compare rows of one seed. Splits differ by more than presets do.",
-            "",
-            table.to_markdown(index=False),
-            "",
-            f"The negative ELBO of the held-out cells (nats per cell, lower is better) with the class preset is {difference.mean():+.1f} on "
-            f"average over {len(difference)} seeds, between {difference.min():+.1f} and {difference.max():+.1f}. "
-            f"It takes {saved:.0f} times fewer CPU seconds.",
-            "",
-        ]
-    )
-
-
-def main() -> int:
-    """Measure everything and write the report; return the exit status."""
+def lesson_costs() -> pd.DataFrame:
+    """Return a row a lesson and number of cores, see ``lesson_cost``."""
     rows = []
     for lesson in sorted((ROOT / "notebooks").glob("*.ipynb")):
         for cores in (1, 2):
             print(f"Running {lesson.name} on {cores} core(s) ...", flush=True)
             rows.append(lesson_cost(lesson, cores))
-    text = report(pd.DataFrame(rows), preset_runs())
-    REPORT.write_text(text, encoding="utf-8")
-    print(text)
+    return pd.DataFrame(rows)
+
+
+def set_up_cost() -> dict[str, object]:
+    """Set up a fresh clone of the last commit, and measure it.
+
+    Returns
+    -------
+    dict
+        As from ``step_cost``; or ``step`` and ``not measured``, the reason. It needs the network, which may be away.
+    """
+    print("Setting up a fresh clone (some minutes) ...", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        clone = ["git", "clone", "--quiet", str(ROOT), "kit"]
+        set_up = [sys.executable, "commands", "setup"]
+        try:
+            watch(clone, cwd=scratch, stderr=subprocess.STDOUT)
+            cost = watch(set_up, cwd=Path(scratch, "kit"), stderr=subprocess.STDOUT)
+        except OSError as error:
+            return {"step": "set-up", "not measured": f"{error.filename}: {error.strerror}"}
+        except subprocess.CalledProcessError as error:
+            print(error.output)
+            # The reason goes into a page, which names no folder of this machine.
+            said = error.output.replace(scratch, "...").replace(str(ROOT), "...")
+            return {"step": "set-up", "not measured": _reason(said)}
+    del cost["output"]
+    return {"step": "set-up", **cost}
+
+
+def _reason(output: str) -> str:
+    """Return the line in which a failed set-up or git says why."""
+    said = [line for line in output.splitlines() if line.startswith(("setup: ", "fatal: "))]
+    return said[-1] if said else "it failed without a word"
+
+
+# --- all of it ----------------------------------------------------------------------------------
+
+
+def results(
+    steps: pd.DataFrame, lessons: pd.DataFrame, presets: pd.DataFrame, last: Path = RESULTS
+) -> dict[str, Any]:
+    """Gather all that was measured, with what it was measured with.
+
+    Parameters
+    ----------
+    steps, lessons, presets
+        As from ``step_costs``, ``lesson_costs`` and ``preset_runs.runs``.
+    last
+        The last results, to compare with.
+
+    Returns
+    -------
+    dict
+        What ``docs/measurements.json`` holds: numbers, text, and lists of rows.
+    """
+    now = {
+        "date": datetime.date.today().isoformat(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} on {platform.machine()}",
+        "versions": {name: importlib.metadata.version(name) for name in environment.PACKAGES},
+        "presets": {preset: training.PRESETS[preset] for preset in preset_runs.PRESETS},
+        "data sets": {name: each.what for name, each in preset_runs.DATA_SETS.items()},
+        "steps": _rows(steps),
+        "lessons": _rows(lessons),
+        "preset runs": _rows(presets.round(3)),
+    }
+    return now | {"comparison": compare_with_last(now, last)}
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table as JSON has it: a missing value is left out."""
+    return [row.dropna().to_dict() for _, row in table.astype(object).iterrows()]
+
+
+def compare_with_last(now: Mapping[str, Any], last: Path) -> dict[str, Any]:
+    """Compare with the last results, if there are any.
+
+    Returns
+    -------
+    dict
+        ``with``, what the last results were measured with, and ``rows``, see ``compare``; or ``none``, why nothing is compared.
+    """
+    if not last.exists():
+        return {"none": "There is no earlier result."}
+    try:
+        before = json.loads(last.read_text("utf-8"))
+        versions = before["versions"]
+        origin = (
+            f"{before['date']}, Python {before['python']}, {before['platform']}, "
+            f"scvi-tools {versions['scvi-tools']}, torch {versions['torch']}"
+        )
+        rows = compare(now, before)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = f"The earlier result is damaged and cannot be read ({type(error).__name__}), so nothing is compared with it."
+        print(reason, file=sys.stderr)
+        return {"none": reason}
+    if not rows:
+        return {"none": "The earlier result has no step and no lesson in common with this one."}
+    return {"with": origin, "rows": rows}
+
+
+def compare(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Compare the CPU seconds of each step and lesson that is in both results.
+
+    Parameters
+    ----------
+    now, before
+        As from ``results``.
+
+    Returns
+    -------
+    list of dict
+        ``what``; CPU seconds ``before`` and ``now``; their ``ratio``; and ``slower``, whether that is above ``SLOWER`` and no ``NOISE``.
+    """
+    old, new = _cpu_seconds(before), _cpu_seconds(now)
+    return [
+        {
+            "what": what,
+            "before": old[what],
+            "now": seconds,
+            "ratio": round(seconds / old[what], 2),
+            "slower": seconds > max(SLOWER * old[what], old[what] + NOISE),
+        }
+        for what, seconds in new.items()
+        if old.get(what)
+    ]
+
+
+def _cpu_seconds(measured: Mapping[str, Any]) -> dict[str, float]:
+    steps = {row["step"]: row.get("CPU seconds", 0) for row in measured["steps"]}
+    lessons = {
+        f"{row['lesson']}, cores: {row['cores']}": row["CPU seconds"] for row in measured["lessons"]
+    }
+    return {what: float(seconds) for what, seconds in (steps | lessons).items() if seconds}
+
+
+def write(measured: Mapping[str, Any], file: Path = RESULTS) -> None:
+    """Write results as JSON, page and picture, side by side; the JSON whole or not at all.
+
+    Parameters
+    ----------
+    measured
+        As from ``results``.
+    file
+        Where the JSON goes; page and picture have its name with other endings.
+    """
+    text = json.dumps(measured, indent=1, allow_nan=False) + "\n"
+    # The page is made from what the file will say, so that it can be made again from that.
+    measured = json.loads(text)
+    page, picture = measurements_page.page(measured), measurements_page.figure(measured).png()
+    draft = file.with_suffix(".draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(file)
+    file.with_suffix(".png").write_bytes(picture)
+    file.with_suffix(".md").write_text(page, encoding="utf-8")
+
+
+def main() -> int:
+    """Measure everything and write it; return the exit status."""
+    presets = preset_runs.runs()
+    # A pair that cannot be compared is better known before half an hour of lessons.
+    preset_runs.paired(presets)
+    steps, lessons = step_costs(), lesson_costs()
+    steps = pd.concat([pd.DataFrame([set_up_cost()]), steps], ignore_index=True)
+    measured = results(steps, lessons, presets)
+    write(measured)
+    preset_runs.PAIRS.unlink(missing_ok=True)
+    print(measurements_page.page(measured))
     return 0
 
 
