@@ -37,7 +37,7 @@ def browser_type_launch_args(browser_type_launch_args: dict) -> dict:
     return {**browser_type_launch_args, "executable_path": program, "args": FLAGS}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lab_address(tmp_path_factory) -> Iterator[str]:
     """Start ``commands lab`` and give the address that it prints.
 

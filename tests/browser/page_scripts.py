@@ -1,6 +1,9 @@
 """What the browser tests run inside a page of Lab, and what must come out."""
 
 import json
+from collections.abc import Sequence
+
+from tests.notebooks import notebook_checks as checks
 
 # Lab is ready once the lesson in front is loaded and its kernel has answered.
 WHEN_READY = """async () => {
@@ -19,6 +22,19 @@ RUN_ALL = """async () => {
     return JSON.stringify(panel.context.model.toJSON());
 }"""
 
+RUN_SOME = """async (numbers, given) => {
+    const panel = window.jupyterapp.shell.currentWidget;
+    const kernel = panel.sessionContext.session.kernel;
+    for (const number of numbers) {
+        if (number === numbers.at(-1))
+            await kernel.requestExecute({code: given, store_history: false}).done;
+        panel.content.deselectAll();
+        panel.content.activeCellIndex = number;
+        await window.jupyterapp.commands.execute('notebook:run-cell');
+    }
+    return JSON.stringify(panel.context.model.toJSON());
+}"""
+
 # Lab draws only the cells that are near what is on the screen.
 SCROLL_TO_CELL = """async text => {
     const notebook = window.jupyterapp.shell.currentWidget.content;
@@ -34,16 +50,28 @@ def open_lesson(page, address: str) -> str:
     return evaluate_within(page, 120, WHEN_READY)
 
 
-def assert_ran_cleanly(notebook: dict) -> None:
+def run_all(page) -> list[dict]:
+    """Run all cells of the lesson in front, and return those with code."""
+    notebook = json.loads(evaluate_within(page, 300, RUN_ALL))
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def run_some(page, numbers: Sequence[int], given: str = "") -> list[dict]:
+    """Run the cells at these places of the lesson in front, in this order, and return them.
+
+    The code ``given`` is run before the last of them.
+    """
+    script = f"() => ({RUN_SOME})({json.dumps(list(numbers))}, {json.dumps(given)})"
+    cells = json.loads(evaluate_within(page, 300, script))["cells"]
+    return [cells[number] for number in numbers]
+
+
+def assert_ran_cleanly(cells: list[dict]) -> None:
     """Fail unless each cell ran once, in order, without an error, a warning or a word on stderr."""
-    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert len(cells) > 1
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     for cell in cells:
-        for output in cell["outputs"]:
-            kind = output.get("name", output["output_type"])
-            assert kind not in ("error", "stderr"), f"{cell['source']}\n{output}"
-            assert "Warning" not in json.dumps(output), f"{cell['source']}\n{output}"
+        assert not checks.noise(cell["outputs"]), cell["source"]
 
 
 def evaluate_within(page, seconds: int, script: str):

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.browser.page_scripts import RUN_ALL, assert_ran_cleanly, evaluate_within, open_lesson
+from tests.browser.page_scripts import assert_ran_cleanly, open_lesson, run_all
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSON = ROOT / "notebooks" / "00_setup.ipynb"
@@ -42,7 +42,7 @@ def test_address_opens_the_first_lesson(visit, lab_address):
 
 def test_first_lesson_runs_without_error_or_warning(visit):
     page, _, _ = visit
-    assert_ran_cleanly(json.loads(evaluate_within(page, 240, RUN_ALL)))
+    assert_ran_cleanly(run_all(page))
 
 
 def test_memory_is_shown_in_the_status_bar(visit):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jupytext
 from nbformat import NotebookNode
@@ -68,6 +71,16 @@ def run_faults(notebook: NotebookNode) -> list[str]:
             if out.get("name") == "stderr"
         ]
     return faults
+
+
+def noise(outputs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what a cell that just ran shows and should not: an error, a warning, a word on stderr."""
+    return [
+        str(output)[:500]
+        for output in outputs
+        if output.get("name", output["output_type"]) in ("error", "stderr")
+        or "Warning" in json.dumps(output)
+    ]
 
 
 def compared_share(notebook: NotebookNode) -> float:

@@ -1,5 +1,6 @@
 """The checks of the lessons, on lessons that are broken on purpose."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,20 @@ def test_errors_and_warnings_are_found(notebook):
     assert "UserWarning" in second
 
 
+@pytest.mark.parametrize(
+    ("output", "noisy"),
+    [
+        (stream("3\n"), False),
+        (stream("3\n", name="stderr"), True),
+        (stream("FutureWarning: old\n"), True),
+        (new_output("error", ename="KeyError", evalue="", traceback=[]), True),
+        (new_output("display_data", {"text/plain": "UserWarning: old"}), True),
+    ],
+)
+def test_what_a_running_cell_should_not_show_is_found(output, noisy):
+    assert bool(checks.noise([output])) is noisy
+
+
 def test_the_share_of_compared_outputs_counts_the_tags(notebook):
     assert checks.compared_share(notebook) == 0.5
     notebook.cells[2].metadata.tags = []
@@ -154,6 +169,7 @@ def test_what_is_loaded_from_the_network_is_found(notebook):
 
 
 def run_nbval(notebook, folder: Path) -> subprocess.CompletedProcess:
+    """Run a notebook as `make test` does: with the pixels left out, and with the kit's own conftest."""
     nbformat.write(notebook, folder / "lesson.ipynb")
     command = [
         sys.executable,
@@ -162,6 +178,8 @@ def run_nbval(notebook, folder: Path) -> subprocess.CompletedProcess:
         "--nbval",
         "-p",
         "no:xdist",
+        "-p",
+        "conftest",
         "--rootdir",
         str(folder),
         "-c",
@@ -169,7 +187,8 @@ def run_nbval(notebook, folder: Path) -> subprocess.CompletedProcess:
     ]
     sanitize = Path(__file__).with_name("sanitize.cfg")
     command += [f"--nbval-sanitize-with={sanitize}", str(folder / "lesson.ipynb")]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, check=False)
 
 
 def test_one_changed_digit_in_a_stored_output_fails(notebook, tmp_path):
@@ -179,6 +198,14 @@ def test_one_changed_digit_in_a_stored_output_fails(notebook, tmp_path):
     assert result.returncode == 1
     assert "Cell 0" in result.stdout
     assert "'stdout'" in result.stdout or "stdout" in result.stdout
+
+
+def test_a_warning_fails_where_no_output_is_compared(notebook, tmp_path):
+    notebook.cells[2].source = "import warnings\nwarnings.warn('old')"
+    result = run_nbval(notebook, tmp_path)
+    assert result.returncode == 1
+    assert "UserWarning: old" in result.stdout
+    assert "1 failed, 1 passed" in result.stdout
 
 
 def test_pixels_may_differ_but_the_sentence_of_a_figure_may_not(notebook, tmp_path):

@@ -5,7 +5,7 @@ import runpy
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -64,13 +64,40 @@ def base_python() -> str:
 
 @pytest.fixture
 def clone(tmp_path) -> Clone:
-    """Make a clone in a folder whose name has a space and a letter outside ASCII."""
-    root = tmp_path / "trial clone é"
+    """Make a clone that was never set up."""
+    return make_clone(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def set_up_once(tmp_path_factory) -> tuple[Clone, Path]:
+    """Make a clone, set it up, and keep a copy of what set-up left."""
+    # No space in it: pip takes the variable with the wheels as a list of places.
+    folder = tmp_path_factory.mktemp("once")
+    clone = make_clone(folder)
+    answer = clone.run("setup")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    kept = folder / "kept"
+    shutil.copytree(clone.root, kept, symlinks=True)
+    return clone, kept
+
+
+@pytest.fixture
+def ready_clone(set_up_once) -> Clone:
+    """Give a clone as set-up left it; always at the same place, because an environment cannot be moved."""
+    once, kept = set_up_once
+    shutil.rmtree(once.root, ignore_errors=True)
+    shutil.copytree(kept, once.root, symlinks=True)
+    return replace(once)
+
+
+def make_clone(folder: Path) -> Clone:
+    """Make a clone below a folder; its name has a space and a letter outside ASCII."""
+    root = folder / "trial clone é"
     shutil.copytree(PROJECT, root)
     shutil.copytree(
         ROOT / "commands", root / "commands", ignore=shutil.ignore_patterns("__pycache__")
     )
-    wheels = tmp_path / "wheels"
+    wheels = folder / "wheels"
     wheels.mkdir()
     write_wheel = runpy.run_path(str(PROJECT / "backend.py"))["write_wheel"]
     for version in ("1", "2"):

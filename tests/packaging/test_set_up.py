@@ -47,26 +47,24 @@ def test_first_run_does_all_and_second_run_none(clone):
     assert steps(clone.run("setup")) == [], "a tool's settings change no package"
 
 
-def test_tests_add_their_packages_and_keep_them(clone):
-    assert steps(clone.run("setup")) == TITLES
-    tests = clone.run("test", "--maxfail=1")
+def test_tests_add_their_packages_and_keep_them(ready_clone):
+    tests = ready_clone.run("test", "--maxfail=1")
     assert steps(tests) == ["Installing"]
     assert "tests run with --nbval" in tests.stdout
     assert "--maxfail=1" in tests.stdout
-    assert steps(clone.run("test")) == []
-    assert steps(clone.run("setup")) == []
+    assert steps(ready_clone.run("test")) == []
+    assert steps(ready_clone.run("setup")) == []
 
 
-def test_without_network_the_lessons_still_start(clone):
-    assert steps(clone.run("setup")) == TITLES
+def test_without_network_the_lessons_still_start(ready_clone):
     # The index cannot be reached: nothing listens on this port.
     cut_off = {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
     cut_off |= {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"}
-    tests = clone.run("test", **cut_off)
+    tests = ready_clone.run("test", **cut_off)
     assert tests.returncode == 1
     assert "The package index did not answer" in tests.stderr
     assert "run the same command again" in tests.stderr
-    assert steps(clone.run("setup", **cut_off)) == []
+    assert steps(ready_clone.run("setup", **cut_off)) == []
 
 
 def test_pin_that_does_not_exist_is_named(clone):
@@ -110,33 +108,30 @@ def test_killed_in_the_middle_of_pip(clone):
     assert steps(clone.run("setup")) == []
 
 
-def test_killed_while_the_environment_is_made(clone):
-    assert steps(clone.run("setup")) == TITLES
+def test_killed_while_the_environment_is_made(ready_clone):
     # What a kill leaves behind at that moment: a record without steps, and some of the files.
-    record = json.dumps({"folder": str(clone.root)})
-    (clone.root / ".venv" / "scvi-teaching-kit.json").write_text(record)
-    (clone.root / ".venv" / "pyvenv.cfg").unlink()
-    again = clone.run("setup")
+    record = json.dumps({"folder": str(ready_clone.root)})
+    (ready_clone.root / ".venv" / "scvi-teaching-kit.json").write_text(record)
+    (ready_clone.root / ".venv" / "pyvenv.cfg").unlink()
+    again = ready_clone.run("setup")
     assert "making it was interrupted" in again.stdout
     assert steps(again) == TITLES
 
 
-def test_moved_folder_is_set_up_again(clone, tmp_path):
-    assert steps(clone.run("setup")) == TITLES
-    clone.root = clone.root.rename(tmp_path / "elsewhere")
-    moved = clone.run("setup")
+def test_moved_folder_is_set_up_again(ready_clone, tmp_path):
+    ready_clone.root = ready_clone.root.rename(tmp_path / "elsewhere")
+    moved = ready_clone.run("setup")
     assert "this folder was moved" in moved.stdout
     assert steps(moved) == TITLES
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows copies the interpreter")
-def test_interpreter_that_vanished(clone):
-    assert steps(clone.run("setup")) == TITLES
-    python = clone.root / ".venv" / "bin" / "python3"
-    for name in clone.root.glob(".venv/bin/python*"):
+def test_interpreter_that_vanished(ready_clone):
+    python = ready_clone.root / ".venv" / "bin" / "python3"
+    for name in ready_clone.root.glob(".venv/bin/python*"):
         name.unlink()
     python.symlink_to("/no/such/python")
-    again = clone.run("setup")
+    again = ready_clone.run("setup")
     assert "its Python does not run any more" in again.stdout
     assert steps(again) == TITLES
 
@@ -151,24 +146,23 @@ def test_environment_of_somebody_else_is_left_alone(clone):
     assert theirs.read_text() == "precious"
 
 
-def test_environment_keeps_its_python_and_says_so(clone):
-    assert steps(clone.run("setup")) == TITLES
+def test_environment_keeps_its_python_and_says_so(ready_clone):
     # What the record's Python is asked for is replaced by one that calls itself 3.99.
     other = "import platform as p, sys; p.python_version = lambda: '3.99.1'"
-    (site,) = clone.root.glob(".venv/lib/*/site-packages")
+    (site,) = ready_clone.root.glob(".venv/lib/*/site-packages")
     (site / "other.pth").write_text(other)
-    assert "is made of Python 3.99.1 and stays so" in clone.run("setup", PYTHON="python3").stdout
+    shown = ready_clone.run("setup", PYTHON="python3").stdout
+    assert "is made of Python 3.99.1 and stays so" in shown
 
 
-def test_clean_removes_what_set_up_made(clone):
-    assert steps(clone.run("setup")) == TITLES
-    (clone.root / "notebooks").mkdir()
-    assert clone.run("clean").returncode == 0
-    left = {path.name for path in clone.root.iterdir()}
+def test_clean_removes_what_set_up_made(ready_clone):
+    (ready_clone.root / "notebooks").mkdir()
+    assert ready_clone.run("clean").returncode == 0
+    left = {path.name for path in ready_clone.root.iterdir()}
     assert {"data", "commands", "notebooks"} <= left
     assert not {".venv", ".cache"} & left
-    assert clone.run("clean", "--data").returncode == 0
-    assert not (clone.root / "data").exists()
+    assert ready_clone.run("clean", "--data").returncode == 0
+    assert not (ready_clone.root / "data").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs sh and make")
