@@ -199,7 +199,8 @@ class _LogCoefficient(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[None, torch.Tensor]:
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[None, torch.Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride] -- the decorator hides the names
+        (gradient,) = grad_outputs
         slopes = _look_up(*ctx.saved_tensors, _reciprocal, _slope_of_gammas)
         return None, gradient * slopes.view(gradient.shape)
 

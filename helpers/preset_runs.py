@@ -288,7 +288,9 @@ def runs() -> pd.DataFrame:
 def _settings_key() -> str:
     """Name versions and the code that trains, so that runs kept from before a change are not taken for new ones."""
     versions = [importlib.metadata.version(name) for name in environment.PACKAGES]
-    text = "\n".join([*versions, inspect.getsource(training)])
+    parts = (training.train, training.LearningRateSchedule, training.lr_share, training.lengths)
+    code = [inspect.getsource(part) for part in parts]
+    text = "\n".join([*versions, repr(training.PRESETS), *code])
     return f"settings {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 

@@ -8,6 +8,7 @@ one thread (``environment.prepare``).
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -103,7 +104,7 @@ def fetching(model: BaseModelClass, batch_size: int = 128) -> float:
                 adata=model.adata, batch_size=batch_size, shuffle=True, drop_last=True
             )
             ends = [time.process_time() for _ in cells]
-            spent += [end - start for start, end in zip(ends, ends[1:], strict=False)] or ends
+            spent += [end - start for start, end in itertools.pairwise(ends)] or ends
     return float(pd.Series(spent).median() * 1e3)
 
 
@@ -126,7 +127,7 @@ def operators(model: BaseModelClass, batch_size: int = 128) -> pd.DataFrame:
     with meter:
         _train_copy(model, batch_size, [_Stages(meter)])
     table = pd.DataFrame(meter.rows, columns=["minibatch", "work", "operator", "ms"])
-    return table[table["minibatch"] > 0]
+    return table.query("minibatch > 0")
 
 
 def summary(operators: pd.DataFrame, fetching: float, whole: float) -> pd.DataFrame:

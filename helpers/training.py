@@ -242,16 +242,16 @@ def plot_shape(n_cells: int) -> figures.DescribedFigure:
         figure = Figure(figsize=(6.4, 3.6))
         panels = figure.subplots(2, sharex=True)
         for axes, column, colour in zip(panels, table.columns, figures.COLOURS, strict=False):
-            axes.plot(table.index + 1, table[column], color=colour)
+            axes.plot(table.index, table[column], color=colour)
             axes.set(ylabel=column, ylim=(0, None))
-        panels[-1].set(xlabel="epoch")
+        panels[-1].set(xlabel="epochs done")
     rate = table["learning rate"]
     full = table.index[rate == rate.max()]
     return figures.DescribedFigure(
         figure,
         f"Two line charts against {length['epochs']} epochs. The learning rate rises to {rate.max():g} in epoch "
-        f"{int(full[0]) + 1}, stays there until epoch {int(full[-1]) + 1} and falls to 0. The KL weight rises from 0 by equal "
-        f"steps to 1 in epoch {length['warm-up'] + 1} and stays there.",
+        f"{int(full[0]) + 1}, stays there until epoch {int(full[-1]) + 1} and falls to 0. The KL weight rises from 0 by the same "
+        f"amount each epoch to 1 in epoch {length['warm-up'] + 1} and stays there.",
     )
 
 
@@ -718,7 +718,10 @@ def main() -> int:
         model = build()
         if load_checkpoint(model, preset) is None:
             name = type(model).__name__
-            print(f"Training the {name} of lesson {lesson} (half a minute, once) ...", flush=True)
+            print(
+                f"Training the {name} of lesson {lesson} (less than half a minute, once) ...",
+                flush=True,
+            )
             train(model, preset, enable_progress_bar=bar)
             save_checkpoint(model)
     print(f"checkpoints ready in {time.perf_counter() - start:.0f} s")

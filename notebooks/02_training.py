@@ -110,7 +110,7 @@ print("dispersion:", tuple(model.module.px_r.shape))
 # ## Line 3: `train()`. Why 400 epochs?
 #
 # An [epoch](../docs/glossary.md#epoch) is one pass through all training cells, in [minibatches](../docs/glossary.md#minibatch)
-# of 128. After each minibatch the weights move a little.
+# of 128. After each minibatch the weights move a little: that is one *step*.
 # You did not say how many epochs. scVI picks the number from the number of cells (and never less than 1):
 #
 # $$\text{epochs} = \min\left(\operatorname{round}\left(\frac{20\,000}{\text{cells}} \times 400\right), 400\right)$$
@@ -140,12 +140,13 @@ training.plot_default_epochs()
 training.PRESETS["class"]
 
 # %% [markdown]
-# - `max_epochs`: 14 epochs instead of 400. With few cells an epoch has few minibatches; then there are more epochs,
-#   until there are `least_steps` steps.
-# - `batch_size`: half as many cells in a minibatch, so twice as many steps in an epoch. A step then takes a little more than half the time.
+# - `max_epochs`: 14 epochs instead of 400. With few cells an epoch has few minibatches. Then there are more epochs, until there are at
+#   least 300 steps (`least_steps`).
+# - `batch_size`: half as many cells in a minibatch, so twice as many steps in an epoch. A step takes about two thirds of the time.
+#   (This has nothing to do with the batches of line 1.)
 # - `lr`: fifteen times the [learning rate](../docs/glossary.md#learning-rate), so larger steps. It rises in the first tenth of the run
-#   (`lr_rise`), so that nothing breaks, and falls to 0 in the last four tenths (`lr_fall`).
-# - `kl_warmup`: one part of the [loss](../docs/glossary.md#loss) is faded in over the first three tenths
+#   (`lr_rise`), because large steps from random weights go astray, and falls to 0 in the last four tenths (`lr_fall`).
+# - `kl_warmup`: one part of the [loss](../docs/glossary.md#loss) is faded in over the first three tenths, here four epochs: its *KL weight* rises from 0 to 1
 #   ([KL warm-up](../docs/glossary.md#kl-warm-up)). By default that takes 400 epochs, so a shorter run never gets there.
 #   Above 20,000 cells even the default run is shorter: with 100,000 cells it stops after 80 of the 400.
 #   Lesson 04 shows what that part is.
@@ -182,7 +183,7 @@ training.plot_curves(curves)
 # While one part of the loss is faded in, the loss that training minimises is a little smaller; afterwards, the two are the same.
 # Lesson 04 takes it apart. For now, read three things from the curve:
 #
-# 1. **It falls steeply, then less and less.** At the end it still falls a little. The preset stops where it is as good as the
+# 1. **It falls steeply, then less and less.** At the end it still falls a little. The preset stops where it is at least as good as the
 #    default run, not where nothing more can be learned.
 # 2. **The held-out curve ends above the other**: the model knows the cells it trained on better.
 #    It shows no lasting rise, so this run does not visibly [overfit](../docs/glossary.md#overfitting).
@@ -255,11 +256,14 @@ spent, least = step_time.shares(model, batch_size=64), step_time.floor(model, ba
 step_time.plot_shares(spent, least)
 
 # %% [markdown]
-# The matrix products are only a part. The [log gamma function](../docs/glossary.md#log-gamma-function) and its derivative (*digamma*) take about as much: the
-# negative binomial needs them for every count. *Bookkeeping* is what is left: Python itself, and the programs that keep order around a step.
+# No: the matrix products are only a part. The [log gamma function](../docs/glossary.md#log-gamma-function) and its derivative (*digamma*) take about as much: the
+# negative binomial needs them for every count. *Adam* is the rule that moves the weights. *All other arithmetic* is
+# what is computed number by number. *Bookkeeping* is the rest: Python itself, *Lightning*, which runs the loop, and *autograd*, which notes
+# how to find the derivatives.
 #
-# The dashed line is the floor. No program can do with less: the matrix products as fast as this processor multiplies, and every weight
-# read and written once. How far are whole runs from their floor?
+# The dashed line is the floor: no program that makes these steps on this processor is faster. It counts the matrix products at full
+# speed, and each weight, its gradient and Adam's two numbers read and written once. How far are the presets from it? (Seconds: steps times
+# the time of a step. Looking at the held-out cells comes on top.)
 
 # %% tags=["nbval-ignore-output"]
 rows = {}
@@ -271,14 +275,14 @@ for preset, size in {"default": 128, "class": 64}.items():
 pd.DataFrame(rows).T.round(1)
 
 # %% [markdown]
-# Smaller minibatches are a little farther from their floor, because the bookkeeping is the same for any size. The preset wins by making far
-# fewer steps. Can a step be cheaper? The log gamma function is for numbers that are not whole. Counts are whole, and for them a few logarithms
-# are enough:
+# The class preset wins mostly by making far fewer steps. Each is cheaper, too, though farther from its floor: the bookkeeping is the same
+# for any size. Can a step be cheaper still? The log gamma function is for numbers that are not whole. A count $x$ is whole, and for it the
+# model needs $x$ logarithms ($\theta$ is the dispersion):
 #
 # $$\ln\Gamma(x + \theta) - \ln\Gamma(\theta) = \ln\theta + \ln(\theta + 1) + \dots + \ln(\theta + x - 1)$$
 #
-# For a count of 0 that is nothing at all. `FastSCVI` is scVI with this one change, made with what scvi-tools offers for extension. Give it the
-# weights of the trained model:
+# Most counts are small, and for a count of 0 it is nothing at all. `FastSCVI` is scVI with this one change; scvi-tools lets you replace such parts.
+# Give it the weights of the trained model:
 
 # %%
 from helpers import fast_likelihood, tracing
@@ -297,7 +301,7 @@ times = {"SCVI": step_time.whole(model, 64), "FastSCVI": step_time.whole(twin, 6
 pd.Series(times, name="ms a step").to_frame().round(1)
 
 # %% [markdown]
-# The same numbers in less time. The lessons stay with scVI as it is.
+# The same loss, in less time. The lessons stay with scVI as it is.
 #
 # ## The answer
 

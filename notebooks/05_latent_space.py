@@ -90,7 +90,7 @@ print("share of cells whose neighbours tell their class, by centres and by draws
 print(f"more than 0.93: {accuracy > 0.93}, {after_draw > 0.93}")
 
 # %% [markdown]
-# About a quarter of the neighbours change with one draw. But the class that the neighbours have stays the same. So trust what rests on many cells (groups, gradients);
+# About a third of the neighbours change with one draw. But the class that the neighbours have stays the same. So trust what rests on many cells (groups, gradients);
 # do not build on a single cell's nearest neighbour.
 #
 # ## One dimension alone means nothing
@@ -153,7 +153,7 @@ latent.plot_class_means({"as trained": latent_space, "turned": turned}, classes)
 
 # %% [markdown]
 # All neighbours stay, and so does everything that is made of distances: maps, clusters. Each dimension, though, now tells another story.
-# Both pictures look as if the dimensions meant something ("dimension 4 is microglia"), and nobody could tell which one was trained.
+# Both pictures look as if the dimensions meant something ("on the right, dimension 4 is microglia"), and nobody could tell which one was trained.
 # (Training does not choose the angle quite at random: each cloud's widths lie along the axes, so some angles cost fewer nats than others. That
 # gives the axes a technical reason, not a biological one.)
 #
@@ -330,8 +330,7 @@ for measure in measures:
     print(f"{measure}: PCA with 10 components wins: {pca_row[measure] > scvi_row[measure]}")
 
 # %% [markdown]
-# Not in these. A method of 1901 beats the neural network at its own size, in a second and without training. By Leiden clusters the two are about even: the difference is no larger than
-# that between two trainings of scVI. ([k-means](../docs/glossary.md#k-means) is another
+# Not in these. A method of 1901 beats the neural network at its own size, in a second and without training. By Leiden clusters the two are about even. ([k-means](../docs/glossary.md#k-means) is another
 # clustering, with as many clusters as classes; the [silhouette](../docs/glossary.md#silhouette) asks whether a cell is nearer to its own class than to the next.)
 #
 # Why? Look at what k-means makes of the largest class in the latent space of scVI:
@@ -399,7 +398,7 @@ from helpers import traversal_explorer
 
 with_symbol = adata.var_names[adata.var["symbol_known"]]
 traversal_explorer.explore(
-    model, maps["t-SNE"], classes, genes=with_symbol, start="oligodendrocytes", dimension=7
+    model, maps["t-SNE"], classes, genes=with_symbol, start="oligodendrocytes", dimension=10
 )
 
 # %% [markdown]
@@ -424,7 +423,7 @@ print(f"Finding the seven classes: scVI beats PCA of its own size in {wins} of 3
 #
 # | you may have thought | in fact |
 # | --- | --- |
-# | The latent representation is a fact about the cell. | It is the centre of a cloud. A draw from it changes about a quarter of the nearest neighbours. |
+# | The latent representation is a fact about the cell. | It is the centre of a cloud. A draw from it changes about a third of the nearest neighbours. |
 # | Dimension 1 is the most important one. | Dimensions have no order, no sign and no meaning alone. Read them together; near neighbours are the safest part. |
 # | A large blob on the map is a diverse cell type. | Mostly it has more cells. |
 # | Clusters that lie close on the map are related. | Maps keep neighbours, not distances. |
@@ -465,7 +464,7 @@ print(f"Finding the seven classes: scVI beats PCA of its own size in {wins} of 3
 #
 # </details>
 #
-# **Try it.** Does a latent space of 30 dimensions find the subclasses as well as PCA with 30 components does? In a new cell (half a minute):
+# **Try it.** Does a latent space of 30 dimensions find the subclasses as well as PCA with 30 components does? In a new cell (a quarter of a minute):
 #
 # ```python
 # environment.prepare(seed=0)
@@ -476,7 +475,7 @@ print(f"Finding the seven classes: scVI beats PCA of its own size in {wins} of 3
 #
 # <details><summary>What to look for</summary>
 #
-# A little better than with 10 dimensions, not as well as PCA with 30 components. Many of the dimensions stay unused: look at
+# A little better than with 10 dimensions, not as well as PCA with 30 components. About a third of the dimensions stay unused: look at
 # `elbo.dimensions_in_use(wider)`. More room does not mean that the model takes it.
 #
 # </details>

@@ -295,7 +295,7 @@ print(f"more than 40 % in the denoised expression: {strong['denoised'] > 0.4}.")
 #
 # </details>
 #
-# **Try it.** Correlate the shuffled genes within the oligodendrocytes alone. In a new cell (then train `small_model` with `max_epochs=200` and look again):
+# **Try it.** Correlate the shuffled genes within the oligodendrocytes alone. In a new cell (then make `small_model` again, train it with `max_epochs=200`, and look again):
 #
 # ```python
 # of_class = (small.obs["cell_type"] == "oligodendrocytes").to_numpy()

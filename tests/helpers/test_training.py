@@ -109,7 +109,7 @@ class Rates(Callback):
     def __init__(self):
         self.seen = []
 
-    def on_train_batch_start(self, trainer, *args):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         self.seen.append([optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers])
 
 
