@@ -11,7 +11,7 @@ COMMANDS = {
     "test": (test.main, "set up, then run all tests"),
     "lint": (lint.main, "check style, spelling and types"),
     "notebooks": (notebooks.main, "run the lessons afresh and store their outputs"),
-    "bench": (kept_results.bench, "measure set-up, lessons and presets (more than an hour)"),
+    "bench": (kept_results.bench, "measure set-up, lessons and presets (about 45 minutes)"),
     "reference-run": (
         kept_results.reference_run,
         "train the default run that lesson 04 shows (about five minutes)",

@@ -12,7 +12,7 @@ def bench(arguments: list[str]) -> int:
     _refuse("bench", arguments)
     return _run(
         "helpers.measurements",
-        "Measuring (more than an hour); finished pairs of training runs are kept.",
+        "Measuring (about 45 minutes); finished pairs of training runs are kept.",
     )
 
 

@@ -185,12 +185,11 @@ def step_costs() -> pd.DataFrame:
 
 
 def lesson_costs() -> pd.DataFrame:
-    """Return a row a lesson and number of cores, see ``lesson_cost``."""
+    """Return a row a lesson, run on one core, see ``lesson_cost``. A second core would have nothing to do: lessons use one thread."""
     rows = []
     for lesson in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        for cores in (1, 2):
-            print(f"Running {lesson.name} on {cores} core(s) ...", flush=True)
-            rows.append(lesson_cost(lesson, cores))
+        print(f"Running {lesson.name} on one core ...", flush=True)
+        rows.append(lesson_cost(lesson, cores=1))
     return pd.DataFrame(rows)
 
 
