@@ -364,13 +364,20 @@ def plot(maps: Mapping[str, ArrayLike], labels: ArrayLike) -> figures.DescribedF
             _write_names(axes, centres)
     sizes = "; ".join(f"{name}: {(text == name).sum():,}" for name in names)
     found = ", ".join(
-        f"{name}: {neighbours.label_accuracy(drawn, text):.1f}" for name, drawn in checked.items()
+        f"{name}: {_at_least(neighbours.label_accuracy(drawn, text))}"
+        for name, drawn in checked.items()
     )
     return figures.DescribedFigure(
         figure,
         f"{_count(checked)} of {n_cells:,} cells, coloured by label. Cells of each label: {sizes}. "
         f"Share of cells whose neighbours on the map have mostly their label. {found}.",
     )
+
+
+def _at_least(share: float) -> str:
+    """Say a share in quarters: finer steps would differ between processors, which draw other maps."""
+    quarters = int(4 * share)
+    return f"at least {quarters / 4:g}" if quarters else "less than 0.25"
 
 
 def plot_values(

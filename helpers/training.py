@@ -47,8 +47,8 @@ FOLDER = data.FOLDER / "checkpoints"
 # the curve, but not equal to it digit by digit.
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"check_val_every_n_epoch": 1},
-    # As good on held-out cells as the default run at a twentieth of its time, or better: measured with SCVI on 400 to 20,000 cells
-    # (docs/measurements.md). Half the minibatch makes twice the steps for a third more time. A large learning rate makes up for
+    # At least as good on held-out cells as the default run: measured with SCVI on 400 to 20,000 cells, for a twentieth of its time on
+    # the cortex cells and a sixth to a sixteenth on others (docs/measurements.md). Half the minibatch makes twice the steps for a third more time. A large learning rate makes up for
     # the fewer epochs; its fall to 0 ends the jumps that large steps make.
     "class": {
         "check_val_every_n_epoch": 1,
@@ -92,8 +92,8 @@ def train(model: BaseModelClass, preset: str = "class", **train_kwargs: Any) -> 
         A model that was not trained before.
     preset
         ``"default"``: what ``model.train()`` does, plus a validation curve. ``"class"``: as good on
-        held-out cells in a twentieth of the time (measured with SCVI on 400 to 20,000 cells; fewer than about 1,500 cells get more
-        epochs, so there it saves less; real batches mix less, see lesson 05c). ``"few cells"``: for TOTALVI on some hundred cells.
+        held-out cells in a twentieth of the time on the cortex cells (measured with SCVI on 400 to 20,000 cells; fewer than about 1,500
+        cells get more epochs, so there it saves less; real batches mix less, see lesson 05c). ``"few cells"``: for TOTALVI on some hundred cells.
     **train_kwargs
         Further arguments of ``model.train``, and those of the class preset that it does not take: ``least_steps`` and the shares of
         the run in which the learning rate rises (``lr_rise``) and falls (``lr_fall``) and the KL weight rises (``kl_warmup``). They win over the preset.

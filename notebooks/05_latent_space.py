@@ -202,7 +202,7 @@ faithful.round(2)
 # %%
 for column in ("trustworthiness", "neighbours kept", "label accuracy"):
     worst = faithful[column].idxmin()
-    print(f"{column}: {worst} is worst, {figures.about(faithful.loc[worst, column], 1)}")
+    print(f"{column}: {worst} is worst")
 of_maps = faithful.drop("original")
 print("a map that keeps two thirds of the neighbours:", (of_maps["neighbours kept"] > 2 / 3).any())
 print("a map that keeps the distances to 0.8:", (of_maps["distances kept"] > 0.8).any())

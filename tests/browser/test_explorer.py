@@ -93,16 +93,16 @@ def test_expression_and_picture_follow_a_walk_through_the_latent_space(explore):
     # Any map will do, and the lesson's own three take a while.
     page = explore("05_latent_space", cell, given="maps = {'t-SNE': latent_space[:, :2]}")
     caption, picture, position = find(page, cell, words, "position")
-    expect(caption).to_contain_text("class oligodendrocytes, dimension 7", timeout=30_000)
+    expect(caption).to_contain_text("class oligodendrocytes, dimension 10", timeout=30_000)
     expect(caption).to_contain_text("This is the position of the cell itself.")
     before = picture.get_attribute("src")
     position.press("Home")
     expect(caption).to_contain_text("typical distances away", timeout=60_000)
     moved = picture.get_attribute("src")
     assert moved != before, "the picture stayed the same"
-    find(page, cell, words, "latent dimension")[2].press("ArrowRight")
-    expect(caption).to_contain_text("class oligodendrocytes, dimension 8", timeout=60_000)
-    expect(picture).to_have_attribute("alt", re.compile("against latent dimension 8"))
+    find(page, cell, words, "latent dimension")[2].press("ArrowLeft")
+    expect(caption).to_contain_text("class oligodendrocytes, dimension 9", timeout=60_000)
+    expect(picture).to_have_attribute("alt", re.compile("against latent dimension 9"))
     page.locator(".widget-dropdown select").select_option("microglia")
-    expect(caption).to_contain_text("class microglia, dimension 8", timeout=60_000)
+    expect(caption).to_contain_text("class microglia, dimension 9", timeout=60_000)
     assert picture.get_attribute("src") != moved, "the picture stayed the same"

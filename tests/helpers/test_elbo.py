@@ -61,7 +61,7 @@ SHORT = {"n_epochs_kl_warmup": 3}
 ONCE = [EVERY | {"max_epochs": 3, "plan_kwargs": SHORT}]
 
 SETTINGS = {
-    "class preset": Setting([{}], {"epochs": 15}),
+    "class preset": Setting([{}], {"epochs": 12}),
     "short warm-up": Setting([EVERY | {"max_epochs": 5, "plan_kwargs": SHORT}], {"epochs": 3}),
     "default warm-up": Setting([EVERY | {"max_epochs": 3}], {"epochs": 400}),
     "warm-up in steps": Setting(
@@ -204,8 +204,10 @@ def train(model, setting, recorded=True):
                 callbacks = [Classifier(seen), *([LossRecorder(model)] if recorded else [])]
                 model.train(callbacks=callbacks, **kwargs)
             else:
-                training.train(model, **QUIET)
-        default = 256 if setting.model.get("kind") == "TOTALVI" else 128
+                # As many epochs as the synthetic curves have values.
+                training.train(model, max_epochs=40, **QUIET)
+        others = 256 if setting.model.get("kind") == "TOTALVI" else 128
+        default = others if kwargs else training.PRESETS["class"]["batch_size"]
         numbered = in_epochs(seen, minibatches_of(model, kwargs.get("batch_size", default)))
         for call in numbered:
             call["own_weight"] = warmed_up(call["epoch"] - 1, call["step"], **setting.warm_up)
@@ -648,7 +650,7 @@ def test_after_an_interruption_the_next_training_is_accounted_for_alone(adata):
         training.train(model, callbacks=[Interrupt()], **QUIET)
     with pytest.raises(ValueError, match=r"not trained.*training\.train"):
         elbo.ledger(model)
-    training.train(model, max_epochs=3, **QUIET)
+    training.train(model, max_epochs=3, plan_kwargs={"n_epochs_kl_warmup": 15}, **QUIET)
     table = elbo.ledger(model)
     assert table["kl_weight"].tolist() == pytest.approx([0, 1 / 15, 2 / 15])
     assert table["residual"].abs().max() < 1e-5 * table["train_loss"].max()
@@ -1135,8 +1137,8 @@ def test_a_synthetic_plateau_is_all_right(trained, monkeypatch):
     assert table["verdict"].tolist() == ["ok"] * 5
     assert list(table.index) == [WEIGHT, CURVE, FALLS, BEST, USE]
     assert table.loc[WEIGHT, "found"].startswith("weight 1")
-    # 15 epochs of warm-up: the sixteenth is the first with all of it.
-    assert table.loc[WEIGHT, "found"].endswith("from epoch 16 on")
+    # 12 epochs of warm-up: the thirteenth is the first with all of it.
+    assert table.loc[WEIGHT, "found"].endswith("from epoch 13 on")
 
 
 def test_a_synthetic_curve_that_rises_again_should_be_stopped_earlier(trained, monkeypatch):

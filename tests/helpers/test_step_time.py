@@ -86,11 +86,16 @@ def test_each_operator_counts_where_it_belongs(model, operators):
     works = operators.groupby("operator")["work"].agg(set)
     assert works["lgamma"] == works["digamma"] == {step_time.GAMMAS}
     assert works["addmm"] == works["mm"] == {step_time.PRODUCTS}
-    # Only Adam uses these, and only the likelihood those.
-    assert works["addcdiv_"] == works["lerp_"] == {step_time.ADAM}
+    # Only the likelihood uses these.
     assert works["softplus"] == works["softplus_backward"] == {step_time.ARITHMETIC}
-    updates = operators[operators["operator"] == "addcdiv_"]
-    assert (updates.groupby("minibatch").size() == len(learned(model))).all()
+
+
+def test_the_update_of_the_weights_is_adams(model, operators):
+    """One division a parameter, or one operator for all, as the version of PyTorch has it."""
+    fused = "_fused_adam_" in set(operators["operator"])
+    updates = operators[operators["operator"] == ("_fused_adam_" if fused else "addcdiv_")]
+    assert set(updates["work"]) == {step_time.ADAM}
+    assert (updates.groupby("minibatch").size() == (1 if fused else len(learned(model)))).all()
 
 
 def test_products_are_those_of_the_layers(model, operators):
