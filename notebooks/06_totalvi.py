@@ -275,7 +275,7 @@ added.loc[[1, 2, 5, 10, 20, 31, 80]].round(2)
 # %% [markdown]
 # In TotalVI the KL weight multiplies the proteins' reconstruction loss as well! In the first epoch it is 0, and the proteins do not count at all.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 elbo_figures.plot_contributions(ledger)
 
 # %% [markdown]
