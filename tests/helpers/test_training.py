@@ -95,6 +95,8 @@ def test_few_cells_get_more_epochs_so_that_there_are_enough_steps(cells, epochs)
 def test_the_length_of_a_run_can_be_chosen():
     assert training.lengths(700, max_epochs=5) == {"epochs": 5, "steps": 50, "warm-up": 2}
     assert training.lengths(700, least_steps=700)["epochs"] == 70
+    # Never more than scvi-tools itself would run.
+    assert training.lengths(40, least_steps=1000)["epochs"] == 400
     assert training.lengths(700, batch_size=32)["steps"] == 14 * 20 + 20
     assert training.lengths(700, plan_kwargs={"n_epochs_kl_warmup": 9})["warm-up"] == 9
     assert training.lengths(700, "default") == {"epochs": 400, "steps": 2000, "warm-up": None}
@@ -295,6 +297,8 @@ def test_the_shape_of_a_run_is_drawn_from_what_the_preset_does():
     assert shape["learning rate"].iloc[-1] == 0
     assert (shape["learning rate"] == 0.015).mean() == pytest.approx(0.5, abs=0.01)
     assert list(shape["KL weight"].iloc[::43]) == pytest.approx([0, 0.25, 0.5, 0.75, *[1] * 10])
+    # It stays the same within an epoch.
+    assert shape["KL weight"].nunique() == 5
     alt = training.plot_shape(3005).alt
     for fact in ("14 epochs", "0.015", "epoch 5"):
         assert fact in alt
