@@ -377,7 +377,7 @@ def compare(
         name: {
             "kNN class accuracy": neighbours.label_accuracy(positions, names),
             "silhouette": silhouette(positions, names),
-            **_k_means(positions, names, n_classes, seeds),
+            **k_means_agreement(positions, names, seeds),
             **_best_leiden(positions, names, seeds),
         }
         for name, positions in checked.items()
@@ -393,9 +393,11 @@ def silhouette(positions: NDArray, classes: NDArray) -> float:
         return float(silhouette_score(positions, classes))
 
 
-def _k_means(
-    positions: NDArray, classes: NDArray, n_classes: int, seeds: Sequence[int]
+def k_means_agreement(
+    positions: NDArray, classes: NDArray, seeds: Sequence[int]
 ) -> dict[str, float]:
+    """Return the k-means rows of ``compare`` for one representation: mean over the seeds, and range."""
+    n_classes = len(np.unique(classes))
     found = [
         KMeans(n_classes, n_init=STARTS, random_state=seed).fit_predict(positions) for seed in seeds
     ]

@@ -48,8 +48,8 @@ FOLDER = data.FOLDER / "checkpoints"
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"check_val_every_n_epoch": 1},
     # At least as good on held-out cells as the default run: measured with SCVI on 400 to 20,000 cells, for a twentieth of its time on
-    # the cortex cells and a sixth to a sixteenth on others (docs/measurements.md). Half the minibatch makes twice the steps for a third more time. A large learning rate makes up for
-    # the fewer epochs; its fall to 0 ends the jumps that large steps make.
+    # the cortex cells and a sixth to a sixteenth on others (docs/measurements.md). Half the minibatch makes twice the steps for a
+    # third more time. A large learning rate makes up for the fewer epochs; its fall to 0 ends the jumps that large steps make.
     "class": {
         "check_val_every_n_epoch": 1,
         "max_epochs": 14,
