@@ -56,7 +56,7 @@ def freeze(python: str, folder: Path, old_lane: bool) -> list[str]:
     lane = Environment(folder, owned=True)
     torch = [f"torch=={OLD_TORCH}"] if old_lane else []
     log = folder / "pip.log"
-    command = [str(lane.python), "-m", "pip", "install", *torch, "-e", ".[test,lint]"]
+    command = [str(lane.python), "-m", "pip", "install", *torch, "-e", ".[test,lint,sweep]"]
     if run_with_log(command, log, cwd=ROOT, env=variables(lane)):
         raise CommandError(f"pip failed:\n{log.read_text('utf-8')[-2000:]}")
     answer = subprocess.run(
