@@ -8,6 +8,7 @@ from commands.console import CommandError
 
 COMMANDS = {
     "lab": (lab.main, "set up, then open JupyterLab on the first lesson"),
+    "lab-sweep": (lab.with_sweep, "the same with Ray, for the live sweep of lesson 07"),
     "test": (test.main, "set up, then run all tests"),
     "lint": (lint.main, "check style, spelling and types"),
     "notebooks": (notebooks.main, "run the lessons afresh and store their outputs"),
@@ -23,6 +24,26 @@ COMMANDS = {
     "citeseq-runs": (
         kept_results.citeseq_runs,
         "compare TotalVI with models of the RNA alone, for lesson 06b (about ten minutes)",
+    ),
+    "scaling-runs": (
+        kept_results.scaling_runs,
+        "measure time and memory against the number of cells (about 15 minutes)",
+    ),
+    "sweep-runs": (
+        kept_results.sweep_runs,
+        "train the architectures that lesson 07 compares (about an hour)",
+    ),
+    "out-of-core-runs": (
+        kept_results.out_of_core_runs,
+        "measure training in memory and from a file, for lesson 07b (about five minutes)",
+    ),
+    "process-runs": (
+        kept_results.process_runs,
+        "train one model in one and in two processes, for lesson 07b (about a minute)",
+    ),
+    "classroom": (
+        kept_results.classroom,
+        "write what a class on JupyterHub needs, from what was measured",
     ),
     "setup": (set_up.main, "set up only (--here: into the Python that runs this)"),
     "pins": (pins.main, "renew requirements/tested.txt from the newest releases"),
@@ -81,6 +102,6 @@ def show_help() -> int:
         "make COMMAND, or without make: python3 commands COMMAND (Windows: py -3.12 commands ...)\n"
     )
     for name, (_, purpose) in COMMANDS.items():
-        print(f"  {name:<14} {purpose}")
+        print(f"  {name:<16} {purpose}")
     print('\nA command\'s own arguments: make lab ARGS="--no-browser --port 9999"')
     return 0

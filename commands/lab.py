@@ -1,4 +1,4 @@
-"""Open JupyterLab on the first lesson."""
+"""Open JupyterLab on a lesson."""
 
 import os
 import sys
@@ -10,15 +10,31 @@ from commands.environment import ROOT, own_environment, variables
 from commands.process import replace_by
 from commands.set_up import set_up
 
-FIRST_PAGE = "/lab/tree/notebooks/00_setup.ipynb"
+FIRST_LESSON = "00_setup"
+LESSON_WITH_SWEEP = "07_choosing_layers"
 
 
 def main(arguments: list[str]) -> int:
-    """Set up, then start Lab; arguments go to ``jupyter lab``."""
+    """Set up, then start Lab on the first lesson; arguments go to ``jupyter lab``."""
+    return _start(FIRST_LESSON, frozenset(), arguments)
+
+
+def with_sweep(arguments: list[str]) -> int:
+    """Set up with what a sweep needs, then start Lab on the lesson that runs one."""
+    return _start(LESSON_WITH_SWEEP, frozenset({"sweep"}), arguments)
+
+
+def _start(lesson: str, extras: frozenset[str], arguments: list[str]) -> int:
     environment = own_environment()
-    set_up(environment)
+    set_up(environment, extras)
     say("Starting JupyterLab; Ctrl-C stops it.")
-    command = [str(environment.python), "-m", "jupyterlab", *options(os.environ), *arguments]
+    command = [
+        str(environment.python),
+        *("-m", "jupyterlab"),
+        f"--LabApp.default_url=/lab/tree/notebooks/{lesson}.ipynb",
+        *options(os.environ),
+        *arguments,
+    ]
     return replace_by(command, variables(environment) | memory_limit(os.environ))
 
 
@@ -26,7 +42,6 @@ def options(shell: Mapping[str, str]) -> list[str]:
     """Give Lab's options for this user and screen."""
     result = [
         f"--ServerApp.root_dir={ROOT}",
-        f"--LabApp.default_url={FIRST_PAGE}",
         "--log-level=WARN",  # the address is shown, the list of extensions is not
     ]
     if sys.platform != "win32" and os.geteuid() == 0:

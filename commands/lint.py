@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     """Set up, then run every check, also after one has failed."""
     environment = own_environment()
     # pyright reads the tests too, and has to find what they import.
-    set_up(environment, frozenset({"lint", "test"}))
+    set_up(environment, frozenset({"lint", "test", "sweep"}))
     failed = []
     for check in CHECKS:
         say(f"--- {' '.join(check)}")

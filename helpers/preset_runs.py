@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -161,8 +162,13 @@ def pair(name: str, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def train_measured(model: BaseModelClass, preset: str) -> dict[str, float]:
-    """Train a model.
+def train_measured(model: BaseModelClass, preset: str, **train_kwargs: Any) -> dict[str, float]:
+    """Train a model without a progress bar.
+
+    Parameters
+    ----------
+    model, preset, **train_kwargs
+        As for ``training.train``.
 
     Returns
     -------
@@ -171,7 +177,7 @@ def train_measured(model: BaseModelClass, preset: str) -> dict[str, float]:
         warm-up came to its end.
     """
     cpu, wall = time.process_time(), time.perf_counter()
-    training.train(model, preset, enable_progress_bar=False)
+    training.train(model, preset, **train_kwargs | {"enable_progress_bar": False})
     return {
         "CPU seconds": time.process_time() - cpu,
         "wall seconds": time.perf_counter() - wall,
@@ -269,7 +275,7 @@ def agreement(positions: np.ndarray, labels: pd.Series) -> dict[str, float]:
 
 def runs() -> pd.DataFrame:
     """Return the rows of ``pair`` for all data sets and seeds, making those that are not kept yet."""
-    key = _settings_key()
+    key = settings_key()
     done = pd.DataFrame()
     for name, data_set in DATA_SETS.items():
         done = kept_runs.make(
@@ -280,7 +286,7 @@ def runs() -> pd.DataFrame:
     return done.query("settings == @key").drop(columns="settings").reset_index(drop=True)
 
 
-def _settings_key() -> str:
+def settings_key() -> str:
     """Name versions and the code that trains, so that runs kept from before a change are not taken for new ones."""
     versions = [importlib.metadata.version(name) for name in environment.PACKAGES]
     text = "\n".join([*versions, inspect.getsource(training)])
