@@ -355,11 +355,13 @@ def test_a_sweep_that_is_stopped_keeps_what_is_finished_and_goes_on(two_nodes, c
 
 def test_reports_that_are_gone_are_said(two_nodes, done, cells, kept, tmp_path):
     shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
-    (state,) = tmp_path.glob("*/experiment_state-*.json")
-    text = state.read_text("utf-8")
     node = done["node"].iloc[0]
-    state.write_text(re.sub(rf'[\\"]+node[\\"]+: [\\"]+{node}[\\"]+,? ?', "", text), "utf-8")
     lost = (done["node"] == node).sum()
+    for state in tmp_path.glob("*/experiment_state-*.json"):
+        text = state.read_text("utf-8")
+        without = re.sub(rf'[\\"]+node[\\"]+: [\\"]+{node}[\\"]+,? ?', "", text)
+        assert without != text
+        state.write_text(without, "utf-8")
     with pytest.raises(OSError, match=f"What {lost} of 4 trials reported is missing") as caught:
         sweep.run(cells, SPACE, tmp_path)
     assert Path(caught.value.filename).parent == tmp_path

@@ -1,0 +1,428 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 07b · Beyond one machine, for the model and for the class
+#
+# So far you had some thousand cells, one core, and yourself. Somebody else has millions of cells. Somebody has eight graphics cards. Somebody has 200 learners. What of what you know still holds, and what breaks first?
+#
+# Everything in this lesson runs on your machine, in small. You see the mechanism, and you count. Where a claim was not tried on something large, it says so.
+#
+# **You will be able to**
+#
+# - say what runs out first with more cells, time or memory;
+# - train on counts that stay in a file, and name what that costs and where it bites;
+# - say what several processes do with cells, steps and weights when they train one model;
+# - compute what a class of 200 needs.
+#
+# **Time**: 35 minutes to read and run (half a minute of it is computing), 10 minutes for the questions. **Needs**: lesson [02](02_training.ipynb). [03](03_hidden_layers.ipynb) explains idle modules.
+
+# %%
+import numpy as np
+import scvi
+
+from helpers import data, environment, figures, scaling
+
+environment.prepare(seed=0)
+
+# %% [markdown]
+# ## More cells: what runs out first?
+#
+# A default SCVI was measured with up to 100,000 made-up cells of 2,000 genes, on one core.
+
+# %%
+print(scaling.origin())
+measured = scaling.load()
+
+# %% [markdown]
+# > **Predict.** A million cells on a laptop with 16 GB of memory: is there enough memory? And how long does a default training take on one core: an hour, a day, a week?
+#
+# Beyond what was measured, a straight line is drawn through it. Such rows are called *estimated*, and are no better than the line.
+
+# %%
+table = scaling.estimate(measured)
+hours = (table["training seconds"] / 3600).map(figures.about)
+gib = (table["memory MiB"] / 1024).map(figures.about)
+table[["kind", "cells", "epochs"]].assign(hours=hours, GiB=gib)
+
+# %%
+scaling.plot(table)
+
+# %% [markdown]
+# ### You may think: "twice the cells, twice the time"
+#
+# From 20,000 cells on, you know it from lesson 02: the number of epochs falls as fast as the number of cells grows. The work stays the same, up to the point where one epoch is left. Memory has no such rule. It grows with every cell.
+#
+# How many cells fit, if nothing else takes memory? (Estimated by the same line.)
+
+# %%
+for gibibytes in (2, 16, 64):
+    most = scaling.largest_that_fits(measured, gibibytes)
+    print(f"{gibibytes:3} GiB: about {figures.about(most, 2)} cells")
+
+# %% [markdown]
+# The time of a default run stops growing, and memory does not. And real data are often larger than these: more genes, fewer zeros, a second matrix with normalised values. So memory is the wall that you run into. What then?
+#
+# ## Cells that stay in the file
+#
+# A training step needs 128 cells. The others might as well stay on the disk. An [AnnData](../docs/glossary.md#anndata) can be opened so that its matrix stays in the file, and rows are read when somebody asks for them.
+# It is then called [backed](../docs/glossary.md#backed).
+#
+# First, a file. It is made from the cortex cells: three copies, each without half of its molecules, lost at random, so no two are the same. The copies are written one after the other, so only one is in memory at a time.
+
+# %%
+import tempfile
+from pathlib import Path
+
+from helpers import out_of_core
+
+folder = tempfile.TemporaryDirectory()
+pieces = out_of_core.copies_of_cortex(3)
+file = out_of_core.write(Path(folder.name, "cells.h5ad"), pieces)
+print(f"counts in memory: {out_of_core.bytes_in_memory(file) / 2**20:.0f} MiB")
+
+# %%
+from_file = out_of_core.open_counts(file)
+print(f"{from_file.n_obs:,} cells x {from_file.n_vars:,} genes")
+print("counts in memory:", not from_file.isbacked)
+
+# %% [markdown]
+# `open_counts` looks at the counts once, piece by piece: are they whole numbers, and has each cell at least one?
+#
+# > **Predict.** Which of the three lines of lesson 02 must change now?
+
+# %% tags=["nbval-ignore-output"]
+scvi.model.SCVI.setup_anndata(from_file)
+model = scvi.model.SCVI(from_file)
+model.train(max_epochs=1, enable_progress_bar=False)
+
+# %% [markdown]
+# None. scvi-tools asks for rows by their number, and does not mind where they come from.
+#
+# > **Predict.** Is it the same model as one that was trained in memory, with the same seed?
+#
+# `out_of_core.train` makes those three calls, with a seed.
+
+# %%
+in_memory = out_of_core.load_counts(file)
+usual = out_of_core.train(in_memory, seed=0)
+model = out_of_core.train(from_file, seed=0)
+for name, each in {"in memory": usual, "from the file": model}.items():
+    loss = each.history["elbo_validation"].iloc[-1, 0]
+    print(f"{name}: about {figures.about(loss, 2)} nats per cell")
+print("the same weights:", out_of_core.same_weights(usual, model))
+
+# %% [markdown]
+# Nearly as good, but not the same. Why? A file likes to be read from front to back. So scvi-tools sorts the rows of each [minibatch](../docs/glossary.md#minibatch) by their number. The minibatches hold the same cells, in another order. But dropout
+# and the draws from the clouds are random numbers, and they now fall on other cells.
+#
+# That can be tested. Sort the rows in memory, too:
+
+# %%
+with out_of_core.rows_in_order():
+    sorted_rows = out_of_core.train(in_memory, seed=0)
+print("the same weights:", out_of_core.same_weights(sorted_rows, model))
+
+# %% [markdown]
+# Bit by bit the same. So the file changes nothing but that order.
+#
+# ### You may think: "positions come in the order in which I ask for them"
+#
+# > **Predict.** You ask for the positions of cells 700, 3 and 512. Which row is the first of the answer?
+
+# %%
+asked = [700, 3, 512]
+every = model.get_latent_representation()
+given = model.get_latent_representation(indices=asked)
+print("as I asked:", np.allclose(given, every[asked], atol=1e-4))
+print("sorted:    ", np.allclose(given, every[sorted(asked)], atol=1e-4))
+
+# %% [markdown]
+# **Beware.** The answer is sorted, and nothing says so. In memory it comes as you asked. `model.validation_indices` is not sorted either! From a file, ask for cells in ascending order, or for all of them.
+#
+# ### You may think: "the counts may be in a layer, as always"
+#
+# Only `X` stays in the file. Layers are read into memory when the file is opened, silently. So here the counts are in `X`, and `open_counts` refuses a file with layers:
+
+# %%
+small = data.load_pbmc()
+small.write_h5ad(Path(folder.name, "with_layers.h5ad"))
+try:
+    out_of_core.open_counts(Path(folder.name, "with_layers.h5ad"))
+except ValueError as error:
+    print(error)
+
+# %% [markdown]
+# ## What it costs
+#
+# > **Predict.** The peak of memory with ten times the cells: in memory, and from the file?
+#
+# One epoch was measured in a fresh process each, with up to 120,200 cells.
+
+# %%
+from helpers import out_of_core_runs
+
+print(out_of_core_runs.origin())
+kept = out_of_core_runs.load()
+kept.pivot(index="cells", columns="how", values=["peak MiB", "CPU seconds"]).round().astype(int)
+
+# %%
+out_of_core_runs.plot(kept)
+
+# %%
+out_of_core_runs.growth(kept).round(1)
+
+# %% [markdown]
+# In memory, each MiB of counts costs (at least) one MiB. From the file it costs nearly nothing; what is left is the names of the cells.
+#
+# And the time? Rows are looked up in the file, one by one. That takes some milliseconds a minibatch, beside tens of milliseconds that the step itself takes. **But** this file was just written, so the system still had it in its cache. From a cold disk, or over a network,
+# random rows are far slower. Copy the file to a local disk first, and do not compress it: every row would unpack a whole block.
+#
+# Is it like that on your machine, too? The next cell takes the measured rows for a file as large as yours. With `LIVE = True` it measures yours, in two fresh processes, in a quarter of a minute. They need 1 GB of memory beside this notebook, and the runs further down 2 GB;
+# Binder may have less. So the switch is off at first.
+
+# %%
+LIVE = False
+
+here = out_of_core_runs.compare(file) if LIVE else kept.query("copies == 3")
+peak = here.set_index("how")["peak MiB"]
+print("less memory from the file:", bool(peak["from the file"] < peak["in memory"]))
+
+# %% [markdown]
+# What does not work from a file: choosing genes as in lesson 01 (choose them while you write the pieces), and `differential_expression`, which stops with an error about `sum`. Load the cells that you want to compare.
+#
+# scvi-tools has other loaders for large data. What they ask for:
+#
+# | loader | scvi-tools | needs |
+# | --- | --- | --- |
+# | a backed `.h5ad`, as here | 1.4 and 1.5 | nothing more |
+# | `CollectionAdapter`, several files as one | 1.4 and 1.5 | counts in a layer, which `.h5ad` files keep in memory: nothing is saved |
+# | `AnnbatchDataModule` | 1.5 only | the package `annbatch`, and the data in its format |
+# | `MappedCollectionDataModule`, `TileDBDataModule` | 1.4 and 1.5 | the packages `lamindb` or `tiledbsoma`, and data in such a store |
+#
+# The third was tried once outside the lessons, and works. The last row was not tried.
+#
+# ## Several processes, one model
+#
+# Now the other wall: time. A program that runs is a [process](../docs/glossary.md#process). One process trains on one graphics card, or on one core. Why not two?
+#
+# The usual way is [distributed data parallel](../docs/glossary.md#distributed-data-parallel) (DDP). Each process has a whole copy of the model. In each step,
+#
+# 1. each process takes a minibatch of its own,
+# 2. computes in which direction its weights should move, the [gradient](../docs/glossary.md#gradient),
+# 3. and all processes take the mean of their gradients, and move by that.
+#
+# All start with the same weights and move alike. `train` takes two more words for it: `devices=2, strategy="ddp"`. Try it here:
+
+# %%
+import warnings
+
+ddp = {"accelerator": "cpu", "devices": 2, "strategy": "ddp", "log_save_dir": folder.name}
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    try:
+        usual.train(max_epochs=1, **ddp)
+    except Exception as error:
+        print(type(error).__name__)
+        print(str(error).split(". ")[0])
+
+# %% [markdown]
+# ### You may think: "then it works in a notebook, somehow"
+#
+# Each process starts the whole program anew, from the first line. A notebook has no first line. So DDP wants a script, started as `python train.py`.
+#
+# (There is `strategy="ddp_notebook"`, which copies the running process. With the processor it works. But the model afterwards does not know which cells were held out: `train_indices` is `None`. And PyTorch warns against it once something has used a graphics card.)
+#
+# `several_processes.run` starts such scripts for you, lets them talk to each other on this machine only, and stops all if one dies. They train on the 700 blood cells, for two epochs. Their answers are kept in a file; `LIVE = True` above trains the first two afresh.
+#
+# > **Predict.** 630 cells to train on. One process has minibatches of 128, so 5 steps an epoch. Two processes with minibatches of 64 each: how many steps has each? Which cells does it see?
+
+# %%
+from helpers import process_runs, several_processes
+
+runs = process_runs.load()
+one, two, large = runs
+if LIVE:
+    runs[one] = several_processes.run(1, batch_size=128)
+    runs[two] = several_processes.run(2, batch_size=64)
+several_processes.summary({one: runs[one], two: runs[two]})
+
+# %% [markdown]
+# - Each process sees half of the cells, and no cell is seen by both.
+# - A step takes 2 × 64 = 128 cells, as before. So there are as many steps as before, and each process computes half of each.
+# - Afterwards the *weights* of both are equal, bit by bit.
+#
+# And the loss?
+
+# %%
+for name in (one, two):
+    loss = runs[name]["training loss"].iloc[0]
+    print(f"{name}: about {figures.about(loss, 2)} nats per cell")
+
+# %% [markdown]
+# ### You may think: "all processes end with the same model"
+#
+# Look at the last column of the table. The *running averages* of [batch normalisation](../docs/glossary.md#batch-normalisation) differ. They are no weights. Before each step they are copied from the first process to the others; then each adds what its own cells say. So the held-out loss depends (a little) on whom you ask:
+
+# %%
+held_out = runs[two]["held-out loss"]
+print("exactly equal:", held_out.nunique() == 1)
+print("equal to 1 in 10,000:", bool(np.ptp(held_out) / held_out.mean() < 1e-4))
+
+# %% [markdown]
+# What counts is the first process. Save its model, and no other.
+#
+# ### You may think: "two processes, same settings, same result"
+#
+# Keep minibatches of 128 in *each* of two processes.
+#
+# > **Predict.** How many steps are in an epoch now? Is the loss after two epochs higher or lower?
+
+# %%
+for name in (one, large):
+    steps = runs[name]["steps an epoch"].iloc[0]
+    loss = runs[name]["training loss"].iloc[0]
+    print(f"{name}: {steps} steps an epoch, about {figures.about(loss, 2)} nats per cell")
+
+# %% [markdown]
+# A step takes 256 cells, so there are fewer steps, and fewer steps with the same learning rate learn less. With eight processes, an epoch of these cells would be a single step! So make minibatches smaller, or train more epochs. That is why DDP pays with a million cells, and not with a thousand.
+#
+# > **Predict.** SCVI with plain `strategy="ddp"` stops in the second step, also in a script. Lesson 03 told you why. Do you remember?
+
+# %%
+from helpers import architecture
+
+parts = architecture.parameters_by_state(usual)
+parts
+
+# %% [markdown]
+# *Idle* parts never run, so they get no gradient, and plain DDP waits for one. `strategy="ddp_find_unused_parameters_true"` looks in each step which parts were used. That is what `several_processes` takes.
+#
+# Three things more that scvi-tools does with DDP, and says at most in a warning: early stopping is switched off; a folder `lightning_logs` with the history appears where you started the script (`log_save_dir` puts it elsewhere); and each process loads all the data. Eight processes need eight times the memory,
+# unless the counts stay in a file.
+#
+# Not tried here: graphics cards, and several computers. For them Lightning takes `devices=8, num_nodes=2` and the same script, started on each computer by the scheduler of your cluster.
+#
+# ## A class of 200
+#
+# [JupyterHub](../docs/glossary.md#jupyterhub) gives everybody who logs in a JupyterLab of their own, on a [cluster of computers](../docs/glossary.md#cluster-of-computers), in the browser. Nobody installs anything. How large must the cluster be?
+#
+# Each lesson was run on one core and watched (`make bench`). Start from there.
+#
+# > **Predict.** How much memory does one learner need? And 200?
+
+# %%
+from helpers import classroom
+
+lessons_measured = classroom.load()
+classroom.memory(lessons_measured)
+
+# %% [markdown]
+# In MiB. The margin is for what learners try out. Two numbers go to the hub: what is set aside for a learner whatever happens (the *guarantee*: one kernel), and what a learner may use at most (the *limit*: two kernels, because nobody remembers to shut the first one down).
+#
+# A computer of the cluster is called a *node*. With a quarter of a core set aside for each learner:
+
+# %%
+classroom.nodes(lessons_measured, learners=200)
+
+# %% [markdown]
+# ### You may think: "200 learners need 200 cores"
+#
+# > **Predict.** All 200 press *Run All* at the same moment, and share 50 cores. How long do they wait for a lesson?
+
+# %%
+classroom.waiting(lessons_measured, learners=200)
+
+# %% [markdown]
+# In seconds. That is the worst case, and it does not happen: a lesson takes 20 to 50 minutes to read, and less than a minute to compute. Memory is what decides here, too: it is taken while somebody reads.
+#
+# These numbers are also what the hub is given, in a file that is written from them:
+
+# %%
+lines = classroom.VALUES.read_text("utf-8").splitlines()
+print("\n".join(lines[3:16]))
+
+# %% [markdown]
+# How to build the image, let people in, and start the hub: see the [guide](../docs/jupyterhub.md). One line of it matters more than all others. Nobody gets in before you say who may: in the file stands an authenticator that does not exist, so that the hub refuses to start.
+#
+# ## The answer
+
+# %%
+asked = classroom.memory(lessons_measured).loc["rounded up", "one kernel"]
+most = scaling.largest_that_fits(measured, 16)
+growth = out_of_core_runs.growth(kept)
+print(f"16 GiB hold about {figures.about(most, 2)} cells in memory.")
+print(
+    f"From a file, 1,000 MiB more counts take {growth['from the file'] * 1000:.0f} MiB more memory."
+)
+print("Two processes end with equal weights:", runs[two]["weights"].nunique() == 1)
+print(f"200 learners need {200 * asked / 1024:.0f} GiB.")
+
+# %% [markdown]
+# Memory runs out before time does; if the counts stay in a file, it no longer grows with the cells, and the model is the same but for the order of rows. Several processes share the cells of each step and end with equal weights; keep the cells of a step the same, or you train another model. A class is bound by memory as well.
+
+# %%
+from_file.file.close()
+folder.cleanup()
+
+# %% [markdown]
+# ## What you know now
+#
+# | you may have thought | in fact |
+# | --- | --- |
+# | Twice the cells, twice the time. | From 20,000 cells on the epochs fall as the cells grow. Memory grows always. |
+# | Training from a file needs another program. | The same three lines. Counts must be in `X`, stored by rows. |
+# | Positions come in the order in which I ask. | From a file they come sorted, without a word. |
+# | DDP works in a notebook, somehow. | It wants a script, because each process starts it anew. |
+# | All processes end with the same model. | Equal weights, other running averages. The first process counts. |
+# | Two processes, same settings, same result. | Twice the cells in a step, half the steps. |
+# | 200 learners need 200 cores. | They need memory. Reading takes no core. |
+#
+# ## Check yourself
+#
+# <details><summary>1. Your file has 2 million cells with the counts in <code>layers["counts"]</code>. You open it with <code>backed="r"</code>. What happens?</summary>
+#
+# All layers are read into memory, and the kernel probably dies. Write a file with the counts in `X` first, piece by piece.
+#
+# </details>
+#
+# <details><summary>2. You compute the positions of <code>model.validation_indices</code> from a file and put them beside the types of these cells. The types look random. Why?</summary>
+#
+# The positions came sorted by the number of the cell within each minibatch, the types in the order of `validation_indices`. Sort the indices first.
+#
+# </details>
+#
+# <details><summary>3. A colleague trains with four cards instead of one, and the held-out loss is worse. All settings are the same. What do you suspect?</summary>
+#
+# A step takes four times as many cells, so there are a quarter of the steps. Take a quarter of the minibatch on each card, or more epochs.
+#
+# </details>
+#
+# <details><summary>4. A learner says: "my kernel died". What do you ask first?</summary>
+#
+# How many kernels are open. One fits into what is set aside, two into the limit, three do not.
+#
+# </details>
+#
+# <details><summary>5. You shut half of the cores of the cluster down, to save money. What do 200 learners notice?</summary>
+#
+# Little, as long as the memory stays: in the worst case they wait twice as long. But most nodes are sold with a fixed amount of memory for each core, and then half of the learners find no place.
+#
+# </details>
+#
+# **Try it.** What does a file that is compressed cost? In new cells (about twenty seconds):
+#
+# ```python
+# with tempfile.TemporaryDirectory() as place:
+#     one = next(out_of_core.copies_of_cortex(1))
+#     for how in (None, "gzip"):
+#         one.write_h5ad(Path(place, "one.h5ad"), compression=how)
+#         print(how, out_of_core_runs.measure(Path(place, "one.h5ad"), "from the file")["CPU seconds"])
+# ```
+#
+# Next: lesson 08 brings in your own data.
