@@ -12,7 +12,7 @@ from helpers.sweep_runs import ARCHITECTURE, BETTER, DEFAULT
 
 MARKERS = "osD^v"
 
-UNITS = {"negative ELBO": " (nats per held-out cell)"}
+UNITS = {"negative ELBO": "nats per held-out cell"}
 
 
 def plot_trials(trials: pd.DataFrame, column: str = "negative ELBO") -> figures.DescribedFigure:
@@ -39,7 +39,7 @@ def plot_trials(trials: pd.DataFrame, column: str = "negative ELBO") -> figures.
                 alpha=0.8,
                 label=_layers(number),
             )
-        axes.set(xlabel="seed", xticks=seeds, ylabel=f"{column}\n{UNITS.get(column, '').strip()}")
+        axes.set(xlabel="seed", xticks=seeds, ylabel="\n".join([column, *_units(column)]))
         axes.legend(title="hidden layers", loc="center left", bbox_to_anchor=(1, 0.5))
     by_seed = trials.groupby("seed")[column]
     within, between = (
@@ -68,7 +68,7 @@ def plot_differences(compared: Mapping[str, pd.DataFrame], column: str) -> figur
     )
     said = []
     with figures.style():
-        figure = Figure(figsize=(1.4 + 3.4 * len(compared), 1.2 + 0.36 * len(rows)))
+        figure = Figure(figsize=(1.4 + max(5, 3.4 * len(compared)), 1.2 + 0.36 * len(rows)))
         panels = figure.subplots(1, len(compared), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (name, table) in zip(panels, compared.items(), strict=True):
             verdicts = sweep_runs.verdicts(table, column)
@@ -80,7 +80,7 @@ def plot_differences(compared: Mapping[str, pd.DataFrame], column: str) -> figur
             axes.axvline(0, color="black", linestyle="--", linewidth=1)
             axes.grid(axis="y", linestyle=":", color="0.8")
             axes.set(
-                xlabel=f"{column} less that of the default\n({BETTER[column]} is better)",
+                xlabel=f"{column} less that of the default\n({'; '.join([*_units(column), BETTER[column]])} is better)",
                 yticks=range(len(rows)),
                 yticklabels=[f"{_layers(layers)} of {neurons}" for layers, neurons in rows],
                 ylim=(len(rows) - 0.5, -0.5),
@@ -88,7 +88,7 @@ def plot_differences(compared: Mapping[str, pd.DataFrame], column: str) -> figur
             if len(compared) > 1:
                 axes.set_title(name)
             words = [
-                f"{_layers(found['n_layers'])} of {found['n_hidden']} {found['mean']:+.3g} ({found['verdict']})"
+                f"{_layers(found['n_layers'])} of {found['n_hidden']} {found['mean']:+.2g} ({found['verdict']})"
                 for found in verdicts.reset_index().to_dict("records")
             ]
             said.append(f"{name}: {', '.join(words)}")
@@ -96,9 +96,13 @@ def plot_differences(compared: Mapping[str, pd.DataFrame], column: str) -> figur
     default = f"{_layers(DEFAULT['n_layers'])} of {DEFAULT['n_hidden']}"
     return figures.DescribedFigure(
         figure,
-        f"Dot chart of the {column}{UNITS.get(column, '')} of {len(rows)} architectures less that of the default, {default}, a dot a seed; {BETTER[column]} is better. "
+        f"Dot chart of the {' in '.join([column, *_units(column)])} of {len(rows)} architectures less that of the default, {default}, a dot a seed; {BETTER[column]} is better. "
         f"Means over the seeds, and what the seeds say. {'. '.join(said)}.",
     )
+
+
+def _units(column: str) -> list[str]:
+    return [UNITS[column]] if column in UNITS else []
 
 
 def _layers(number: int) -> str:

@@ -1,0 +1,324 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 07 · How many hidden layers and neurons should I use?
+#
+# "One can specify the number of hidden layers and the number of neurons." So `SCVI(adata, n_layers=3, n_hidden=256)` works. Is it better? Nobody can tell from the
+# outside. It takes an experiment, and a fair one is less obvious than it looks.
+#
+# **You will be able to**
+#
+# - set up a fair comparison of models, and say what makes it fair;
+# - tell a difference between models from a difference between seeds;
+# - say what layers and neurons bring for these cells, and what they cost;
+# - run such an experiment yourself, on one computer or on many, with the same call.
+#
+# **Time**: 35 minutes to read and run, 10 minutes for the questions. **Needs**: lessons [03](03_hidden_layers.ipynb) and [04](04_loss.ipynb). [05](05_latent_space.ipynb) is useful.
+
+# %%
+from helpers import environment
+
+environment.prepare(seed=0)
+
+# %% [markdown]
+# ## What you choose, and what is learned
+#
+# Training adjusts the weights: the [parameters](../docs/glossary.md#parameter). The number of layers and neurons it does not touch. You choose them before, together with the learning rate
+# or the number of epochs. Such choices are called [hyperparameters](../docs/glossary.md#hyperparameter). The layers and neurons together are called the *architecture*.
+#
+# Here are nine architectures: one, two or three hidden layers of 64, 128 or 256 [neurons](../docs/glossary.md#neuron) each. You know from lesson 03 that both numbers hold for the encoder and the decoder alike. The default is one layer of 128.
+#
+# > **Predict.** Which of the nine describes the cortex cells best? Write it down.
+#
+# ## A fair experiment
+#
+# To try all combinations is called a [sweep](../docs/glossary.md#sweep), and each training in it a *trial*. It is fair if all trials differ in nothing but what you ask about:
+#
+# | the same for all | how |
+# | --- | --- |
+# | cells and genes | the 3,005 cortex cells, the 2,000 genes of lesson 01 |
+# | what is held out | the seed decides which tenth; so all nine architectures of a seed are judged on the same 300 cells |
+# | budget | the class preset of lesson 02: 14 epochs, the same learning rate, the same [KL warm-up](../docs/glossary.md#kl-warm-up) |
+# | the judge | the negative ELBO of the held-out cells (lesson 04): lower is better |
+#
+# And it is repeated: eight seeds. A seed sets the weights at the start, the order of the cells, and which cells are held out.
+# Nine architectures with eight seeds are 72 trials. That takes half an hour, so the results are kept in a file; `make sweep-runs` makes it again.
+
+# %%
+from helpers import sweep_runs
+
+print(sweep_runs.origin())
+kept = sweep_runs.load()
+trials = kept[kept["budget"] == "class preset"]
+trials.loc[:, "n_layers":"negative ELBO"].head(3).round(1)
+
+# %% [markdown]
+# Before you compare anything: did `n_layers` do what you think? Each trial counted the layers of its own model, as you did in lesson 03.
+
+# %%
+trials.groupby("n_layers")["hidden layers"].unique().explode()
+
+# %% [markdown]
+# ## You may think: "I train each once, and take the lowest loss"
+#
+# Here are all 72 trials, above their seeds.
+#
+# > **Predict.** Seeds differ only in luck, architectures in substance. Which of the two makes the larger difference in the negative ELBO?
+
+# %%
+from helpers import sweep_figures
+
+sweep_figures.plot_trials(trials)
+
+# %% [markdown]
+# The seed does. Not because training is a lottery: each seed holds out *other cells*, and some cells have more molecules, so there is more to explain. (The negative ELBO is a sum over genes; lesson 04.)
+# So a trial with seed 1 cannot be compared with a trial with seed 2, whatever their architectures.
+#
+# Within a seed it can: same cells, same judge. So subtract: each trial less the default architecture *of the same seed*. This is a [paired comparison](../docs/glossary.md#paired-comparison).
+
+# %%
+compared = sweep_runs.differences(trials)
+default = (trials["n_layers"] == 1) & (trials["n_hidden"] == 128)
+between_seeds = trials.loc[default, "negative ELBO"].std()
+within_pairs = compared.groupby(["n_layers", "n_hidden"])["negative ELBO"].std().mean()
+print(f"default architecture, spread over the seeds: {between_seeds:.0f} nats")
+print(f"difference to the default, spread over the seeds: {within_pairs:.0f} nats")
+
+# %% [markdown]
+# (The spread is the *standard deviation*: roughly, how far a value typically lies from the mean.) Subtracting takes away nearly all of it. What is left can show a difference of a few nats.
+#
+# ## What do more layers do?
+
+# %%
+sweep_figures.plot_differences({"class preset": compared}, "negative ELBO")
+
+# %%
+sweep_runs.verdicts(compared, "negative ELBO").round(1)
+
+# %% [markdown]
+# Each dot is a seed, the black bar their mean. Left of the dashed line is better than the default, right of it worse.
+#
+# - **More layers are worse**, with every width and every seed.
+# - **More neurons help a little**; fewer cost some nats.
+#
+# How sure can you be? If an architecture were just as good as the default, each seed would say "better" or "worse" like a coin. Eight coins of eight fall alike twice in 256 throws. But you look at eight architectures,
+# so luck has eight chances.
+
+# %%
+for seeds in (1, 3, 5, 8):
+    chance = sweep_runs.by_chance(seeds, architectures=8)
+    print(f"{chance:4.0%} to see one where all seeds agree, by luck alone, if seeds = {seeds}")
+
+# %% [markdown]
+# With three seeds, agreement is what you should expect from luck. With eight it says something. Note what it does not say: that all seeds agree makes a difference *real*, not *large*.
+#
+# ## Do the cell types care?
+#
+# The negative ELBO says how well the counts are described. Perhaps you care more for the latent space. So take the measures of lesson 05: how often a cell's neighbours are of its type (`kNN accuracy`), and how well k-means finds the types again (ARI).
+#
+# > **Predict.** Two and three layers describe the counts worse. Are their latent spaces worse, too?
+
+# %%
+sweep_figures.plot_differences({"class preset": compared}, "kNN accuracy")
+
+# %%
+for measure in ("kNN accuracy", "k-means ARI"):
+    print(f"{measure}\n{sweep_runs.verdicts(compared, measure).round(3).to_string()}\n")
+
+# %% [markdown]
+# The types care less, and in the same direction: with three layers k-means finds the types clearly worse, and with two a little. More neurons bring nothing on which the seeds agree. So a better loss by a few nats need not be a better latent space.
+#
+# ## What does it cost?
+#
+# > **Predict.** Which costs more time: twice the layers, or twice the neurons?
+
+# %% tags=["nbval-ignore-output"]
+sweep_runs.costs(trials).round(0).astype(int)
+
+# %% [markdown]
+# As in lesson 03, nearly all [parameters](../docs/glossary.md#parameter) are where 2,000 genes come in and go out. Their number grows with the neurons; a layer in between is cheap. Time grows more slowly than the parameters: much of a step goes into the likelihood of the
+# counts, which is the same for all.
+#
+# ## You may think: "the same budget for all, so it was fair"
+#
+# Then look where the budget comes from. The class preset was found with *one* layer of 128 neurons: its large steps suit that network. Perhaps they suit no other, and the experiment was fair only on
+# paper. So try another budget: three times as many epochs, with a third of the learning rate. Five seeds.
+#
+# > **Predict.** Will two layers catch up? Will three?
+
+# %%
+longer = sweep_runs.differences(kept[kept["budget"] == "three times as long"])
+by_budget = {"class preset": compared, "three times as long": longer}
+sweep_figures.plot_differences(by_budget, "negative ELBO")
+
+# %%
+sweep_runs.verdicts(longer, "negative ELBO").round(1)
+
+# %% [markdown]
+# Look at two layers of 128: clearly worse with the short budget, level with the default after the longer one. So the first result was true, but it was as much about the *training* as about the *layers*: deeper networks need smaller steps, or more of
+# them. (Which of the two, this experiment does not tell: both were changed at once.) Three layers still lag behind.
+#
+# And does anything beat the default? The seeds disagree. That is a result, too: **no difference beyond the seeds.** (Five seeds agree by luck more easily than eight, see above. But that three layers are worse was to be expected, after the first eight.)
+#
+# What would you have chosen with a single seed?
+
+# %%
+sweep_runs.winners(kept[kept["budget"] == "three times as long"]).round(1)
+
+# %% [markdown]
+# A winner each time, and nothing behind it. With one seed you always find a best architecture.
+#
+# What did the longer training bring to the default itself? Compare within a seed again:
+
+# %%
+default_runs = kept[(kept["n_layers"] == 1) & (kept["n_hidden"] == 128)]
+by_seed = default_runs.pivot(index="seed", columns="budget", values="negative ELBO").dropna()
+gain = by_seed["three times as long"] - by_seed["class preset"]
+print(f"three times as long, less class preset: {gain.mean():+.0f} nats", end=" ")
+print(f"({gain.min():+.0f} to {gain.max():+.0f})")
+
+# %% [markdown]
+# More than twice the neurons brought. If you have three times the time, give it to the training first.
+#
+# ## Run it yourself
+#
+# You need not write a program for this. `scvi.autotune.run_autotune` hands a [search space](../docs/glossary.md#search-space) to [Ray](../docs/glossary.md#ray), a package that runs trainings side by side, on one computer or on many. `sweep.run` calls it for you, and adds what a class needs: it keeps every finished trial, goes on after an
+# interruption, and tries again what died.
+#
+# The search space names the values to try. Here: three depths, two seeds.
+
+# %%
+from helpers import sweep
+
+search_space = {
+    "model_params": {"n_layers": [1, 2, 3], "n_hidden": [128], "seed": [1, 2]},
+    "train_params": {"preset": "class"},
+}
+print(sweep.n_trials(search_space), "trials")
+
+# %% [markdown]
+# A misspelt name is found before anything runs, not after an hour.
+
+# %%
+try:
+    sweep.check({"model_params": {"n_layer": [1, 2, 3]}})
+except ValueError as error:
+    print(str(error).splitlines()[0])
+
+# %% [markdown]
+# Now the switch. With `LIVE = False` the next cell takes these six trials from the file. Set it to `True`, and it trains them, in about two minutes on two cores. Ray is not part of the
+# usual set-up: it needs 400 MB of disk, and each trial about 1.2 GB of memory, too much for Binder.
+
+# %% tags=["nbval-ignore-output"]
+LIVE = False
+
+print(sweep.readiness())
+
+# %%
+if LIVE and not sweep.missing_packages():
+    shown = sweep.run(sweep_runs.cells(), search_space)
+else:
+    shown = sweep_runs.kept(search_space)
+shown[["n_layers", "seed", "negative ELBO"]].round(1)
+
+# %%
+sweep_figures.plot_differences({"two seeds": sweep_runs.differences(shown)}, "negative ELBO")
+
+# %% [markdown]
+# Stop the kernel in the middle of a live sweep, and run the cell again: trials that have finished are not trained again.
+#
+# ## From one core to a cluster
+#
+# The trials do not talk to each other, so ten computers finish ten times as many. Several computers that work for one program are called a [cluster](../docs/glossary.md#cluster-of-computers), each of them a *node*. (No clusters of cells this time.) You change nothing in the notebook. You start Ray on each
+# computer, from an environment of the kit, and tell the notebook where the first one is:
+#
+# ```bash
+# .venv/bin/ray start --head --port=6379                         # on the first computer; it prints its address
+# RAY_AUTH_MODE=token .venv/bin/ray start --address=ADDRESS:6379   # on every other
+# RAY_AUTH_MODE=token RAY_ADDRESS=ADDRESS:6379 make lab-sweep      # on the one where you work
+# ```
+#
+# Ray lets in only who has its token: copy the file `.ray/auth_token` from your home folder on the first computer to the others.
+#
+# `sweep.run` then looks whether all nodes have the same packages, for a trial with another version would give other numbers. Ray sends the cells to the nodes, gives each free core a trial, and collects the results. If a node dies, its trial is trained
+# again on another one. The kit's tests do this: they start two nodes, kill one half way, and look whether the table is complete.
+#
+# Why not let the search be clever? Ray can stop trials that begin badly (the scheduler "asha", the default of `run_autotune`) and choose values by what went well (the searcher "hyperopt"). That saves time if there are hundreds of combinations. But a network that begins slowly
+# may end well, and then the comparison is no longer one of equal budgets. With nine combinations, try all.
+#
+# ## The answer
+
+# %%
+print("Negative ELBO less that of the default (1 layer of 128), nats per held-out cell:")
+for name, table in by_budget.items():
+    found = sweep_runs.verdicts(table, "negative ELBO")
+    for layers, neurons in ((1, 256), (2, 128), (3, 128)):
+        row = found.loc[(layers, neurons)]
+        print(f"{name}, {layers} x {neurons}: {row['mean']:+.0f} ({row['verdict']})")
+
+# %% [markdown]
+# For these cells, stay with one hidden layer of 128 neurons: more layers lose with a short training, and gain nothing with a longer one; more neurons gain a few nats at best. For your cells, run a sweep with your cells: paired by seed, with more than three seeds,
+# and with more than one budget.
+#
+# ## What you know now
+#
+# | you may have thought | in fact |
+# | --- | --- |
+# | Deeper is better. | Not here. With a short training two layers are worse than one with every seed, with a longer one they are level. |
+# | Train each once and take the best. | The seed moves the held-out loss more than the architecture does. Compare within a seed, and use several. |
+# | All seeds agree, so it matters. | It is real. Whether it is large enough to matter is your decision. |
+# | The same budget for all is fair. | A budget that was found for one architecture favours it. Try another. |
+# | A cluster needs another program. | The same call; only `RAY_ADDRESS` is new. |
+#
+# ## Check yourself
+#
+# <details><summary>1. You train two architectures, each with a seed of its own. One has a lower held-out loss by 30 nats. What do you conclude?</summary>
+#
+# Nothing. Each seed holds out other cells, and that alone moves the loss by more. Give both the same seed.
+#
+# </details>
+#
+# <details><summary>2. A colleague tries 50 architectures with two seeds each and reports the one that won both times. Is she right?</summary>
+#
+# Perhaps, but luck alone would give her about 12 such winners: two coins fall "better, better" in a quarter of the throws. Let her try the winner again, with new seeds.
+#
+# </details>
+#
+# <details><summary>3. Why is the training loss no judge of architectures?</summary>
+#
+# A larger network can learn the training cells by heart ([overfitting](../docs/glossary.md#overfitting)). Only cells that it has not seen tell whether that helps.
+#
+# </details>
+#
+# <details><summary>4. A paper says: "two hidden layers are worse than one". What do you ask?</summary>
+#
+# With which budget, and for which of the two was it chosen? How many seeds, and were they paired? Which cells? Here the answer changed with the budget alone.
+#
+# </details>
+#
+# <details><summary>5. Why did all trials get the same number of epochs and not the same number of seconds?</summary>
+#
+# Either would be a fair rule; you have to say which. With equal seconds, 256 neurons would get fewer epochs. Here the seconds are reported beside the result.
+#
+# </details>
+#
+# **Try it.** Does the latent space need more dimensions? With Ray installed, in a new cell (about two minutes):
+#
+# ```python
+# sizes = {"model_params": {"n_latent": [5, 10, 20], "seed": [1, 2]}}
+# sweep.run(sweep_runs.cells(), sizes).loc[:, "n_latent":"k-means ARI"].round(1)
+# ```
+#
+# <details><summary>What to look for</summary>
+#
+# Compare within a seed. TODO
+#
+# </details>
+#
+# Next: [07b](07b_beyond_one_machine.ipynb) asks what happens when the cells do not fit into one machine. Lesson 08 brings in your own data.
