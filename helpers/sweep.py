@@ -434,7 +434,8 @@ def run(
 
     Trial.setup_anndata(adata, layer="counts")
     total, own = n_trials(search_space), folder / name_of(adata, search_space)
-    logging.getLogger("ray.tune").setLevel(logging.WARNING)
+    for name in ("ray.tune", "ray._private.worker"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Ray says for each epoch of each trial what it knows: thousands of lines.
     with _progress(own, total), capture_output(), cluster():
         results = _results(adata, search_space, own)

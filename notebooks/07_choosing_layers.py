@@ -239,7 +239,7 @@ sweep_figures.plot_differences({"two seeds": sweep_runs.differences(shown)}, "ne
 # computer, from an environment of the kit, and tell the notebook where the first one is:
 #
 # ```bash
-# .venv/bin/ray start --head --port=6379                         # on the first computer; it prints its address
+# .venv/bin/ray start --head --port=6379                           # on the first; it prints its ADDRESS
 # RAY_AUTH_MODE=token .venv/bin/ray start --address=ADDRESS:6379   # on every other
 # RAY_AUTH_MODE=token RAY_ADDRESS=ADDRESS:6379 make lab-sweep      # on the one where you work
 # ```
@@ -312,12 +312,13 @@ for name, table in by_budget.items():
 #
 # ```python
 # sizes = {"model_params": {"n_latent": [5, 10, 20], "seed": [1, 2]}}
-# sweep.run(sweep_runs.cells(), sizes).loc[:, "n_latent":"k-means ARI"].round(1)
+# tried = sweep.run(sweep_runs.cells(), sizes)
+# tried[["n_latent", "seed", "negative ELBO", "kNN accuracy"]].round(3)
 # ```
 #
 # <details><summary>What to look for</summary>
 #
-# Compare within a seed. TODO
+# Compare within a seed. Five dimensions are worse than ten by about 20 nats, and a cell's neighbours are of its type less often. Twenty are no better than ten. Two seeds are few, but here both say the same.
 #
 # </details>
 #
