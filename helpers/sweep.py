@@ -10,11 +10,11 @@ import _thread
 import contextlib
 import difflib
 import errno
-import importlib.metadata
 import importlib.util
 import inspect
 import logging
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -54,6 +54,9 @@ RETRIES = 2
 
 # Ray answers within two or three.
 ANSWER_SECONDS = 20
+
+# A node that is not busy starts a process within some ten.
+START_SECONDS = 90
 
 # What a cluster's nodes must have in common with this machine.
 SHARED_PACKAGES = ("scvi-tools", "torch", "numpy", "ray")
@@ -140,6 +143,10 @@ def check(search_space: Mapping[str, Mapping[str, Any]]) -> None:
                 raise ValueError(
                     f"{name} has no value to try. What to do: name one or more, such as {name}=[1, 2]."
                 )
+            if isinstance(values, tuple | range | set):
+                raise ValueError(
+                    f"{name} is a {type(values).__name__}, and only a list holds values to try. What to do: {name}={list(values)}."
+                )
     if not any(search_space.values()):
         raise ValueError(
             'The search space is empty. What to do: name parameters and values, such as {"model_params": {"n_layers": [1, 2]}}.'
@@ -204,8 +211,8 @@ def _for_ray(values: Any) -> Any:
 def cluster() -> Iterator[None]:
     """Be connected to Ray inside this block.
 
-    To what is connected already; else to the cluster that ``RAY_ADDRESS`` names; else to a Ray on this machine, which asks for its own
-    token before it lets anybody in, and is stopped after the block. It has as many processors as there are, or fewer where the free memory does not allow as many trials.
+    It uses, in this order: a Ray that is connected already; the cluster that ``RAY_ADDRESS`` names; a new Ray on this machine, which lets in only who
+    has its token, and is stopped after the block. A new one gets a processor for each trial for which there is memory.
 
     Raises
     ------
@@ -235,6 +242,7 @@ def cluster() -> Iterator[None]:
             log_to_driver=False,
             logging_level="ERROR",
             object_store_memory=200_000_000,
+            runtime_env=worker_python(),
         )
     try:
         if address:
@@ -243,6 +251,15 @@ def cluster() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def worker_python() -> dict[str, str]:
+    """Return how Ray is told which Python runs the trials on this machine.
+
+    Ray puts the path into a line for the shell as it is. With a space in it no trial would ever start, and Ray would wait.
+    """
+    quoted = shlex.quote(sys.executable)
+    return {} if quoted == sys.executable else {"py_executable": quoted}
 
 
 def trials_at_once() -> int:
@@ -284,7 +301,7 @@ def require_reachable(address: str) -> None:
         reason = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
     raise ConnectionError(
         f"There is no Ray cluster at {address}, which the variable RAY_ADDRESS names: {reason}\n"
-        "What to do: start one there (ray start --head --port=6379), or name another as host:port, or unset RAY_ADDRESS to use this "
+        "What to do: start one there (lesson 07 says how), or name another as host:port, or unset RAY_ADDRESS to use this "
         "machine alone. If a token is missing: copy .ray/auth_token from the home folder of the first node, and set RAY_AUTH_MODE=token."
     )
 
@@ -316,29 +333,42 @@ def require_room(nodes: Sequence[Mapping[str, Any]]) -> None:
 
 
 def packages_of_nodes() -> pd.DataFrame:
-    """Return the versions of ``SHARED_PACKAGES`` on each node of the connected cluster, and whether the kit is there.
+    """Return what each node of the connected cluster has, and this process, which comes first.
 
     Returns
     -------
     DataFrame
-        A row a node: ``node``, a column a package (None where it is missing), and ``the kit``.
+        A row a node: ``node``, the versions of ``SHARED_PACKAGES``, and ``the kit``, a digest of its code; None where something is missing.
+
+    Raises
+    ------
+    RuntimeError
+        If a node starts no process.
     """
     import ray
+    from ray.exceptions import GetTimeoutError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     packages = SHARED_PACKAGES
 
     # Inside a function it travels as it is: a node without the kit could not find it by its name.
-    def look() -> dict[str, Any]:
+    def look() -> dict[str, str | None]:
+        import hashlib
+        import pathlib
         from importlib import metadata, util
 
-        found: dict[str, Any] = {}
+        found: dict[str, str | None] = {}
         for name in packages:
             try:
                 found[name] = metadata.version(name)
             except metadata.PackageNotFoundError:
                 found[name] = None
-        return found | {"the kit": util.find_spec("helpers") is not None}
+        kit = util.find_spec("helpers")
+        if kit is None or not kit.submodule_search_locations:
+            return found | {"the kit": None}
+        files = sorted(pathlib.Path(kit.submodule_search_locations[0]).glob("*.py"))
+        code = b"".join(file.read_bytes() for file in files)
+        return found | {"the kit": hashlib.sha256(code).hexdigest()[:8]}
 
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
     asked = [
@@ -347,14 +377,20 @@ def packages_of_nodes() -> pd.DataFrame:
         .remote()
         for node in nodes
     ]
-    answers = ray.get(asked)
-    return pd.DataFrame(
-        [{"node": node, **answer} for node, answer in zip(nodes, answers, strict=True)]
-    )
+    try:
+        answers = ray.get(asked, timeout=START_SECONDS)
+    except GetTimeoutError:
+        raise RuntimeError(
+            f"A node of the cluster has not started a Python for {START_SECONDS} seconds. What to do: see whether it is busy, and whether the path "
+            "of its environment has a space in it, with which Ray cannot start one."
+        ) from None
+    rows = [{"node": "this process", **look()}]
+    rows += [{"node": node, **found} for node, found in zip(nodes, answers, strict=True)]
+    return pd.DataFrame(rows)
 
 
 def require_same_packages(nodes: pd.DataFrame) -> None:
-    """Raise unless all nodes of a cluster have the kit, and the packages of this machine.
+    """Raise unless all nodes of a cluster have the same packages and the same code of the kit.
 
     Parameters
     ----------
@@ -364,22 +400,19 @@ def require_same_packages(nodes: pd.DataFrame) -> None:
     Raises
     ------
     RuntimeError
-        With the node and what it lacks: trials on it would fail, or give other numbers.
+        With the node and what it lacks: trials on it would fail, or might give other numbers.
     """
-    wrong = []
-    for row in nodes.to_dict("records"):
-        for name in SHARED_PACKAGES:
-            here = importlib.metadata.version(name)
-            if row[name] != here:
-                wrong.append(
-                    f"node {row['node'][:8]} has {name} {row[name] or 'not at all'}, this machine {here}"
-                )
-        if not row["the kit"]:
-            wrong.append(f"node {row['node'][:8]} cannot import the kit's helpers")
+    here, *others = nodes.to_dict("records")
+    wrong = [
+        f"node {other['node'][:8]} has {name} {other[name] or 'not at all'}, this process {here[name]}"
+        for other in others
+        for name in (*SHARED_PACKAGES, "the kit")
+        if other[name] != here[name]
+    ]
     if wrong:
         raise RuntimeError(
-            "The nodes of the cluster differ from this machine: " + "; ".join(wrong) + ".\n"
-            "What to do: set the kit up on each node from the same commit (make setup), and start Ray there from its environment."
+            "The nodes of the cluster differ: " + "; ".join(wrong) + ".\n"
+            "What to do: set the kit up on each node from the same commit (make lab-sweep), and start Ray there from its environment."
         )
 
 
@@ -397,10 +430,10 @@ def run(
     Parameters
     ----------
     adata
-        Cells with ``layers["counts"]``, and their types in ``obs["cell_type"]``.
+        Cells with counts in ``layers["counts"]`` and, if they are known, types in ``obs["cell_type"]``. Batches are not looked at.
     search_space
-        ``{"model_params": {...}, "train_params": {...}}``, as for ``scvi.autotune.run_autotune``. A list holds values to try, anything else is the
-        same in all trials. Besides the parameters of ``SCVI`` and its ``train`` there are ``seed`` (in ``model_params``), and in
+        ``{"model_params": {...}, "train_params": {...}}``, the two parts that ``scvi.autotune.run_autotune`` has. But here a list holds values to try (there:
+        ``tune.grid_search``), and anything else is the same in all trials. Besides the parameters of ``SCVI`` and its ``train`` there are ``seed`` (in ``model_params``), and in
         ``train_params`` ``preset`` and what presets may say.
     folder
         Where sweeps are kept, each in a folder named by cells, search space, versions and code.
@@ -415,7 +448,7 @@ def run(
     ModuleNotFoundError
         Without Ray and what belongs to it.
     ValueError
-        If the search space has unknown parameters or nothing to try.
+        If the search space has unknown parameters or nothing to try, or the cells have no counts.
     ConnectionError, RuntimeError, MemoryError
         As ``cluster``; RuntimeError also if no trial finished.
     OSError
@@ -425,6 +458,7 @@ def run(
     """
     require_packages()
     check(search_space)
+    data.check_counts(adata, layer="counts")
     # Ray takes a relative path for an address.
     folder = folder.resolve()
     require_disk(folder)
@@ -458,7 +492,7 @@ def name_of(adata: ad.AnnData, search_space: Mapping[str, Mapping[str, Any]]) ->
         adata.layers["counts"],
         list(adata.obs_names),
         list(adata.var_names),
-        list(preset_runs.cell_types(adata)),
+        list(sweep_trial.types(adata).astype(str)),
         search_space,
         preset_runs.settings_key(),
         inspect.getsource(sweep_trial),

@@ -34,8 +34,8 @@ def plot_trials(trials: pd.DataFrame, column: str = "negative ELBO") -> figures.
             axes.plot(
                 these["seed"] + 0.18 * (shift - (len(layers) - 1) / 2),
                 these[column],
-                MARKERS[shift],
-                color=figures.COLOURS[shift],
+                MARKERS[shift % len(MARKERS)],
+                color=figures.COLOURS[shift % len(figures.COLOURS)],
                 alpha=0.8,
                 label=_layers(number),
             )
@@ -74,7 +74,10 @@ def plot_differences(compared: Mapping[str, pd.DataFrame], column: str) -> figur
             verdicts = sweep_runs.verdicts(table, column)
             for row, key in enumerate(rows):
                 values = table.loc[(table[ARCHITECTURE] == key).all(axis=1), column]
-                style = {"color": figures.COLOURS[key[0] - 1], "marker": MARKERS[key[0] - 1]}
+                style = {
+                    "color": figures.COLOURS[(key[0] - 1) % len(figures.COLOURS)],
+                    "marker": MARKERS[(key[0] - 1) % len(MARKERS)],
+                }
                 axes.plot(values, [row] * len(values), linestyle="", alpha=0.6, **style)
                 axes.plot(values.mean(), row, "|", color="black", markersize=16, markeredgewidth=2)
             axes.axvline(0, color="black", linestyle="--", linewidth=1)

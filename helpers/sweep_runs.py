@@ -1,4 +1,4 @@
-"""How many hidden layers, and how many neurons: a sweep that takes half an hour, made once and kept.
+"""How many hidden layers, and how many neurons: two sweeps that take an hour, made once and kept.
 
 ``make sweep-runs`` makes it with Ray and writes ``docs/sweep_runs.csv``, which lesson 07 shows.
 """
@@ -75,8 +75,8 @@ def load() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a trial: ``budget``, ``n_layers``, ``n_hidden`` and ``seed``, and what ``sweep_trial.MEASURES`` names (negative ELBO in nats per held-out
-        cell; CPU seconds of the training).
+        A row a trial, with ``COLUMNS``: the ``negative ELBO`` in nats per held-out cell, the measures of the latent space for all cells, and
+        the ``CPU seconds`` of the training.
     """
     return kept_runs.load(FILE)
 
@@ -87,16 +87,16 @@ def kept(space: Mapping[str, Mapping[str, object]], budget: str = SHORT) -> pd.D
     Parameters
     ----------
     space
-        As for ``sweep.run``; what it does not name in ``model_params`` is as in ``DEFAULT``.
+        As for ``sweep.run``; an architecture that it does not name in ``model_params`` is as in ``DEFAULT``, and without ``seed`` all seeds are returned.
     budget
-        A key of ``BUDGETS``, which stands for the ``train_params``.
+        A key of ``BUDGETS``, with the same ``train_params``.
 
     Raises
     ------
     ValueError
         If a parameter was not varied, a value not tried, or the training is another one.
     """
-    if dict(space.get("train_params", {})) not in ({}, BUDGETS[budget]):
+    if dict(space.get("train_params", {})) != BUDGETS[budget]:
         raise ValueError(
             f"The kept trials of '{budget}' were trained with {BUDGETS[budget]}. What to do: run the sweep, or ask for these."
         )
@@ -134,8 +134,15 @@ def differences(trials: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If a seed lacks the default architecture, has an architecture twice, or was judged on other cells than the default.
+        If a trial did not finish, a seed lacks the default architecture, has an architecture twice, or was judged on other cells than the default.
     """
+    unfinished = trials[trials["negative ELBO"].isna()]
+    if len(unfinished):
+        first = unfinished.iloc[0]
+        raise ValueError(
+            f"{_name(first)} with seed {first['seed']} did not finish: {first.get('problem', 'no reason is kept')}. What to do: run the sweep again, or "
+            "leave this seed out."
+        )
     twice = trials.duplicated(KEYS)
     if twice.any():
         raise ValueError(
@@ -163,6 +170,32 @@ def differences(trials: pd.DataFrame) -> pd.DataFrame:
         pd.concat([others[ARCHITECTURE], table], axis=1)
         .reset_index()
         .reindex(columns=[*KEYS, *columns])
+    )
+
+
+def spreads(trials: pd.DataFrame, column: str = "negative ELBO") -> pd.Series:
+    """Tell how much less differences within a seed spread than values over seeds.
+
+    Parameters
+    ----------
+    trials
+        As from ``load``, of one budget.
+    column
+        A key of ``BETTER``.
+
+    Returns
+    -------
+    Series
+        Standard deviations over the seeds: of the default architecture, and of the difference to the default (mean over the architectures).
+    """
+    is_default = (trials[ARCHITECTURE] == pd.Series(DEFAULT)).all(axis=1)
+    by_architecture = differences(trials).groupby(ARCHITECTURE)[column]
+    return pd.Series(
+        {
+            "default architecture, over the seeds": trials.loc[is_default, column].std(),
+            "difference to the default, over the seeds": by_architecture.std().mean(),
+        },
+        name=f"spread of the {column}",
     )
 
 
@@ -255,12 +288,10 @@ def main() -> int:
         print(failed[[*ARCHITECTURE, "seed", "problem"]].to_string(), file=sys.stderr)
         print("Nothing was written. The same command tries these again.", file=sys.stderr)
         return 1
-    what = (
-        f"SCVI on the cortex cells x 2,000 genes with {', '.join(map(str, LAYERS))} hidden layers of {', '.join(map(str, NEURONS))} neurons; "
-        + "; ".join(
-            f"{budget}: seeds {', '.join(map(str, seeds))}" for budget, seeds in SEEDS.items()
-        )
+    seeds = " and ".join(
+        f"{budget} with seeds {each[0]} to {each[-1]}" for budget, each in SEEDS.items()
     )
+    what = f"SCVI on the cortex cells x 2,000 genes, {LAYERS[0]} to {LAYERS[-1]} hidden layers of {NEURONS[0]} to {NEURONS[-1]} neurons, {seeds}"
     packages = ("scvi-tools", "torch", "numpy", "ray")
     kept_runs.write(FILE, trials[COLUMNS], what, packages, "make sweep-runs")
     return 0

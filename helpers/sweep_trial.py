@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import anndata as ad
+import pandas as pd
 import ray
 import scvi
 from ray import tune
@@ -30,6 +31,12 @@ MEASURES = (
 )
 
 
+def types(adata: ad.AnnData) -> pd.Series:
+    """Return the type of each cell, missing where it is not known."""
+    known = "cell_type" in adata.obs
+    return preset_runs.cell_types(adata) if known else preset_runs.no_types(adata)
+
+
 class Trial(scvi.model.SCVI):
     """SCVI that is built from a seed, trains with a preset of the kit, and reports to Ray how good it became.
 
@@ -38,7 +45,7 @@ class Trial(scvi.model.SCVI):
     Parameters
     ----------
     adata
-        Cells that were registered with ``Trial.setup_anndata``, with their types in ``obs["cell_type"]``.
+        Cells that were registered with ``Trial.setup_anndata``, with their types in ``obs["cell_type"]`` if they are known.
     seed
         Seed of the initial weights, of the choice of held-out cells and of the training.
     **model_params
@@ -69,7 +76,7 @@ class Trial(scvi.model.SCVI):
         parts = architecture.parameters_by_state(self)
         report = {
             **costs,
-            **preset_runs.judge(self, self.validation_indices, preset_runs.cell_types(self.adata)),
+            **preset_runs.judge(self, self.validation_indices, types(self.adata)),
             "hidden layers": str(architecture.hidden_layers(self)),
             "trained parameters": int(parts.loc["trained"].iloc[0]),
         }

@@ -48,7 +48,7 @@ environment.prepare(seed=0)
 # | the judge | the negative ELBO of the held-out cells (lesson 04): lower is better |
 #
 # And it is repeated: eight seeds. A seed sets the weights at the start, the order of the cells, and which cells are held out.
-# Nine architectures with eight seeds are 72 trials. That takes half an hour, so the results are kept in a file; `make sweep-runs` makes it again.
+# Nine architectures with eight seeds are 72 trials, which took about half an hour on two cores. So they are kept in a file. (`make sweep-runs` makes it again, with the longer trainings of below: about an hour.)
 
 # %%
 from helpers import sweep_runs
@@ -65,11 +65,13 @@ trials.loc[:, "n_layers":"negative ELBO"].head(3).round(1)
 trials.groupby("n_layers")["hidden layers"].unique().explode()
 
 # %% [markdown]
+# Yes: one, two or three in the encoder, and as many in the decoder.
+#
 # ## You may think: "I train each once, and take the lowest loss"
 #
 # Here are all 72 trials, above their seeds.
 #
-# > **Predict.** Seeds differ only in luck, architectures in substance. Which of the two makes the larger difference in the negative ELBO?
+# > **Predict.** Perhaps you think: seeds are luck, architectures are substance. Which of the two makes the larger difference in the negative ELBO?
 
 # %%
 from helpers import sweep_figures
@@ -77,21 +79,17 @@ from helpers import sweep_figures
 sweep_figures.plot_trials(trials)
 
 # %% [markdown]
-# The seed does. Not because training is a lottery: each seed holds out *other cells*, and some cells have more molecules, so there is more to explain. (The negative ELBO is a sum over genes; lesson 04.)
+# The seed does. Not because training is a lottery: each seed holds out *other cells*, and some cells have more molecules, so there is more to explain. (Lesson 04: cells with more counts cost more [nats](../docs/glossary.md#nat), whatever the model.)
 # So a trial with seed 1 cannot be compared with a trial with seed 2, whatever their architectures.
 #
 # Within a seed it can: same cells, same judge. So subtract: each trial less the default architecture *of the same seed*. This is a [paired comparison](../docs/glossary.md#paired-comparison).
 
 # %%
 compared = sweep_runs.differences(trials)
-default = (trials["n_layers"] == 1) & (trials["n_hidden"] == 128)
-between_seeds = trials.loc[default, "negative ELBO"].std()
-within_pairs = compared.groupby(["n_layers", "n_hidden"])["negative ELBO"].std().mean()
-print(f"default architecture, spread over the seeds: {between_seeds:.0f} nats")
-print(f"difference to the default, spread over the seeds: {within_pairs:.0f} nats")
+sweep_runs.spreads(trials).round(0)
 
 # %% [markdown]
-# (The spread is the *standard deviation*: roughly, how far a value typically lies from the mean.) Subtracting takes away nearly all of it. What is left can show a difference of a few nats.
+# (The spread is the [standard deviation](../docs/glossary.md#standard-deviation): roughly, how far a value typically lies from the mean. In nats.) Subtracting takes away nearly all of it. What is left can show a difference of a few nats.
 #
 # ## What do more layers do?
 
@@ -102,25 +100,30 @@ sweep_figures.plot_differences({"class preset": compared}, "negative ELBO")
 sweep_runs.verdicts(compared, "negative ELBO").round(1)
 
 # %% [markdown]
-# Each dot is a seed, the black bar their mean. Left of the dashed line is better than the default, right of it worse.
+# Each dot is a seed, the black bar their mean. Left of the dashed line is better than the default, right of it worse. In the table, `better in` counts the seeds with which it beats the default; the `verdict` is "better" or "worse" only if all seeds say so.
 #
 # - **More layers are worse**, with every width and every seed.
 # - **More neurons help a little**; fewer cost some nats.
 #
-# How sure can you be? If an architecture were just as good as the default, each seed would say "better" or "worse" like a coin. Eight coins of eight fall alike twice in 256 throws. But you look at eight architectures,
-# so luck has eight chances.
+# For scale: the class preset is about 12 nats better than scvi-tools' own default training (measured with these cells, see [measurements](../docs/measurements.md#the-class-preset-against-the-default)).
+#
+# How sure can you be? Suppose an architecture is just as good as the default. Then each seed says "better" or "worse" like a coin. Eight coins all fall alike in 2 of 256 throws. But there are eight architectures to compare, and each throws its own eight coins. So it is more probable
+# that at least one of them has all coins alike:
 
 # %%
 for seeds in (1, 3, 5, 8):
     chance = sweep_runs.by_chance(seeds, architectures=8)
-    print(f"{chance:4.0%} to see one where all seeds agree, by luck alone, if seeds = {seeds}")
+    print(f"seeds = {seeds}: in {chance:.0%} of such sweeps luck alone makes all agree about one or more")
 
 # %% [markdown]
-# With three seeds, agreement is what you should expect from luck. With eight it says something. Note what it does not say: that all seeds agree makes a difference *real*, not *large*.
+# With three seeds, at least one such agreement among eight is what luck brings. With eight seeds it is rare. (The calculation takes the eight as independent. They share the default of their seed, so read it as a rough guide.)
+#
+# Note what it does not say. Agreement makes luck an unlikely explanation; it does not make the difference *large*. And all seeds draw from the same 3,005 cells: it speaks for these cells, not for others.
 #
 # ## Do the cell types care?
 #
-# The negative ELBO says how well the counts are described. Perhaps you care more for the latent space. So take the measures of lesson 05: how often a cell's neighbours are of its type (`kNN accuracy`), and how well k-means finds the types again (ARI).
+# The negative ELBO says how well the counts are described. Perhaps you care more for the latent space. So take two measures of lesson 05, on all cells: for how many cells most of the 15 [nearest neighbours](../docs/glossary.md#nearest-neighbours) have the cell's own type
+# (`kNN accuracy`), and how well [k-means](../docs/glossary.md#k-means) finds the types again ([ARI](../docs/glossary.md#adjusted-rand-index)). Here higher is better, so *right* of the line is better.
 #
 # > **Predict.** Two and three layers describe the counts worse. Are their latent spaces worse, too?
 
@@ -132,9 +135,12 @@ for measure in ("kNN accuracy", "k-means ARI"):
     print(f"{measure}\n{sweep_runs.verdicts(compared, measure).round(3).to_string()}\n")
 
 # %% [markdown]
-# The types care less, and in the same direction: with three layers k-means finds the types clearly worse, and with two a little. More neurons bring nothing on which the seeds agree. So a better loss by a few nats need not be a better latent space.
+# The types care, too. With two or three layers the neighbours name a cell's type less often, with every seed and every width. k-means finds the types clearly worse with three layers, and a little worse with two (with 128 neurons, one seed of eight disagrees). And one layer of 256 neurons, better in the loss, shows no
+# gain on which the seeds agree. So a loss that is better by a few nats need not mean a better latent space.
 #
 # ## What does it cost?
+#
+# CPU seconds are the seconds in which a processor worked on the training; each number is the median of the seeds.
 #
 # > **Predict.** Which costs more time: twice the layers, or twice the neurons?
 
@@ -142,13 +148,13 @@ for measure in ("kNN accuracy", "k-means ARI"):
 sweep_runs.costs(trials).round(0).astype(int)
 
 # %% [markdown]
-# As in lesson 03, nearly all [parameters](../docs/glossary.md#parameter) are where 2,000 genes come in and go out. Their number grows with the neurons; a layer in between is cheap. Time grows more slowly than the parameters: much of a step goes into the likelihood of the
+# Twice the neurons, by a little. As in lesson 03, most parameters are where 2,000 genes come in and go out. Their number grows with the neurons; a layer in between is cheap. Time grows more slowly than the parameters: much of a step goes into the likelihood of the
 # counts, which is the same for all.
 #
 # ## You may think: "the same budget for all, so it was fair"
 #
 # Then look where the budget comes from. The class preset was found with *one* layer of 128 neurons: its large steps suit that network. Perhaps they suit no other, and the experiment was fair only on
-# paper. So try another budget: three times as many epochs, with a third of the learning rate. Five seeds.
+# paper. So try another budget: three times as many epochs, with a third of the learning rate. The KL warm-up grows with it, from 4 epochs to 13. Five seeds.
 #
 # > **Predict.** Will two layers catch up? Will three?
 
@@ -161,10 +167,18 @@ sweep_figures.plot_differences(by_budget, "negative ELBO")
 sweep_runs.verdicts(longer, "negative ELBO").round(1)
 
 # %% [markdown]
-# Look at two layers of 128: clearly worse with the short budget, level with the default after the longer one. So the first result was true, but it was as much about the *training* as about the *layers*: deeper networks need smaller steps, or more of
-# them. (Which of the two, this experiment does not tell: both were changed at once.) Three layers still lag behind.
+# Look at two layers of 128 or 256: clearly worse with the short budget, within 4 nats of the default, to either side, after the longer one. So the first result was true, but it was as much about the *training* as about the *layers*. (What exactly deeper networks need, this experiment
+# does not tell: the number of steps, their size and the length of the KL warm-up changed at once.) Two layers of 64, and all with three layers, still lag behind.
 #
-# And does anything beat the default? The seeds disagree. That is a result, too: **no difference beyond the seeds.** (Five seeds agree by luck more easily than eight, see above. But that three layers are worse was to be expected, after the first eight.)
+# Have the types caught up, too?
+
+# %%
+sweep_runs.verdicts(longer, "k-means ARI").round(3)
+
+# %% [markdown]
+# Not quite: with two layers k-means still finds the types worse, with all five seeds.
+#
+# And does anything beat the default? 256 neurons in one layer, and 128 or 256 in two, are within 4 nats of it, and the seeds disagree about each. So **no difference was found.** One of a nat or so would not show with five seeds.
 #
 # What would you have chosen with a single seed?
 
@@ -172,7 +186,7 @@ sweep_runs.verdicts(longer, "negative ELBO").round(1)
 sweep_runs.winners(kept[kept["budget"] == "three times as long"]).round(1)
 
 # %% [markdown]
-# A winner each time, and nothing behind it. With one seed you always find a best architecture.
+# A winner each time. Four of five have two layers: is that something? Four architectures are level, and two of these have two layers. So a coin would do as well: four or more of five coins fall alike in 12 of 32 throws. With one seed you always find a best architecture.
 #
 # What did the longer training bring to the default itself? Compare within a seed again:
 
@@ -180,18 +194,20 @@ sweep_runs.winners(kept[kept["budget"] == "three times as long"]).round(1)
 default_runs = kept[(kept["n_layers"] == 1) & (kept["n_hidden"] == 128)]
 by_seed = default_runs.pivot(index="seed", columns="budget", values="negative ELBO").dropna()
 gain = by_seed["three times as long"] - by_seed["class preset"]
+seconds = default_runs.groupby("budget")["CPU seconds"].median()
+times = seconds["three times as long"] / seconds["class preset"]
 print(f"three times as long, less class preset: {gain.mean():+.0f} nats", end=" ")
-print(f"({gain.min():+.0f} to {gain.max():+.0f})")
+print(f"({gain.min():+.0f} to {gain.max():+.0f}), for {times:.1f} times the CPU seconds")
 
 # %% [markdown]
-# More than twice the neurons brought. If you have three times the time, give it to the training first.
+# That is more than 256 neurons brought with the class preset. They cost a quarter more seconds, the longer training nearly three times as many. After the longer training, 256 neurons bring nothing on which the seeds agree.
 #
 # ## Run it yourself
 #
 # You need not write a program for this. `scvi.autotune.run_autotune` hands a [search space](../docs/glossary.md#search-space) to [Ray](../docs/glossary.md#ray), a package that runs trainings side by side, on one computer or on many. `sweep.run` calls it for you, and adds what a class needs: it keeps every finished trial, goes on after an
 # interruption, and tries again what died.
 #
-# The search space names the values to try. Here: three depths, two seeds.
+# The search space names the values to try. In `sweep.run` a list means: try each. (If you call `run_autotune` yourself, write `tune.grid_search([1, 2, 3])` instead, and leave out `seed` and `preset`, which are the kit's.) Here: three depths, two seeds.
 
 # %%
 from helpers import sweep
@@ -203,7 +219,7 @@ search_space = {
 print(sweep.n_trials(search_space), "trials")
 
 # %% [markdown]
-# A misspelt name is found before anything runs, not after an hour.
+# A misspelt parameter is found before anything runs, not after an hour.
 
 # %%
 try:
@@ -212,8 +228,9 @@ except ValueError as error:
     print(str(error).splitlines()[0])
 
 # %% [markdown]
-# Now the switch. With `LIVE = False` the next cell takes these six trials from the file. Set it to `True`, and it trains them, in about two minutes on two cores. Ray is not part of the
-# usual set-up: it needs 400 MB of disk, and each trial about 1.2 GB of memory, too much for Binder.
+# Now the switch. With `LIVE = False` the next cell takes these six trials from the file. Set it to `True`, and it trains them, in about a minute and a half on two cores.
+#
+# Ray is not part of the usual set-up. Close JupyterLab and start it with `make lab-sweep` instead of `make lab`: that installs it. Each trial takes about 1.2 GB of memory, too much for Binder.
 
 # %% tags=["nbval-ignore-output"]
 LIVE = False
@@ -221,35 +238,37 @@ LIVE = False
 print(sweep.readiness())
 
 # %%
-if LIVE and not sweep.missing_packages():
-    shown = sweep.run(sweep_runs.cells(), search_space)
-else:
-    shown = sweep_runs.kept(search_space)
+shown = sweep.run(sweep_runs.cells(), search_space) if LIVE else sweep_runs.kept(search_space)
 shown[["n_layers", "seed", "negative ELBO"]].round(1)
 
 # %%
 sweep_figures.plot_differences({"two seeds": sweep_runs.differences(shown)}, "negative ELBO")
 
 # %% [markdown]
-# Stop the kernel in the middle of a live sweep, and run the cell again: trials that have finished are not trained again.
+# With two seeds and two architectures, luck alone would let the seeds agree about one or more in three of four sweeps. What speaks here is the size: the differences are several times the spread of the pairs, 4 nats.
+#
+# Interrupt the kernel (the square button) in the middle of a live sweep, and run the cell again: trials that have finished are not trained again.
 #
 # ## From one core to a cluster
 #
-# The trials do not talk to each other, so ten computers finish ten times as many. Several computers that work for one program are called a [cluster](../docs/glossary.md#cluster-of-computers), each of them a *node*. (No clusters of cells this time.) You change nothing in the notebook. You start Ray on each
-# computer, from an environment of the kit, and tell the notebook where the first one is:
+# The trials do not talk to each other, so ten computers finish about ten times as many in the same time. Several computers that work for one program are called a [cluster](../docs/glossary.md#cluster-of-computers), each of them a *node*. (No clusters of cells this time.) You change nothing in the notebook. You set up the kit on each
+# computer from the same commit, start Ray there, and tell the notebook where the first one is:
 #
 # ```bash
-# .venv/bin/ray start --head --port=6379                           # on the first; it prints its ADDRESS
+# .venv/bin/ray get-auth-token --generate > /dev/null              # on the first: makes a token
+# RAY_AUTH_MODE=token .venv/bin/ray start --head --port=6379       # on the first; it prints its ADDRESS
 # RAY_AUTH_MODE=token .venv/bin/ray start --address=ADDRESS:6379   # on every other
 # RAY_AUTH_MODE=token RAY_ADDRESS=ADDRESS:6379 make lab-sweep      # on the one where you work
 # ```
 #
-# Ray lets in only who has its token: copy the file `.ray/auth_token` from your home folder on the first computer to the others.
+# With `RAY_AUTH_MODE=token`, Ray lets in only who has its token, a long password in a file. Before you start the others, copy the file `.ray/auth_token` from your home folder on the first computer into theirs. Never leave the mode out: without a token, anybody who reaches the computer can run programs there.
 #
-# `sweep.run` then looks whether all nodes have the same packages, for a trial with another version would give other numbers. Ray sends the cells to the nodes, gives each free core a trial, and collects the results. If a node dies, its trial is trained
-# again on another one. The kit's tests do this: they start two nodes, kill one half way, and look whether the table is complete.
+# `sweep.run` looks whether all nodes have the same code of the kit and the same versions of scvi-tools, PyTorch, NumPy and Ray, for others may give other numbers. Ray sends the cells to the nodes, gives each free core a trial, and collects the results. If a node dies, its trial is trained
+# again on another one. The kit's tests do this with two nodes on one computer: they kill one half way, and look whether the table is complete. On several computers it was not tried.
 #
-# Why not let the search be clever? Ray can stop trials that begin badly (the scheduler "asha", the default of `run_autotune`) and choose values by what went well (the searcher "hyperopt"). That saves time if there are hundreds of combinations. But a network that begins slowly
+# ### You may think: "a clever search is better than trying all"
+#
+# Ray can stop trials that begin badly (the scheduler "asha", the default of `run_autotune`) and choose values by what went well before (the searcher "hyperopt"). That saves time if there are hundreds of combinations. But a network that begins slowly
 # may end well, and then the comparison is no longer one of equal budgets. With nine combinations, try all.
 #
 # ## The answer
@@ -260,19 +279,19 @@ for name, table in by_budget.items():
     found = sweep_runs.verdicts(table, "negative ELBO")
     for layers, neurons in ((1, 256), (2, 128), (3, 128)):
         row = found.loc[(layers, neurons)]
-        print(f"{name}, {layers} x {neurons}: {row['mean']:+.0f} ({row['verdict']})")
+        print(f"{name}, {layers} x {neurons}: {row['mean']:+.1f} ({row['verdict']})")
 
 # %% [markdown]
-# For these cells, stay with one hidden layer of 128 neurons: more layers lose with a short training, and gain nothing with a longer one; more neurons gain a few nats at best. For your cells, run a sweep with your cells: paired by seed, with more than three seeds,
-# and with more than one budget.
+# For these cells, stay with one hidden layer of 128 neurons. More layers lose with a short training; with a longer one, two layers of 128 are level in the loss, and k-means still finds the types worse. More neurons gain a few nats at best. For your cells, run a sweep with your cells: paired by seed, with more than three
+# seeds, and with more than one budget.
 #
 # ## What you know now
 #
 # | you may have thought | in fact |
 # | --- | --- |
-# | Deeper is better. | Not here. With a short training two layers are worse than one with every seed, with a longer one they are level. |
+# | Deeper is better. | Not here. With a short training two layers are worse than one, with every width and every seed. With a longer one, two layers of 128 or 256 are level in the loss. |
 # | Train each once and take the best. | The seed moves the held-out loss more than the architecture does. Compare within a seed, and use several. |
-# | All seeds agree, so it matters. | It is real. Whether it is large enough to matter is your decision. |
+# | All seeds agree, so it matters. | With eight seeds it is hardly luck. Whether it is large enough to matter is your decision. |
 # | The same budget for all is fair. | A budget that was found for one architecture favours it. Try another. |
 # | A cluster needs another program. | The same call; only `RAY_ADDRESS` is new. |
 #
@@ -284,9 +303,9 @@ for name, table in by_budget.items():
 #
 # </details>
 #
-# <details><summary>2. A colleague tries 50 architectures with two seeds each and reports the one that won both times. Is she right?</summary>
+# <details><summary>2. A colleague compares 50 architectures with the default, with two seeds each, and reports one that beat the default both times. Is she right?</summary>
 #
-# Perhaps, but luck alone would give her about 12 such winners: two coins fall "better, better" in a quarter of the throws. Let her try the winner again, with new seeds.
+# Perhaps, but luck alone would give her about 12 of these: two coins fall "better, better" in a quarter of the throws. Let her try that one again, with new seeds.
 #
 # </details>
 #
@@ -318,7 +337,7 @@ for name, table in by_budget.items():
 #
 # <details><summary>What to look for</summary>
 #
-# Compare within a seed. Five dimensions are worse than ten by about 20 nats, and a cell's neighbours are of its type less often. Twenty are no better than ten. Two seeds are few, but here both say the same.
+# Compare within a seed. Five dimensions are worse than ten by about 20 nats, and a cell's neighbours are of its type less often. Twenty are no better than ten. That two seeds agree says little; that the first difference is five times the spread of the pairs says more.
 #
 # </details>
 #

@@ -95,12 +95,19 @@ def test_kept_trials_can_be_taken_by_a_search_space(kept):
     assert row["negative ELBO"] == same["negative ELBO"].item()
 
 
+CLASS = {"train_params": {"preset": "class"}}
+
+
 @pytest.mark.parametrize(
     ("space", "said"),
     [
-        ({"model_params": {"n_layers": [1, 4]}}, r"n_layers = \[1, 4\] is not among"),
-        ({"model_params": {"n_latent": [5]}}, r"n_latent = \[5\] is not among .* at its default"),
+        ({**CLASS, "model_params": {"n_layers": [1, 4]}}, r"n_layers = \[1, 4\] is not among"),
+        (
+            {**CLASS, "model_params": {"n_latent": [5]}},
+            r"n_latent = \[5\] is not among .* at its default",
+        ),
         ({"train_params": {"max_epochs": 3}}, "were trained with"),
+        ({}, "were trained with"),
     ],
 )
 def test_what_is_not_kept_is_said(space, said):
@@ -117,6 +124,24 @@ def test_differences_are_those_of_the_architecture_whatever_the_seed():
     assert len(compared) == 6
     for row in compared.to_dict("records"):
         assert row["negative ELBO"] == effects[row["n_layers"], row["n_hidden"]]
+
+
+def test_pairs_spread_less_than_seeds():
+    trials = made_up({(1, 128): 0, (2, 128): 5, (1, 64): -3})
+    trials.loc[(trials["n_layers"] == 2) & (trials["seed"] == 2), "negative ELBO"] += 6
+    by_seed, within = sweep_runs.spreads(trials)
+    assert by_seed == pytest.approx(1_000)
+    # 5, 11, 5 and three times -3.
+    assert within == pytest.approx((np.std([5, 11, 5], ddof=1) + 0) / 2)
+
+
+def test_a_trial_that_did_not_finish_is_named():
+    trials = made_up({(1, 128): 0, (2, 128): 5}).assign(problem="")
+    trials.loc[3, ["negative ELBO", "problem"]] = [np.nan, "out of memory"]
+    with pytest.raises(
+        ValueError, match=r"n_layers=2, n_hidden=128 with seed 1 did not finish: out of memory"
+    ):
+        sweep_runs.differences(trials)
 
 
 def test_trials_that_cannot_be_paired_are_refused():
