@@ -404,7 +404,7 @@ def require_same_packages(nodes: pd.DataFrame) -> None:
     """
     here, *others = nodes.to_dict("records")
     wrong = [
-        f"node {other['node'][:8]} has {name} {other[name] or 'not at all'}, this process {here[name]}"
+        f"node {other['node'][:8]} has {name} {'not at all' if pd.isna(other[name]) else other[name]}, this process {here[name]}"
         for other in others
         for name in (*SHARED_PACKAGES, "the kit")
         if other[name] != here[name]

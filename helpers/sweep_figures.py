@@ -73,7 +73,8 @@ def plot_differences(compared: Mapping[str, pd.DataFrame], column: str) -> figur
         for axes, (name, table) in zip(panels, compared.items(), strict=True):
             verdicts = sweep_runs.verdicts(table, column)
             for row, key in enumerate(rows):
-                values = table.loc[(table[ARCHITECTURE] == key).all(axis=1), column]
+                of_this = (table["n_layers"] == key[0]) & (table["n_hidden"] == key[1])
+                values = table.loc[of_this, column]
                 style = {
                     "color": figures.COLOURS[(key[0] - 1) % len(figures.COLOURS)],
                     "marker": MARKERS[(key[0] - 1) % len(MARKERS)],
