@@ -62,7 +62,7 @@ trials.loc[:, "n_layers":"negative ELBO"].head(3).round(1)
 # Before you compare anything: did `n_layers` do what you think? Each trial counted the layers of its own model, as you did in lesson 03.
 
 # %%
-trials.groupby("n_layers")["hidden layers"].unique().explode()
+trials[["n_layers", "hidden layers"]].drop_duplicates().set_index("n_layers")
 
 # %% [markdown]
 # Yes: one, two or three in the encoder, and as many in the decoder.
