@@ -26,7 +26,7 @@ PAGE = kept_runs.DOCS / "jupyterhub.md"
 
 LEARNERS = 200
 
-# What Lab's own server takes beside the kernels (measured), in MiB.
+# What Lab's own server takes beside the kernels, in MiB; measured once by hand.
 LAB_SERVER = 85
 
 # For what learners try out beyond the lessons.
@@ -79,7 +79,8 @@ def load(file: Path = MEASUREMENTS) -> dict[str, Any]:
     try:
         measured = json.loads(file.read_text("utf-8"))
         rows = measured["lessons"]
-        complete = rows and all({"lesson", "CPU seconds", "peak MiB"} <= set(row) for row in rows)
+        needed = {"lesson", "CPU seconds", "wall seconds", "peak MiB"}
+        complete = rows and all(needed <= set(row) for row in rows)
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{file.name} is damaged. What to do: make bench. ({error})") from error
     if not complete:
@@ -88,9 +89,9 @@ def load(file: Path = MEASUREMENTS) -> dict[str, Any]:
 
 
 def lessons(measured: Mapping[str, Any]) -> pd.DataFrame:
-    """Return a row a lesson: ``CPU seconds`` and ``peak MiB`` of its kernel, on one core."""
+    """Return a row a lesson, run alone on one core: ``CPU seconds``, ``wall seconds``, and ``peak MiB`` of its largest process."""
     table = pd.DataFrame(measured["lessons"])
-    return table.set_index("lesson").loc[:, ["CPU seconds", "peak MiB"]]
+    return table.set_index("lesson").loc[:, ["CPU seconds", "wall seconds", "peak MiB"]]
 
 
 def memory(measured: Mapping[str, Any]) -> pd.DataFrame:
@@ -105,6 +106,11 @@ def memory(measured: Mapping[str, Any]) -> pd.DataFrame:
     -------
     DataFrame
         In MiB. Columns ``one kernel`` and ``two kernels``; the rows add up to ``together``; ``rounded up`` is what is asked for.
+
+    Notes
+    -----
+    ``measurements.watch`` keeps the peak of the largest process only. So a lesson that starts others (07 on Ray, 07b with ``LIVE = True``)
+    takes more than is counted here.
     """
     largest = int(lessons(measured)["peak MiB"].max())
     columns = {}
@@ -192,8 +198,8 @@ def waiting(
     Returns
     -------
     DataFrame
-        A row a lesson, a column a number of cores, in seconds: the CPU seconds of all learners, shared between the cores; but never
-        faster than alone, because a lesson uses one core.
+        A row a lesson, a column a number of cores, in seconds: the CPU seconds of all learners, shared between the cores; but not
+        less than the wall seconds of a learner alone, because a lesson uses one core and also waits for files.
 
     Raises
     ------
@@ -203,10 +209,10 @@ def waiting(
     _require_learners(learners)
     if min(cores) <= 0:
         raise ValueError(f"{min(cores)} cores cannot compute. What to do: give numbers above 0.")
-    alone = lessons(measured)["CPU seconds"]
-    return pd.DataFrame(
-        {f"{count:g} cores": (alone * max(1, learners / count)).round() for count in cores}
-    ).astype(int)
+    table = lessons(measured)
+    shared = {f"{n:g} cores": table["CPU seconds"] * learners / n for n in cores}
+    together = pd.DataFrame(shared).clip(lower=table["wall seconds"], axis=0)
+    return together.round().astype(int)
 
 
 def _require_learners(learners: int) -> None:
@@ -408,8 +414,8 @@ def page(measured: Mapping[str, Any], learners: int = LEARNERS) -> str:
 Written by `make classroom` from [measurements.json](measurements.json); do not edit. How to give {learners} learners the lessons in a browser,
 with nothing to install. You need a Kubernetes cluster, `helm` and `kubectl`, a machine with Docker, and a registry for the image.
 
-**What was tried**: the values were checked against the schema of the Helm chart, and repo2docker writes the Dockerfile in the tests. Neither an image was
-built nor a hub started from these files. Try both with a few learners first.
+**What was tried**: names and types of the values were checked by hand against the schema that the Helm chart publishes, and repo2docker writes the
+Dockerfile in the tests. No image was built and no hub was started with these files. Try it with a few learners first.
 
 ## 1. Build the image
 
@@ -441,6 +447,7 @@ hub:
       authorize_url: ...
       token_url: ...
       userdata_url: ...
+      scope: [openid, email] # else there is no email to go by
       username_claim: email
       allowed_users: [ada@your-domain, grace@your-domain]
       admin_users: [you@your-domain]
@@ -460,36 +467,45 @@ Do not use `dummy` or one password for all: whoever has it can run programs on y
 
 ```bash
 helm repo add jupyterhub https://hub.jupyter.org/helm-chart/
-helm upgrade --install class jupyterhub/jupyterhub --namespace class --create-namespace \\
+helm upgrade --install class jupyterhub/jupyterhub --version X.Y.Z --namespace class --create-namespace \\
   --values docs/jupyterhub-values.yaml --values my-values.yaml
 kubectl --namespace class get pods
 ```
 
+`X.Y.Z` is the version of the chart: fill it in (`helm search repo jupyterhub` lists them), and keep it for the whole course.
 Without `LoadBalancer` nobody outside reaches it; look at it through `kubectl --namespace class port-forward service/proxy-public 8080:http`.
 
 ## How much memory a learner needs
 
-In MiB. The largest lesson is {lessons(measured)["peak MiB"].idxmax()}. One kernel is set aside for each learner (*guarantee*), two may be used (*limit*).
+In MiB (1,024 MiB are 1 GiB, about 1.07 GB). The largest lesson is {lessons(measured)["peak MiB"].idxmax()}. What Lab's own server takes was measured once by hand. One kernel is set
+aside for each learner (*guarantee*), two may be used (*limit*).
 
 {_markdown(table.reset_index(names=""))}
 
 Two kernels each are not set aside. If many learners open a second lesson without closing the first, a node runs out of memory, and Kubernetes stops
 servers. Tell the class: *Kernel > Shut Down All Kernels* before the next lesson.
 
+Of a lesson only the largest process is counted. Lesson 07b has a switch, `LIVE`, which is off: with it the notebook (about 1 GiB) and two processes
+of its own (more than 0.8 GiB each) exceed the limit. Tell the class to leave it off.
+
 ## How many nodes
 
 For {learners} learners at the same time, with {table.loc["rounded up", "one kernel"]:,} MiB and {CPU_GUARANTEE} cores set aside for each, and {NODE_CORES} cores and {NODE_GIB} GiB of each node left
-to Kubernetes (an assumption). The hub and its proxy come on top: one small node.
+to the system (assumed). `by memory`, `by CPU`: how many learners fit. Kubernetes also limits the programs on a node; {NODE_PODS} learners are taken as the most.
+The hub and its proxy come on top: one small node.
 
 {_markdown(sizes)}
 
-The last column is how long the computing of the longest lesson takes if all press Run at the same moment. That is the worst case: reading a lesson takes 20 to 50 minutes.
+The last column is how long the longest lesson computes if all press Run at the same moment.
 
 ## How long the class waits
 
-Seconds of computing if all {learners} run a lesson from top to bottom at the same moment, for numbers of cores in the whole cluster:
+Seconds if all {learners} run a lesson from top to bottom at the same moment, for numbers of cores in the whole cluster:
 
 {_markdown(waiting(measured, learners).reset_index())}
+
+This happens when a teacher says: run it now. The start of {learners} servers is not counted, nor that they read from the same disks. Otherwise learners spread out:
+a lesson takes 20 to 50 minutes to read, and less than a minute to compute.
 
 ## Before, during and after
 

@@ -310,7 +310,7 @@ def rows_in_order() -> Iterator[None]:
 
 
 def main(arguments: list[str]) -> int:
-    """Train one epoch in this process on a file, and print how long it took; return the exit status."""
+    """Train one epoch in this process on a file, and print how long that took with ``setup_anndata`` and ``SCVI()``; return the exit status."""
     file, how = arguments
     environment.prepare()
     adata = {IN_MEMORY: load_counts, FROM_FILE: open_counts}[how](file)

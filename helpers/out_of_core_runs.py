@@ -38,8 +38,8 @@ def measure(file: Path | str, how: str) -> dict[str, object]:
     Returns
     -------
     dict
-        ``cells``; ``how``; ``counts MiB``, what the counts take in memory; ``CPU seconds`` of the epoch, with a look at the held-out cells;
-        ``peak MiB`` of the process; and ``negative ELBO`` of the held-out cells, in nats per cell.
+        ``cells``; ``how``; ``counts MiB``, what the counts take in memory; ``CPU seconds`` of ``setup_anndata``, ``SCVI()`` and the epoch, with a look at
+        the held-out cells; ``peak MiB`` of the process; and ``negative ELBO`` of the held-out cells, in nats per cell.
 
     Raises
     ------
@@ -112,12 +112,21 @@ def growth(table: pd.DataFrame) -> pd.Series:
     table
         As from ``load``, with at least two numbers of cells.
 
+    Raises
+    ------
+    ValueError
+        If a way has a single number of cells.
+
     Notes
     -----
     The slope of a straight line through the points, by least squares.
     """
     slopes = {}
     for how, rows in table.groupby("how", sort=False):
+        if rows["counts MiB"].nunique() < 2:
+            raise ValueError(
+                f"With a single number of cells {how}, nothing grows. What to do: take at least two sizes, as in load()."
+            )
         size, peak = rows["counts MiB"] - rows["counts MiB"].mean(), rows[PEAK]
         slopes[how] = float((size * peak).sum() / (size**2).sum())
     return pd.Series(slopes, name="MiB more for each MiB of counts")

@@ -36,8 +36,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # Some parameters of SCVI are idle: they get no gradient, and plain "ddp" waits for one and stops (see lesson 03).
 STRATEGY = "ddp_find_unused_parameters_true"
 
-# What a process takes before it trains (measured with `make bench`).
-PROCESS_BYTES = 700 * 2**20
+# What a process takes at its peak: 842 MiB in the smallest run of docs/out_of_core_runs.csv, of which importing takes 745
+# (docs/scaling_runs.csv).
+PROCESS_BYTES = 850 * 2**20
 
 # Without these the processes would look for each other by the name of the machine, perhaps on a network that others can reach.
 LOOPBACK = "127.0.0.1"
@@ -355,18 +356,19 @@ def summary(runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
     DataFrame
         A row a run: ``processes``; ``steps an epoch`` of each; ``cells each`` and
         ``cells together`` in the first epoch, each cell counted once; ``equal weights`` in all processes, and ``equal running
-        averages``.
+        averages``; "-" for both where there is one process.
     """
     rows = {}
     for name, table in runs.items():
         own = [len(set(cells)) for cells in table["cells"]]
+        several = len(table) > 1
         rows[name] = {
             "processes": len(table),
             "steps an epoch": int(table["steps an epoch"].iloc[0]),
             "cells each": int(max(own)),
             "cells together": len(set().union(*table["cells"])),
-            "equal weights": table["weights"].nunique() == 1,
-            "equal running averages": table["running averages"].nunique() == 1,
+            "equal weights": table["weights"].nunique() == 1 if several else "-",
+            "equal running averages": table["running averages"].nunique() == 1 if several else "-",
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 

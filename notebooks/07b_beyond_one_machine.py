@@ -11,7 +11,7 @@
 #
 # So far you had some thousand cells, one core, and yourself. Somebody else has millions of cells. Somebody has eight graphics cards. Somebody has 200 learners. What of what you know still holds, and what breaks first?
 #
-# Everything in this lesson runs on your machine, in small. You see the mechanism, and you count. Where a claim was not tried on something large, it says so.
+# What runs here is small. What takes longer was run before and kept in files; what is larger is estimated or computed. Each place says which.
 #
 # **You will be able to**
 #
@@ -20,7 +20,7 @@
 # - say what several processes do with cells, steps and weights when they train one model;
 # - compute what a class of 200 needs.
 #
-# **Time**: 35 minutes to read and run (half a minute of it is computing), 10 minutes for the questions. **Needs**: lesson [02](02_training.ipynb). [03](03_hidden_layers.ipynb) explains idle modules.
+# **Time**: 40 minutes to read and run (half a minute of it is computing), 10 minutes for the questions. **Needs**: lessons [02](02_training.ipynb) and [04](04_loss.ipynb) (the KL weight). [03](03_hidden_layers.ipynb) explains idle modules.
 
 # %%
 import numpy as np
@@ -33,40 +33,107 @@ environment.prepare(seed=0)
 # %% [markdown]
 # ## More cells: what runs out first?
 #
-# A default SCVI was measured with up to 100,000 made-up cells of 2,000 genes, on one core.
+# A default SCVI was measured with up to 100,000 made-up cells of 2,000 genes, on one core. Measured are one epoch, and the peak of memory: the most that the [process](../docs/glossary.md#process) (a program that runs) holds at any moment. The hours are epochs times seconds of an epoch.
+#
+# Memory is counted in [GiB](../docs/glossary.md#gib): 1 GiB = 1,024 MiB, about 1.07 GB.
 
 # %%
 print(scaling.origin())
 measured = scaling.load()
 
 # %% [markdown]
-# > **Predict.** A million cells on a laptop with 16 GB of memory: is there enough memory? And how long does a default training take on one core: an hour, a day, a week?
+# > **Predict.** A million cells on a laptop with 16 GiB of memory: is there enough memory? And how long does a default training take on one core: an hour, a day, a week?
 #
 # Beyond what was measured, a straight line is drawn through it. Such rows are called *estimated*, and are no better than the line.
 
 # %%
 table = scaling.estimate(measured)
-hours = (table["training seconds"] / 3600).map(figures.about)
-gib = (table["memory MiB"] / 1024).map(figures.about)
-table[["kind", "cells", "epochs"]].assign(hours=hours, GiB=gib)
+shown = table[["kind", "cells", "epochs"]].copy()
+shown["seconds an epoch"] = table["epoch seconds"].map(figures.about)
+shown["hours"] = (table["training seconds"] / 3600).map(figures.about)
+shown["GiB"] = (table["memory MiB"] / 1024).map(figures.about)
+shown
+
+# %% [markdown]
+# A million: about 2.5 GiB and half an hour, both estimated. Is such a run worth it? You will see below.
+#
+# No whole run stands behind the hours. One check: default runs of the 3,005 cortex cells were watched from the first epoch to the last.
+
+# %%
+whole = scaling.whole_runs()
+same_size = table.query("cells == 3000")["training seconds"].item()
+print(f"watched whole: {min(whole):.0f} to {max(whole):.0f} seconds")
+print(f"epochs times seconds, 3,000 cells: {same_size:.0f} seconds")
+
+# %% [markdown]
+# A little less. (The runs that were watched also look at the held-out cells after each epoch.)
+#
+# The same table as a figure. *Set-up* is `setup_anndata` and `SCVI()`; *latent space* is computing all positions afterwards. Counts are [sparse](../docs/glossary.md#sparse) if only those that are not 0 are kept, each with its place; *dense* is with every 0 written out.
 
 # %%
 scaling.plot(table)
 
 # %% [markdown]
+# ### How good is the line?
+#
+# Leave the largest size out, and predict it from smaller ones. *Reach*: how many times larger it is.
+#
+# > **Predict.** Time and memory, predicted from at most 10,000 cells: by how many percent are they off at 100,000?
+
+# %%
+check = scaling.check_of_the_line(measured)
+shown = check[["epoch seconds", "peak MiB"]].mul(100).round().astype(int).add_suffix(", error in %")
+shown.insert(0, "reach", check["reach"].round(1))
+shown
+
+# %% [markdown]
+# Every error compares with something measured. In the first table, a million is a reach of 10, ten million of 100.
+#
+# Time is off by 7 % at most. Memory (above the import) is 18 % too low at 10, and 91 % too high at 100: the counts of 1,000 cells are lost among all else that the process holds. So take the memory of ten million as a rough size. It is not below 15 GiB: the counts alone take that (last sentence of the figure).
+#
+# ### What stops you?
+#
+# > **Predict.** A million cells: what stops you on Binder (2 GiB), what on a laptop (16 GiB)?
+
+# %%
+scaling.bottlenecks(table).round(3)
+
+# %% [markdown]
+# *Memory*: it does not fit. Otherwise the work that takes longest. Where training is named it takes 99 % of the time or more; setting up and computing positions hardly count. `kind` says which rows are estimated. Ten million on a laptop is close.
+#
 # ### You may think: "twice the cells, twice the time"
 #
-# From 20,000 cells on, you know it from lesson 02: the number of epochs falls as fast as the number of cells grows. The work stays the same, up to the point where one epoch is left. Memory has no such rule. It grows with every cell.
+# From 20,000 cells on, you know it from lesson 02: the number of epochs falls as fast as the number of cells grows. But something else falls with it.
 #
-# How many cells fit, if nothing else takes memory? (Estimated by the same line.)
+# > **Predict.** The KL warm-up takes 400 epochs (lesson 02). How large is the KL weight in the last epoch with a million cells?
+
+# %%
+large = table.query("cells >= 10_000")
+paid = (400 * large["epoch seconds"] / 3600).map(figures.about)
+shown = large[["kind", "cells", "epochs", "final KL weight"]]
+shown.assign(**{"hours of 400 epochs": paid})
+
+# %% [markdown]
+# The KL weight is arithmetic in every row. The hours are 400 times an epoch that was measured or estimated, as `kind` says.
+#
+# With a million cells the weight ends below 2 %, with ten million at 0: nearly a different loss (lesson 04). So this run is cheap because it leaves a part out. What you can do:
+#
+# - Shorten the warm-up. For 8 epochs: `plan_kwargs={"n_epochs_kl_warmup": 3}`. For a single epoch count in steps: `{"n_epochs_kl_warmup": None, "n_steps_kl_warmup": 20_000}`. (Without the `None` the epochs win.)
+# - Or pay for 400 epochs: about 21 hours for a million cells (estimated).
+#
+# ### How many cells fit?
+#
+# The time of a default run hardly grows until one epoch is left (between one and ten million cells); then it grows again. Memory always grows. How many cells fit, if nothing else takes memory?
+#
+# (Estimated. From 10.7 million of these cells on SciPy needs 8 bytes in place of 4 for each index; that is computed and added.)
 
 # %%
 for gibibytes in (2, 16, 64):
     most = scaling.largest_that_fits(measured, gibibytes)
-    print(f"{gibibytes:3} GiB: about {figures.about(most, 2)} cells")
+    print(f"{gibibytes:3} GiB: roughly {figures.about(most, 1)} cells")
 
 # %% [markdown]
-# The time of a default run stops growing, and memory does not. And real data are often larger than these: more genes, fewer zeros, a second matrix with normalised values. So memory is the wall that you run into. What then?
+# And real data are often larger than these: more genes, fewer zeros, a second matrix with normalised values. So memory is the wall that you run into. What then?
 #
 # ## Cells that stay in the file
 #
@@ -102,7 +169,7 @@ model = scvi.model.SCVI(from_file)
 model.train(max_epochs=1, enable_progress_bar=False)
 
 # %% [markdown]
-# None. scvi-tools asks for rows by their number, and does not mind where they come from.
+# Only one word: `layer="counts"` is gone, because here the counts are in `X` (you will see why). scvi-tools asks for rows by their number, and does not mind where they come from.
 #
 # > **Predict.** Is it the same model as one that was trained in memory, with the same seed?
 #
@@ -118,7 +185,7 @@ for name, each in {"in memory": usual, "from the file": model}.items():
 print("the same weights:", out_of_core.same_weights(usual, model))
 
 # %% [markdown]
-# Nearly as good, but not the same. Why? A file likes to be read from front to back. So scvi-tools sorts the rows of each [minibatch](../docs/glossary.md#minibatch) by their number. The minibatches hold the same cells, in another order. But dropout
+# As good, as far as these digits say, but not the same. Why? A file likes to be read from front to back. So scvi-tools sorts the rows of each [minibatch](../docs/glossary.md#minibatch) by their number. The minibatches hold the same cells, in another order. But dropout
 # and the draws from the clouds are random numbers, and they now fall on other cells.
 #
 # That can be tested. Sort the rows in memory, too:
@@ -129,7 +196,7 @@ with out_of_core.rows_in_order():
 print("the same weights:", out_of_core.same_weights(sorted_rows, model))
 
 # %% [markdown]
-# Bit by bit the same. So the file changes nothing but that order.
+# Bit by bit the same. In this run the file changes nothing but that order.
 #
 # ### You may think: "positions come in the order in which I ask for them"
 #
@@ -143,7 +210,7 @@ print("as I asked:", np.allclose(given, every[asked], atol=1e-4))
 print("sorted:    ", np.allclose(given, every[sorted(asked)], atol=1e-4))
 
 # %% [markdown]
-# **Beware.** The answer is sorted, and nothing says so. In memory it comes as you asked. `model.validation_indices` is not sorted either! From a file, ask for cells in ascending order, or for all of them.
+# **Beware.** The answer is sorted within each minibatch of 128 cells, and nothing says so. In memory it comes as you asked. `model.validation_indices` is not sorted either! From a file, ask for cells in ascending order, or for all of them.
 #
 # ### You may think: "the counts may be in a layer, as always"
 #
@@ -162,7 +229,7 @@ except ValueError as error:
 #
 # > **Predict.** The peak of memory with ten times the cells: in memory, and from the file?
 #
-# One epoch was measured in a fresh process each, with up to 120,200 cells.
+# One epoch was measured in a fresh process each, with up to 120,200 cells. (Another program than above: this one also reads a file.)
 
 # %%
 from helpers import out_of_core_runs
@@ -175,16 +242,28 @@ kept.pivot(index="cells", columns="how", values=["peak MiB", "CPU seconds"]).rou
 out_of_core_runs.plot(kept)
 
 # %%
-out_of_core_runs.growth(kept).round(1)
+out_of_core_runs.growth(kept).round(2)
 
 # %% [markdown]
-# In memory, each MiB of counts costs (at least) one MiB. From the file it costs nearly nothing; what is left is the names of the cells.
+# In memory, each MiB of counts costs (at least) one MiB. From the file it costs 0.04: for each cell something stays in memory, such as its name and where its row begins.
 #
-# And the time? Rows are looked up in the file, one by one. That takes some milliseconds a minibatch, beside tens of milliseconds that the step itself takes. **But** this file was just written, so the system still had it in its cache. From a cold disk, or over a network,
-# random rows are far slower. Copy the file to a local disk first, and do not compress it: every row would unpack a whole block.
+# > **Predict.** And the time? How many percent more?
+
+# %%
+seconds = kept.pivot(index="cells", columns="how", values="CPU seconds")
+more = seconds["from the file"] / seconds["in memory"] - 1
+(100 * more).round().astype(int).rename("more time, in %")
+
+# %% [markdown]
+# 11 to 28 % more: rows are looked up in the file, one by one. **But** the system still had this file in its cache (a copy in free memory). From a slow disk it takes longer, and CPU seconds do not even count the waiting. Copy the file to a local disk first, and do not compress it: every row would unpack a whole block.
 #
-# Is it like that on your machine, too? The next cell takes the measured rows for a file as large as yours. With `LIVE = True` it measures yours, in two fresh processes, in a quarter of a minute. They need 1 GB of memory beside this notebook, and the runs further down 2 GB;
-# Binder may have less. So the switch is off at first.
+# Is it like that on your machine, too? The next cell takes the kept rows for a file as large as yours. With `LIVE = True` it measures yours, in a quarter of a minute.
+#
+# <details><summary>How much memory that takes</summary>
+#
+# The fresh processes come one after the other, and each takes what the table says for 9,015 cells, beside this notebook. `LIVE = True` also starts two processes at the same time further down. Binder has 2 GiB for all of it, and a class may have little more. So the switch is off at first.
+#
+# </details>
 
 # %%
 LIVE = False
@@ -196,20 +275,21 @@ print("less memory from the file:", bool(peak["from the file"] < peak["in memory
 # %% [markdown]
 # What does not work from a file: choosing genes as in lesson 01 (choose them while you write the pieces), and `differential_expression`, which stops with an error about `sum`. Load the cells that you want to compare.
 #
-# scvi-tools has other loaders for large data. What they ask for:
+# <details><summary>Other loaders for large data</summary>
 #
 # | loader | scvi-tools | needs |
 # | --- | --- | --- |
-# | a backed `.h5ad`, as here | 1.4 and 1.5 | nothing more |
 # | `CollectionAdapter`, several files as one | 1.4 and 1.5 | counts in a layer, which `.h5ad` files keep in memory: nothing is saved |
 # | `AnnbatchDataModule` | 1.5 only | the package `annbatch`, and the data in its format |
 # | `MappedCollectionDataModule`, `TileDBDataModule` | 1.4 and 1.5 | the packages `lamindb` or `tiledbsoma`, and data in such a store |
 #
-# The third was tried once outside the lessons, and works. The last row was not tried.
+# The other loaders are not tested in this kit.
+#
+# </details>
 #
 # ## Several processes, one model
 #
-# Now the other wall: time. A program that runs is a [process](../docs/glossary.md#process). One process trains on one graphics card, or on one core. Why not two?
+# Now the other wall: time. One process trains on one graphics card, or on one core. Why not two?
 #
 # The usual way is [distributed data parallel](../docs/glossary.md#distributed-data-parallel) (DDP). Each process has a whole copy of the model. In each step,
 #
@@ -217,7 +297,9 @@ print("less memory from the file:", bool(peak["from the file"] < peak["in memory
 # 2. computes in which direction its weights should move, the [gradient](../docs/glossary.md#gradient),
 # 3. and all processes take the mean of their gradients, and move by that.
 #
-# All start with the same weights and move alike. `train` takes two more words for it: `devices=2, strategy="ddp"`. Try it here:
+# All start with the same weights and move alike. Whether two processes are faster was not measured: 700 cells, as below, are far too few. The gain must pay for sending the gradients in each step.
+#
+# `train` takes two more words for it: `devices=2, strategy="ddp"` (one word of it changes further down). Try it here:
 
 # %%
 import warnings
@@ -234,30 +316,44 @@ with warnings.catch_warnings():
 # %% [markdown]
 # ### You may think: "then it works in a notebook, somehow"
 #
-# Each process starts the whole program anew, from the first line. A notebook has no first line. So DDP wants a script, started as `python train.py`.
+# Each process starts the whole program anew, from the first line. A notebook cannot be started from its first line by others. So DDP wants a script, started as `python train.py`.
 #
-# (There is `strategy="ddp_notebook"`, which copies the running process. With the processor it works. But the model afterwards does not know which cells were held out: `train_indices` is `None`. And PyTorch warns against it once something has used a graphics card.)
+# <details><summary>And <code>strategy="ddp_notebook"</code>?</summary>
 #
-# `several_processes.run` starts such scripts for you, lets them talk to each other on this machine only, and stops all if one dies. They train on the 700 blood cells, for two epochs. Their answers are kept in a file; `LIVE = True` above trains the first two afresh.
+# It copies the running process. With the processor it works. But the model afterwards does not know which cells were held out: `train_indices` is `None`. And it stops with an error once something has used a graphics card.
 #
-# > **Predict.** 630 cells to train on. One process has minibatches of 128, so 5 steps an epoch. Two processes with minibatches of 64 each: how many steps has each? Which cells does it see?
+# </details>
+#
+# `several_processes.run` starts such scripts for you, lets them talk to each other on this machine only, and stops all if one dies. They train on the 700 blood cells, for two epochs. Their answers are kept in a file.
 
 # %%
-from helpers import process_runs, several_processes
+from helpers import process_runs
 
+print(process_runs.origin())
 runs = process_runs.load()
 one, two, large = runs
+
+# %% [markdown]
+# 630 cells to train on. One process has minibatches of 128, so 5 steps an epoch.
+#
+# > **Predict.** Two processes with minibatches of 64 each: how many steps has each?
+#
+# (`LIVE = True` above trains both afresh.)
+
+# %%
+from helpers import several_processes
+
 if LIVE:
     runs[one] = several_processes.run(1, batch_size=128)
     runs[two] = several_processes.run(2, batch_size=64)
 several_processes.summary({one: runs[one], two: runs[two]})
 
 # %% [markdown]
-# - Each process sees half of the cells, and no cell is seen by both.
+# - In this epoch each process sees half of the cells, and no cell is seen by both. The next epoch deals anew. (Of an odd number, one cell is given twice.)
 # - A step takes 2 × 64 = 128 cells, as before. So there are as many steps as before, and each process computes half of each.
 # - Afterwards the *weights* of both are equal, bit by bit.
 #
-# And the loss?
+# > **Predict.** And the loss? Is it that of one process?
 
 # %%
 for name in (one, two):
@@ -265,6 +361,8 @@ for name in (one, two):
     print(f"{name}: about {figures.about(loss, 2)} nats per cell")
 
 # %% [markdown]
+# The same to two digits, with one seed. The weights are not those of one process: batch normalisation sees 64 cells instead of 128, and random numbers fall elsewhere.
+#
 # ### You may think: "all processes end with the same model"
 #
 # Look at the last column of the table. The *running averages* of [batch normalisation](../docs/glossary.md#batch-normalisation) differ. They are no weights. Before each step they are copied from the first process to the others; then each adds what its own cells say. So the held-out loss depends (a little) on whom you ask:
@@ -290,7 +388,7 @@ for name in (one, large):
     print(f"{name}: {steps} steps an epoch, about {figures.about(loss, 2)} nats per cell")
 
 # %% [markdown]
-# A step takes 256 cells, so there are fewer steps, and fewer steps with the same learning rate learn less. With eight processes, an epoch of these cells would be a single step! So make minibatches smaller, or train more epochs. That is why DDP pays with a million cells, and not with a thousand.
+# A step takes 256 cells, so there are fewer steps, and in these two epochs they learned less. With eight processes, an epoch of these cells would be a single step! So make minibatches smaller, or train more epochs.
 #
 # > **Predict.** SCVI with plain `strategy="ddp"` stops in the second step, also in a script. Lesson 03 told you why. Do you remember?
 
@@ -303,10 +401,11 @@ parts
 # %% [markdown]
 # *Idle* parts never run, so they get no gradient, and plain DDP waits for one. `strategy="ddp_find_unused_parameters_true"` looks in each step which parts were used. That is what `several_processes` takes.
 #
-# Three things more that scvi-tools does with DDP, and says at most in a warning: early stopping is switched off; a folder `lightning_logs` with the history appears where you started the script (`log_save_dir` puts it elsewhere); and each process loads all the data. Eight processes need eight times the memory,
-# unless the counts stay in a file.
+# Two things more that scvi-tools does with DDP, and says at most in a warning: early stopping is switched off; and a folder `lightning_logs` with the history appears where you started the script (`log_save_dir` puts it elsewhere).
 #
-# Not tried here: graphics cards, and several computers. For them Lightning takes `devices=8, num_nodes=2` and the same script, started on each computer by the scheduler of your cluster.
+# And each process of your script loads all the data: eight take about eight times the memory. Counts in a file should avoid most of it; that was not tried with DDP.
+#
+# Not tried here: graphics cards, and several computers. For them Lightning takes `devices=8, num_nodes=2` and the same script, started on each computer by the scheduler of your cluster (the program that hands out its computers).
 #
 # ## A class of 200
 #
@@ -325,46 +424,63 @@ classroom.memory(lessons_measured)
 # %% [markdown]
 # In MiB. The margin is for what learners try out. Two numbers go to the hub: what is set aside for a learner whatever happens (the *guarantee*: one kernel), and what a learner may use at most (the *limit*: two kernels, because nobody remembers to shut the first one down).
 #
-# A computer of the cluster is called a *node*. With a quarter of a core set aside for each learner:
+# A computer of the cluster is called a *node*. A quarter of a core is set aside for each learner.
+#
+# > **Predict.** A node with 4 cores and 16 GiB: what is full first, its memory or its cores?
+#
+# `by memory`, `by CPU`: how many fit. Kubernetes (the program that runs such a cluster) also limits the programs on a node; 100 learners are taken as the most. Half a core and 1.5 GiB of each node are left to the system (assumed).
 
 # %%
-classroom.nodes(lessons_measured, learners=200)
+nodes = classroom.nodes(lessons_measured, learners=200)
+nodes[["cores", "GiB", "by memory", "by CPU", "learners a node"]]
+
+# %% [markdown]
+# Memory. So many nodes of each size hold the class:
+
+# %%
+nodes[["cores", "GiB", "nodes", "GiB together"]]
 
 # %% [markdown]
 # ### You may think: "200 learners need 200 cores"
 #
-# > **Predict.** All 200 press *Run All* at the same moment, and share 50 cores. How long do they wait for a lesson?
+# > **Predict.** All 200 press *Run All* at the same moment, and share 50 cores. How long do they wait for the lesson that takes longest?
 
 # %%
-classroom.waiting(lessons_measured, learners=200)
+classroom.waiting(lessons_measured, learners=200).max().rename("seconds")
 
 # %% [markdown]
-# In seconds. That is the worst case, and it does not happen: a lesson takes 20 to 50 minutes to read, and less than a minute to compute. Memory is what decides here, too: it is taken while somebody reads.
+# It happens when a teacher says: run it now. (Not counted: 200 servers that start, and that all read from the same disks.) Otherwise learners spread out: a lesson takes 20 to 50 minutes to read, and less than a minute to compute. Memory is what decides here, too: it is taken while somebody reads.
 #
-# These numbers are also what the hub is given, in a file that is written from them:
+# These numbers are also what the hub is given, in a file that is written from them. `guarantee`: set aside. `limit`: the most.
 
 # %%
 lines = classroom.VALUES.read_text("utf-8").splitlines()
-print("\n".join(lines[3:16]))
+print("\n".join(lines[3:15]))
 
 # %% [markdown]
-# How to build the image, let people in, and start the hub: see the [guide](../docs/jupyterhub.md). One line of it matters more than all others. Nobody gets in before you say who may: in the file stands an authenticator that does not exist, so that the hub refuses to start.
+# How to build the [image](../docs/glossary.md#image) (all packages and lessons in one file, which each learner's server starts from), let people in, and start the hub: see the [guide](../docs/jupyterhub.md). These files were checked, but no image was built and no hub was started with them. Try it with a few learners first.
+#
+# One line matters more than all others. Nobody gets in before you say who may: in the file stands an *authenticator* (the part that asks who you are) that does not exist, so that the hub refuses to start.
 #
 # ## The answer
 
 # %%
-asked = classroom.memory(lessons_measured).loc["rounded up", "one kernel"]
 most = scaling.largest_that_fits(measured, 16)
-growth = out_of_core_runs.growth(kept)
-print(f"16 GiB hold about {figures.about(most, 2)} cells in memory.")
-print(
-    f"From a file, 1,000 MiB more counts take {growth['from the file'] * 1000:.0f} MiB more memory."
-)
+weight = table.query("cells == 1_000_000")["final KL weight"].item()
+growth = out_of_core_runs.growth(kept)["from the file"]
+print(f"16 GiB hold roughly {figures.about(most, 1)} cells in memory.")
+print(f"A default run of a million cells ends with a KL weight of {weight:.4f}.")
+print(f"From a file, 1,000 MiB more counts take {growth * 1000:.0f} MiB more memory.")
+
+# %%
+asked = classroom.memory(lessons_measured).loc["rounded up", "one kernel"]
+together = nodes["GiB together"]
 print("Two processes end with equal weights:", runs[two]["weights"].nunique() == 1)
-print(f"200 learners need {200 * asked / 1024:.0f} GiB.")
+print(f"For 200 learners {200 * asked / 1024:.0f} GiB are set aside;")
+print(f"the nodes have {together.min()} to {together.max()} GiB together.")
 
 # %% [markdown]
-# Memory runs out before time does; if the counts stay in a file, it no longer grows with the cells, and the model is the same but for the order of rows. Several processes share the cells of each step and end with equal weights; keep the cells of a step the same, or you train another model. A class is bound by memory as well.
+# Memory runs out before time does, and a default run of many cells leaves a part of the loss out. If the counts stay in a file, memory hardly grows with the cells, and the model is the same but for the order of rows. Several processes share the cells of each step and end with equal weights; keep the cells of a step the same, or there are fewer steps. A class is bound by memory as well.
 
 # %%
 from_file.file.close()
@@ -375,9 +491,9 @@ folder.cleanup()
 #
 # | you may have thought | in fact |
 # | --- | --- |
-# | Twice the cells, twice the time. | From 20,000 cells on the epochs fall as the cells grow. Memory grows always. |
-# | Training from a file needs another program. | The same three lines. Counts must be in `X`, stored by rows. |
-# | Positions come in the order in which I ask. | From a file they come sorted, without a word. |
+# | Twice the cells, twice the time. | From 20,000 cells on the epochs fall as the cells grow, and the KL weight does not arrive. Memory grows always. |
+# | Training from a file needs another program. | The same three lines, without `layer=`. Counts must be in `X`, stored by rows. |
+# | Positions come in the order in which I ask. | From a file they come sorted within each minibatch, without a word. |
 # | DDP works in a notebook, somehow. | It wants a script, because each process starts it anew. |
 # | All processes end with the same model. | Equal weights, other running averages. The first process counts. |
 # | Two processes, same settings, same result. | Twice the cells in a step, half the steps. |
@@ -405,13 +521,13 @@ folder.cleanup()
 #
 # <details><summary>4. A learner says: "my kernel died". What do you ask first?</summary>
 #
-# How many kernels are open. One fits into what is set aside, two into the limit, three do not.
+# How many kernels are open. One fits into what is set aside, two into the limit, three large ones do not.
 #
 # </details>
 #
 # <details><summary>5. You shut half of the cores of the cluster down, to save money. What do 200 learners notice?</summary>
 #
-# Little, as long as the memory stays: in the worst case they wait twice as long. But most nodes are sold with a fixed amount of memory for each core, and then half of the learners find no place.
+# Some of them find no place, even if the memory stays: a quarter of a core is set aside for each, 50 cores together, and half of the cores is less. Halve `cpu.guarantee` too; then they wait twice as long in the worst case. And most nodes are sold with a fixed amount of memory for each core.
 #
 # </details>
 #
@@ -425,4 +541,4 @@ folder.cleanup()
 #         print(how, out_of_core_runs.measure(Path(place, "one.h5ad"), "from the file")["CPU seconds"])
 # ```
 #
-# Next: lesson 08 brings in your own data.
+# Lesson 08 will bring in your own data.

@@ -257,6 +257,11 @@ def test_from_a_file_positions_come_in_the_order_of_the_file_not_as_asked(file):
     given = model.get_latent_representation(indices=asked)
     np.testing.assert_allclose(given, every[np.sort(asked)], rtol=1e-4, atol=1e-5)
     assert np.abs(given - every[asked]).max() > 0.01
+    # With more than a minibatch, each minibatch is sorted on its own.
+    many = np.random.default_rng(0).permutation(900)[:200]
+    in_parts = np.concatenate([np.sort(many[:128]), np.sort(many[128:])])
+    given = model.get_latent_representation(indices=many)
+    np.testing.assert_allclose(given, every[in_parts], rtol=1e-4, atol=1e-5)
 
 
 # --- what it takes ------------------------------------------------------------------------------
@@ -296,6 +301,9 @@ def test_kept_runs_show_flat_memory_and_an_equal_model():
     growth = out_of_core_runs.growth(table)
     assert growth["in memory"] > 0.9, "the counts themselves are not in memory?"
     assert growth["from the file"] < 0.15
+    seconds = table.pivot(index="cells", columns="how", values="CPU seconds")
+    # The lesson says: the file takes longer.
+    assert (seconds["from the file"] > seconds["in memory"]).all()
     loss = table.pivot(index="cells", columns="how", values="negative ELBO")
     np.testing.assert_allclose(loss["in memory"], loss["from the file"], rtol=0.005)
 
@@ -309,6 +317,8 @@ def test_growth_is_the_slope():
         }
     )
     assert out_of_core_runs.growth(table).to_dict() == pytest.approx({"a": 2, "b": 0})
+    with pytest.raises(ValueError, match=r"single number of cells b.*two sizes"):
+        out_of_core_runs.growth(table.drop(index=[3, 4]))
 
 
 def test_figure_says_what_is_in_the_table():

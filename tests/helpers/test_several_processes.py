@@ -12,7 +12,14 @@ import psutil
 import pytest
 import torch
 
-from helpers import data, environment, process_runs, several_processes
+from helpers import (
+    data,
+    environment,
+    out_of_core_runs,
+    process_runs,
+    scaling,
+    several_processes,
+)
 
 # Two processes need about ten seconds; a machine with other work takes longer, and no test depends on how long.
 PATIENCE = 300
@@ -100,6 +107,8 @@ def test_summary_counts_each_cell_once(runs):
         "equal weights": True,
         "equal running averages": False,
     }
+    # One process is equal to itself, which says nothing.
+    assert table.loc["one", ["equal weights", "equal running averages"]].tolist() == ["-", "-"]
     assert table.loc["one", "cells each"] == table.loc["one", "cells together"] == 630
     other = runs["two"].assign(weights=["a", "b"])
     assert not several_processes.summary({"": other})["equal weights"].iloc[0]
@@ -112,6 +121,13 @@ def test_seen_cells_are_told_by_their_counts():
     rows = torch.as_tensor(pbmc.layers["counts"][[5, 600, 2]].toarray())
     seen.on_train_batch_end(None, None, None, {"X": rows}, 0)
     assert seen.epochs == [[[5, 600, 2]]]
+
+
+def test_a_process_takes_no_more_than_is_asked_for():
+    kept = out_of_core_runs.load()
+    alone = kept["peak MiB"].min()
+    assert alone <= several_processes.PROCESS_BYTES / 2**20 < 1.1 * alone
+    assert scaling.load()["import MiB"].max() < several_processes.PROCESS_BYTES / 2**20
 
 
 def test_a_fingerprint_changes_with_one_bit():
@@ -208,7 +224,7 @@ def test_senseless_numbers_start_nothing(how, message, monkeypatch):
 def test_too_little_memory_is_said_before_the_start(monkeypatch):
     monkeypatch.setattr(environment, "available_memory", lambda: 10**9)
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
-    with pytest.raises(MemoryError, match=r"Training in 2 processes needs about 1\.5 GB"):
+    with pytest.raises(MemoryError, match=r"Training in 2 processes needs about 1\.8 GB"):
         several_processes.run(2)
 
 
