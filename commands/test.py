@@ -14,7 +14,7 @@ def main(arguments: list[str]) -> int:
     # The sweep of lesson 07 is tested on a real Ray.
     set_up(environment, frozenset({"test", "sweep"}))
     if not arguments:
-        say("Running all tests and all lessons (about 5 minutes on two cores).")
+        say("Running all tests and all lessons (about 8 minutes on two cores).")
     # A whole notebook or test file goes to one worker, because its parts build on each other.
     # They come in the order of conftest.py; xdist's own, by number of tests, begins long ones last.
     workers = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadscope"]

@@ -267,6 +267,11 @@ def reports(folder):
     return ends
 
 
+def failures(folder):
+    """Return how many failures Ray has noted."""
+    return sum(file.read_text("utf-8").count("Failure # ") for file in folder.glob("*/*/error.txt"))
+
+
 def test_both_nodes_work_and_every_combination_is_there_once(done, two_nodes):
     assert set(done["node"]) == {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     assert len(set(done["node"])) == 2
@@ -321,9 +326,10 @@ def test_a_trial_with_an_error_of_its_own_leaves_the_others_whole(two_nodes, cel
     good, bad = table.iloc[0], table.iloc[1]
     assert good["problem"] == "" and np.isfinite(good["negative ELBO"])
     assert "memory" in bad["problem"] and np.isnan(bad["negative ELBO"])
-    # It would come again, so it is not tried again.
-    (errors,) = [file for file in tmp_path.glob("*/*/error.txt")]
-    assert errors.read_text("utf-8").count("Failure # ") == 1
+    # It would come again, so it is not tried again, before the same call is made anew.
+    assert failures(tmp_path) == 1
+    pd.testing.assert_frame_equal(sweep.run(cells, space, tmp_path), table)
+    assert failures(tmp_path) == 2
 
 
 def test_if_no_trial_finishes_the_reason_is_said(two_nodes, cells, tmp_path):
