@@ -113,7 +113,7 @@ sweep_runs.verdicts(compared, "negative ELBO").round(1)
 # %%
 for seeds in (1, 3, 5, 8):
     chance = sweep_runs.by_chance(seeds, architectures=8)
-    print(f"seeds = {seeds}: in {chance:.0%} of such sweeps luck alone makes all agree about one or more")
+    print(f"seeds = {seeds}: in {chance:.0%} of sweeps all agree about one or more, by luck alone")
 
 # %% [markdown]
 # With three seeds, at least one such agreement among eight is what luck brings. With eight seeds it is rare. (The calculation takes the eight as independent. They share the default of their seed, so read it as a rough guide.)
