@@ -114,6 +114,11 @@ def watch(command: Sequence[str], cores: int | None = None, **how: Any) -> dict[
     }
 
 
+def kernel_variables() -> dict[str, str]:
+    """Return the variables of a lesson's kernel, which say how many threads there are."""
+    return os.environ | get_kernel_spec("python3").env
+
+
 def lesson_cost(lesson: Path, cores: int) -> dict[str, object]:
     """Run a lesson from a clean start, and measure it.
 
@@ -162,9 +167,7 @@ def step_cost(name: str) -> dict[str, object]:
     """
     before, work = STEPS[name]
     code = TIMED.format(before=before, work=work)
-    # With the variables of a lesson's kernel: they say how many threads there are.
-    variables = os.environ | get_kernel_spec("python3").env
-    whole = watch([sys.executable, "-c", code], cwd=ROOT, env=variables)
+    whole = watch([sys.executable, "-c", code], cwd=ROOT, env=kernel_variables())
     cpu, wall = map(float, whole["output"].splitlines()[-1].split())
     return {
         "step": name,

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -51,10 +51,12 @@ def measure(file: Path | str, how: str) -> dict[str, object]:
     if how not in out_of_core.HOW:
         raise ValueError(f"'{how}' is no way to hold counts. Ways: {', '.join(out_of_core.HOW)}.")
     command = [sys.executable, "-m", "helpers.out_of_core", str(Path(file).resolve()), how]
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     try:
         cost = measurements.watch(
-            command, cwd=measurements.ROOT, env=one_thread, stderr=subprocess.STDOUT
+            command,
+            cwd=measurements.ROOT,
+            env=measurements.kernel_variables(),
+            stderr=subprocess.STDOUT,
         )
     except subprocess.CalledProcessError as error:
         said = error.output.strip() or f"it ended with status {error.returncode}"
@@ -127,8 +129,7 @@ def growth(table: pd.DataFrame) -> pd.Series:
             raise ValueError(
                 f"With a single number of cells {how}, nothing grows. What to do: take at least two sizes, as in load()."
             )
-        size, peak = rows["counts MiB"] - rows["counts MiB"].mean(), rows[PEAK]
-        slopes[how] = float((size * peak).sum() / (size**2).sum())
+        slopes[how], _ = np.polyfit(rows["counts MiB"], rows[PEAK], 1)
     return pd.Series(slopes, name="MiB more for each MiB of counts")
 
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import anndata as ad
@@ -22,7 +20,6 @@ import pandas as pd
 import psutil
 import scipy.sparse as sp
 import scvi
-from jupyter_client.kernelspec import get_kernel_spec
 from lightning.pytorch.callbacks import Callback
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -31,7 +28,6 @@ from matplotlib.ticker import NullLocator
 
 from helpers import environment, figures, kept_runs, measurements, training
 
-ROOT = Path(__file__).resolve().parents[1]
 FILE = kept_runs.DOCS / "scaling_runs.csv"
 
 # --- what is measured ---
@@ -200,13 +196,11 @@ def run(number: int, n_cells: int, preset: str) -> pd.DataFrame:
         If the process fails.
     """
     code = f"from helpers import scaling; scaling.print_measured({n_cells}, {preset!r})"
-    # With the variables of a lesson's kernel: they say how many threads there are.
-    variables = os.environ | get_kernel_spec("python3").env
     watched = measurements.watch(
         [sys.executable, "-c", code],
         cores=1,
-        cwd=ROOT,
-        env=variables,
+        cwd=measurements.ROOT,
+        env=measurements.kernel_variables(),
     )
     row = json.loads(watched["output"].splitlines()[-1])
     peak = watched["peak MiB"] - row["import MiB"]

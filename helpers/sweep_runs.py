@@ -148,7 +148,7 @@ def differences(trials: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(
             f"{_name(trials[twice].iloc[0])} is there twice with the same seed. What to do: give the trials of one budget."
         )
-    is_default = (trials[ARCHITECTURE] == pd.Series(DEFAULT)).all(axis=1)
+    is_default = _is_default(trials)
     default = trials[is_default].set_index("seed")
     others = trials[~is_default].set_index("seed")
     alone = sorted(set(others.index) - set(default.index))
@@ -173,6 +173,10 @@ def differences(trials: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _is_default(trials: pd.DataFrame) -> pd.Series:
+    return (trials[ARCHITECTURE] == pd.Series(DEFAULT)).all(axis=1)
+
+
 def spreads(trials: pd.DataFrame, column: str = "negative ELBO") -> pd.Series:
     """Tell how much less differences within a seed spread than values over seeds.
 
@@ -188,11 +192,10 @@ def spreads(trials: pd.DataFrame, column: str = "negative ELBO") -> pd.Series:
     Series
         Standard deviations over the seeds: of the default architecture, and of the difference to the default (mean over the architectures).
     """
-    is_default = (trials[ARCHITECTURE] == pd.Series(DEFAULT)).all(axis=1)
     by_architecture = differences(trials).groupby(ARCHITECTURE)[column]
     return pd.Series(
         {
-            "default architecture, over the seeds": trials.loc[is_default, column].std(),
+            "default architecture, over the seeds": trials.loc[_is_default(trials), column].std(),
             "difference to the default, over the seeds": by_architecture.std().mean(),
         },
         name=f"spread of the {column}",

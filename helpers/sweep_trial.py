@@ -73,12 +73,12 @@ class Trial(scvi.model.SCVI):
         # training.train calls the model's own train, which from here on is that of scvi-tools.
         self.train = super().train
         costs = preset_runs.train_measured(self, preset, callbacks=callbacks, **train_params)
-        parts = architecture.parameters_by_state(self)
+        anatomy = architecture.read(self)
         report = {
             **costs,
             **preset_runs.judge(self, self.validation_indices, types(self.adata)),
-            "hidden layers": str(architecture.hidden_layers(self)),
-            "trained parameters": int(parts.loc["trained"].iloc[0]),
+            "hidden layers": str(anatomy.hidden_layers),
+            "trained parameters": int(anatomy.parameters["trained"]),
         }
         report = {name: report[name] for name in MEASURES}
         node = ray.get_runtime_context().get_node_id()
