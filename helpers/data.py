@@ -608,6 +608,33 @@ def _errors_explained(source: Source, folder: Path) -> Iterator[None]:
 # --- are these counts? --------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Problem:
+    """Something that keeps a model from using data.
+
+    Attributes
+    ----------
+    check
+        What was looked at: "size", "counts", "empty cells", "batches".
+    found
+        What is wrong, and where.
+    cure
+        What to do.
+    call
+        The line of Python that does it, where one does.
+    """
+
+    check: str
+    found: str
+    cure: str
+    call: str = ""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.found} {self.cure}: {self.call}." if self.call else f"{self.found} {self.cure}."
+        )
+
+
 def check_counts(adata: ad.AnnData, layer: str | None = None, batch_key: str | None = None) -> None:
     """Raise unless a matrix is what scVI expects: cells x genes, raw counts, every cell with at least one.
 
@@ -625,42 +652,84 @@ def check_counts(adata: ad.AnnData, layer: str | None = None, batch_key: str | N
     ValueError
         With one line for each thing that is wrong: what, where, and how to mend it.
     """
-    problems = list(_layout_problems(adata, layer, batch_key))
-    if not problems:
-        problems = list(_value_problems(adata, layer))
+    problems = count_problems(adata, layer, batch_key)
     if problems:
         raise ValueError(
             "scVI cannot use these data.\n" + "\n".join(f"- {problem}" for problem in problems)
         )
 
 
-def _layout_problems(adata: ad.AnnData, layer: str | None, batch_key: str | None) -> Iterator[str]:
+def count_problems(
+    adata: ad.AnnData, layer: str | None = None, batch_key: str | None = None
+) -> list[Problem]:
+    """Return what ``check_counts`` raises for; an empty list if there is nothing.
+
+    Parameters
+    ----------
+    adata, layer, batch_key
+        As for ``check_counts``. The values are looked at only where there is a matrix with values.
+    """
+    return list(_layout_problems(adata, layer, batch_key)) or list(_value_problems(adata, layer))
+
+
+def matrix_name(layer: str | None) -> str:
+    """Return how the matrix with the counts is written in Python behind ``adata.``."""
+    return "X" if layer is None else f"layers['{layer}']"
+
+
+def _layout_problems(
+    adata: ad.AnnData, layer: str | None, batch_key: str | None
+) -> Iterator[Problem]:
     if 0 in adata.shape:
-        yield f"The matrix is empty: {adata.n_obs} cells x {adata.n_vars} genes. Load the data again, or loosen the filter that emptied it."
+        yield Problem(
+            "size",
+            f"The matrix is empty: {adata.n_obs} cells x {adata.n_vars} genes.",
+            "Load the data again, or loosen the filter that emptied it",
+        )
     if layer is None and adata.X is None:
-        yield f"There is no matrix in X. Layers: {_listed(_layers(adata))}. Name the one with the counts: layer=..."
+        yield Problem(
+            "counts",
+            f"There is no matrix in X. Layers: {_listed(_layers(adata))}.",
+            "Name the one with the counts: layer=...",
+        )
     if layer is not None and layer not in adata.layers:
-        yield f"There is no layer '{layer}'. Layers: {_listed(_layers(adata))}. If X holds the counts: adata.layers['{layer}'] = adata.X.copy()."
+        yield Problem(
+            "counts",
+            f"There is no layer '{layer}'. Layers: {_listed(_layers(adata))}.",
+            "If X holds the counts",
+            f"adata.layers['{layer}'] = adata.X.copy()",
+        )
     yield from _batch_problems(adata, batch_key)
 
 
-def _batch_problems(adata: ad.AnnData, batch_key: str | None) -> Iterator[str]:
+def _batch_problems(adata: ad.AnnData, batch_key: str | None) -> Iterator[Problem]:
     if batch_key is None:
         return
     if batch_key not in adata.obs:
-        yield f"There is no column '{batch_key}' in obs. Columns: {_listed(adata.obs)}. Name the one with the batches: batch_key=..."
+        yield Problem(
+            "batches",
+            f"There is no column '{batch_key}' in obs. Columns: {_listed(adata.obs)}.",
+            "Name the one with the batches: batch_key=...",
+        )
     elif (missing := adata.obs[batch_key].isna().to_numpy()).any():
-        yield (
-            f"{missing.sum():,} cells have no batch in obs['{batch_key}'], the first is {adata.obs_names[missing.argmax()]}. "
-            f"Drop them: adata = adata[adata.obs['{batch_key}'].notna()].copy()."
+        yield Problem(
+            "batches",
+            f"{missing.sum():,} cells have no batch in obs['{batch_key}'], the first is {adata.obs_names[missing.argmax()]}.",
+            "Drop them",
+            f"adata = adata[adata.obs['{batch_key}'].notna()].copy()",
         )
 
 
-def _value_problems(adata: ad.AnnData, layer: str | None) -> Iterator[str]:
+def _value_problems(adata: ad.AnnData, layer: str | None) -> Iterator[Problem]:
     matrix = adata.X if layer is None else adata.layers[layer]
-    where = "X" if layer is None else f"layers['{layer}']"
+    where = matrix_name(layer)
     if not np.issubdtype(matrix.dtype, np.number):
-        yield f"{where} holds {matrix.dtype}, not numbers. Convert it: adata.{where} = adata.{where}.astype('float32')."
+        yield Problem(
+            "counts",
+            f"{where} holds {matrix.dtype}, not numbers.",
+            "Convert it",
+            f"adata.{where} = adata.{where}.astype('float32')",
+        )
         return
     # No copy where it is CSR already; zeros that are not stored have nothing to check.
     entries = sp.csr_matrix(matrix)
@@ -670,19 +739,31 @@ def _value_problems(adata: ad.AnnData, layer: str | None) -> Iterator[str]:
         row = np.searchsorted(entries.indptr, number, side="right") - 1
         return f"cell {adata.obs_names[row]}, gene {adata.var_names[entries.indices[number]]}"
 
-    yield from _number_problems(values, where, place, lambda: _raw_counts_hint(adata, layer))
+    def hint() -> tuple[str, str]:
+        places = places_with_counts(adata, layer)
+        if places:
+            return "Raw counts seem to be elsewhere; take those", places[0]
+        return (
+            "Go back to the raw counts (before normalize_total, log1p or scale) and keep them: adata.layers['counts'] = adata.X.copy()",
+            "",
+        )
+
+    yield from _number_problems(values, where, place, hint)
     empty = np.asarray(entries.sum(axis=1)).ravel() == 0
     if empty.any() and not (values < 0).any():
-        yield (
+        yield Problem(
+            "empty cells",
             f"{empty.sum():,} cells without any count in {where}, the first is {adata.obs_names[empty.argmax()]}. "
-            "scVI divides by the total of a cell. Drop them: sc.pp.filter_cells(adata, min_counts=1)."
+            "scVI divides by the total of a cell.",
+            "Drop them",
+            f"adata = adata[np.asarray(adata.{where}.sum(axis=1)).ravel() > 0].copy()",
         )
 
 
 def _number_problems(
-    values: np.ndarray, where: str, place: Callable[[int], str], hint: Callable[[], str]
-) -> Iterator[str]:
-    """Yield what keeps numbers from being counts; ``place`` names cell and feature of an entry, ``hint`` is the cure."""
+    values: np.ndarray, where: str, place: Callable[[int], str], hint: Callable[[], tuple[str, str]]
+) -> Iterator[Problem]:
+    """Yield what keeps numbers from being counts; ``place`` names cell and feature of an entry, ``hint`` gives cure and call."""
 
     def found(wrong: np.ndarray) -> str:
         first = int(wrong.argmax())
@@ -694,26 +775,51 @@ def _number_problems(
     negative = finite & (values < 0)
     fractional = finite & (values != np.rint(values))
     if not finite.all():
-        yield f"Not a number or infinite: {found(~finite)}. Find the step that made them; do not replace them with zeros unseen."
+        yield Problem(
+            "counts",
+            f"Not a number or infinite: {found(~finite)}.",
+            "Find the step that made them; do not replace them with zeros unseen",
+        )
     if negative.any():
-        yield f"Negative: {found(negative)}. The matrix was scaled or centred. {hint()}"
+        yield Problem(
+            "counts",
+            f"Negative: {found(negative)}. The matrix was scaled or centred.",
+            *hint(),
+        )
     elif fractional.any():
-        yield f"Not whole numbers: {found(fractional)}. The matrix was normalised or log-transformed. {hint()}"
+        yield Problem(
+            "counts",
+            f"Not whole numbers: {found(fractional)}. The matrix was normalised or log-transformed.",
+            *hint(),
+        )
 
 
-def _raw_counts_hint(adata: ad.AnnData, layer: str | None) -> str:
+def places_with_counts(adata: ad.AnnData, layer: str | None = None) -> list[str]:
+    """Return where else there are raw counts, as the line of Python that takes them.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes.
+    layer
+        The matrix that is not looked at: a layer, or None for ``X``.
+    """
     candidates = {
-        f"layer='{name}'": matrix for name, matrix in _layers(adata).items() if name != layer
+        f"layer = '{name}'": matrix for name, matrix in _layers(adata).items() if name != layer
     }
     if layer is not None and adata.X is not None:
-        candidates["layer=None (X)"] = adata.X
-    for name, matrix in candidates.items():
-        if not np.issubdtype(matrix.dtype, np.number):
-            continue
-        values = sp.csr_matrix(matrix).data
-        if (values >= 0).all() and (values == np.rint(values)).all():
-            return f"Raw counts seem to be here: {name}."
-    return "Go back to the raw counts (before normalize_total, log1p or scale) and keep them: adata.layers['counts'] = adata.X.copy()."
+        candidates["layer = None"] = adata.X
+    if adata.raw is not None:
+        candidates["adata = adata.raw.to_adata()"] = adata.raw.X
+    return [place for place, matrix in candidates.items() if are_counts(matrix)]
+
+
+def are_counts(matrix: Any) -> bool:
+    """Tell whether all values of a matrix, dense or sparse, are whole numbers of 0 or more, and not all of them 0."""
+    if not np.issubdtype(matrix.dtype, np.number):
+        return False
+    values = sp.csr_matrix(matrix).data
+    return bool(values.any() and (values >= 0).all() and (values == np.rint(values)).all())
 
 
 def _layers(adata: ad.AnnData) -> dict[str, Any]:
@@ -831,8 +937,8 @@ def _protein_value_problems(table: pd.DataFrame, adata: ad.AnnData, key: str) ->
         row, column = divmod(number, table.shape[1])
         return f"cell {adata.obs_names[row]}, protein {table.columns[column]}"
 
-    def hint() -> str:
-        return "Go back to the counts of the antibodies (before log1p or a centred log-ratio)."
+    def hint() -> tuple[str, str]:
+        return "Go back to the counts of the antibodies (before log1p or a centred log-ratio)", ""
 
     yield from _number_problems(table.to_numpy().ravel(), f"obsm['{key}']", place, hint)
 

@@ -1,0 +1,131 @@
+"""Get raw counts back from values that were made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+# How the logarithm is undone. Most packages take ln(1 + x); some take other bases.
+INVERSES: dict[str, Callable[[NDArray], NDArray]] = {
+    "normalised": lambda values: values,
+    "normalised, and ln(1 + x) taken": np.expm1,
+    "normalised, and log2(1 + x) taken": lambda values: np.exp2(values) - 1,
+    "normalised, and log10(1 + x) taken": lambda values: np.power(10.0, values) - 1,
+}
+
+# Values are mostly stored with seven digits, so a count of 10,000 comes back to within a few hundredths.
+TOLERANCE = 0.1
+
+# Enough to see that a way does not fit, before the whole matrix is tried.
+CELLS_TO_TRY = 20
+
+
+def recover(matrix: Any) -> sp.csr_matrix:
+    """Return the counts from which normalised values were made.
+
+    Parameters
+    ----------
+    matrix
+        Cells x genes, dense or sparse: counts that were multiplied by a number of their cell (such as 10,000 / total), with or without log(1 + x)
+        of that.
+
+    Returns
+    -------
+    csr_matrix
+        Counts, cells x genes, float32.
+
+    Raises
+    ------
+    ValueError
+        If the values cannot have been made in such a way: scaled to mean 0, corrected for batches or for background, smoothed, or
+        already counts.
+
+    Notes
+    -----
+    In such values all counts of a cell are multiples of its smallest one, which is taken for a single molecule. That all of them come out as whole
+    numbers, in every cell, is the proof; random values do not. If in some cell no gene has exactly one molecule, its counts come out too
+    small by a factor. In single-cell data nearly every cell has hundreds of genes with one.
+    """
+    made_by = how_made(matrix)
+    if made_by is None:
+        raise ValueError(
+            "These values are not counts that were normalised cell by cell, with or without a logarithm, so the counts cannot be had back from them.\n"
+            "What to do: go back to the file of counts."
+        )
+    values = sp.csr_matrix(matrix, dtype=np.float64)
+    return sp.csr_matrix(
+        (
+            np.rint(_in_molecules(values, made_by)).astype(np.float32),
+            values.indices.copy(),
+            values.indptr.copy(),
+        ),
+        shape=values.shape,
+    )
+
+
+def how_made(matrix: Any) -> str | None:
+    """Tell how values were made from counts: a key of ``INVERSES``, or None if in no such way, or if they are counts.
+
+    Parameters
+    ----------
+    matrix
+        Cells x genes, dense or sparse.
+    """
+    if not np.issubdtype(matrix.dtype, np.floating) or 0 in matrix.shape:
+        return None
+    few = sp.csr_matrix(matrix[:CELLS_TO_TRY], dtype=np.float64)
+    fitting = [name for name in INVERSES if _fits(few, name)]
+    if not fitting:
+        return None
+    values = sp.csr_matrix(matrix, dtype=np.float64)
+    if (values.data == np.rint(values.data)).all():
+        return None
+    return next((name for name in fitting if _fits(values, name)), None)
+
+
+def places(adata: ad.AnnData) -> Iterator[tuple[str, str]]:
+    """Yield where counts can be had back from, as Python behind ``adata.``, and how the values there were made.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes. ``raw`` is looked at if it has the same genes.
+    """
+    matrices = {"X": adata.X}
+    if adata.raw is not None and adata.raw.shape == adata.shape:
+        matrices["raw.X"] = adata.raw.X
+    # anndata 0.13 lists X among the layers, as None.
+    matrices |= {
+        f"layers['{name}']": each for name, each in adata.layers.items() if name is not None
+    }
+    for name, matrix in matrices.items():
+        if matrix is not None and (way := how_made(matrix)):
+            yield name, way
+
+
+def _fits(values: sp.csr_matrix, made_by: str) -> bool:
+    if not np.isfinite(values.data).all() or (values.data < 0).any() or not values.nnz:
+        return False
+    molecules = _in_molecules(values, made_by)
+    return bool(
+        np.isfinite(molecules).all() and (np.abs(molecules - np.rint(molecules)) < TOLERANCE).all()
+    )
+
+
+def _in_molecules(values: sp.csr_matrix, made_by: str) -> NDArray[np.float64]:
+    """Return the stored values as numbers of molecules, if the smallest one of their cell that is above 0 is a single one."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        amounts = INVERSES[made_by](values.data)
+        of_cell = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
+        smallest = np.full(values.shape[0], np.inf)
+        above = amounts > 0
+        np.minimum.at(smallest, of_cell[above], amounts[above])
+        molecules = amounts / smallest[of_cell]
+        # The smallest value alone has few digits; with all values of the cell, one molecule is known better.
+        sums = [np.bincount(of_cell, weights=each) for each in (amounts, np.rint(molecules))]
+        return amounts / (sums[0] / sums[1])[of_cell]
