@@ -11,7 +11,7 @@ import pandas as pd
 import scanpy as sc
 import scipy.sparse as sp
 
-from helpers import data, proteins
+from helpers import data, proteins, reading
 
 # Drops of liquid in which no cell was caught.
 EMPTY_DROPLETS = 3
@@ -69,3 +69,23 @@ def write(path: Path | str, folder: Path = data.FOLDER) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     adata.write_h5ad(path, compression="gzip")
     return path
+
+
+def with_values_as_counts(path: Path | str) -> ad.AnnData:
+    """Return the cells of such a file with the wrong matrix as counts.
+
+    Parameters
+    ----------
+    path
+        The file that ``write`` made.
+
+    Returns
+    -------
+    AnnData
+        The 400 cells, without the empty droplets, which would stop a training. ``layers["counts"]`` holds the log-normalised values.
+    """
+    adata = reading.read(path)
+    adata.var_names_make_unique()
+    adata = adata[:-EMPTY_DROPLETS].copy()
+    adata.layers["counts"] = adata.X
+    return adata
