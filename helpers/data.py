@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import psutil
@@ -732,7 +733,7 @@ def _value_problems(adata: ad.AnnData, layer: str | None) -> Iterator[Problem]:
         )
         return
     # No copy where it is CSR already; zeros that are not stored have nothing to check.
-    entries = sp.csr_matrix(matrix)
+    entries = sp.csr_matrix(in_memory(matrix))
     values = entries.data
 
     def place(number: int) -> str:
@@ -818,8 +819,15 @@ def are_counts(matrix: Any) -> bool:
     """Tell whether all values of a matrix, dense or sparse, are whole numbers of 0 or more, and not all of them 0."""
     if not np.issubdtype(matrix.dtype, np.number):
         return False
-    values = sp.csr_matrix(matrix).data
+    values = sp.csr_matrix(in_memory(matrix)).data
     return bool(values.any() and (values >= 0).all() and (values == np.rint(values)).all())
+
+
+def in_memory(matrix: Any) -> Any:
+    """Return a matrix itself, or, if it stays in a file, what is in the file."""
+    if isinstance(matrix, h5py.Dataset):
+        return matrix[:]
+    return matrix.to_memory() if hasattr(matrix, "to_memory") else matrix
 
 
 def _layers(adata: ad.AnnData) -> dict[str, Any]:

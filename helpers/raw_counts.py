@@ -10,6 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from helpers import data
+
 # How the logarithm is undone. Most packages take ln(1 + x); some take other bases.
 INVERSES: dict[str, Callable[[NDArray], NDArray]] = {
     "normalised": lambda values: values,
@@ -83,9 +85,16 @@ def how_made(matrix: Any) -> str | None:
     if not fitting:
         return None
     values = sp.csr_matrix(matrix, dtype=np.float64)
-    if (values.data == np.rint(values.data)).all():
+    if _mostly_whole(values):
         return None
     return next((name for name in fitting if _fits(values, name)), None)
+
+
+def _mostly_whole(values: sp.csr_matrix) -> bool:
+    """Tell whether most cells hold whole numbers: then these are counts, with something wrong in the other cells."""
+    of_cell = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
+    fractional = np.unique(of_cell[values.data != np.rint(values.data)])
+    return len(fractional) < values.shape[0] / 2
 
 
 def places(adata: ad.AnnData) -> Iterator[tuple[str, str]]:
@@ -104,7 +113,7 @@ def places(adata: ad.AnnData) -> Iterator[tuple[str, str]]:
         f"layers['{name}']": each for name, each in adata.layers.items() if name is not None
     }
     for name, matrix in matrices.items():
-        if matrix is not None and (way := how_made(matrix)):
+        if matrix is not None and (way := how_made(data.in_memory(matrix))):
             yield name, way
 
 

@@ -1,0 +1,527 @@
+"""What learners bring and do, and what the kit says to it: one row a case."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scanpy as sc
+import scipy.sparse as sp
+
+from helpers import data, preflight, reading
+from tests.bad_inputs.without_rights import without_rights
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that is wrong.
+
+    Attributes
+    ----------
+    kind
+        "cells", "file", or "environment".
+    what
+        What is wrong, in a few words.
+    says
+        What the answer must hold: what is wrong, where, and what to do.
+    attempt
+        Does it in an empty folder, and returns what the kit said.
+    """
+
+    kind: str
+    what: str
+    says: tuple[str, ...]
+    attempt: Callable[[Path], str]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells in which something is wrong.
+
+    Attributes
+    ----------
+    what
+        What is wrong, in a few words.
+    check, verdict
+        The row of the pre-flight report that finds it.
+    says
+        What the row must hold.
+    spoil
+        Changes the 700 blood cells, and returns them (and what ``preflight.check`` is given besides).
+    """
+
+    what: str
+    check: str
+    verdict: str
+    says: tuple[str, ...]
+    spoil: Callable[[ad.AnnData], Any]
+
+    def spoilt(self, adata: ad.AnnData) -> tuple[ad.AnnData, dict[str, Any]]:
+        """Return the spoilt cells, and the settings of the report."""
+        result = self.spoil(adata)
+        return result if isinstance(result, tuple) else (result, {})
+
+    def attempt(self, folder: Path) -> str:
+        """Return the row of the report as one text."""
+        adata, settings = self.spoilt(data.load_pbmc())
+        return said(preflight.check(adata, **settings), self.check, self.verdict)
+
+
+def said(report: pd.DataFrame, check: str, verdict: str) -> str:
+    """Return a row of the report as text; its words say what was found, what to do, and how."""
+    rows = report[(report.index == check) & (report["verdict"] == verdict)]
+    return "\n".join(
+        ": ".join(part for part in (row["what to do"], row["mending call"]) if part).join(
+            (f"{row['found']} ", "")
+        )
+        for _, row in rows.iterrows()
+    )
+
+
+# --- cells --------------------------------------------------------------------------------------
+
+CELLS: list[Cells] = []
+
+
+def cells(what: str, check: str, verdict: str, *says: str):
+    """Add a case; the function spoils the cells."""
+
+    def add(spoil: Callable[[ad.AnnData], Any]) -> Callable[[ad.AnnData], Any]:
+        CELLS.append(Cells(what, check, verdict, says, spoil))
+        return spoil
+
+    return add
+
+
+MEND, DECIDE = preflight.MEND, preflight.DECIDE
+
+
+@cells("no cells", "size", MEND, "empty: 0 cells x 765 genes", "loosen the filter")
+def no_cells(adata):
+    return adata[:0].copy()
+
+
+@cells("no genes", "size", MEND, "empty: 700 cells x 0 genes", "loosen the filter")
+def no_genes(adata):
+    return adata[:, :0].copy()
+
+
+@cells("one cell", "size", MEND, "1 cells x 765 genes", "no fewer than 10 cells", "Load all cells")
+def one_cell(adata):
+    return adata[:1].copy()
+
+
+@cells("too few cells to hold any out", "size", MEND, "9 cells x 765 genes", "Load all cells")
+def nine_cells(adata):
+    return adata[:9].copy()
+
+
+@cells("few cells", "size", DECIDE, "120 cells", "Take more cells, or PCA")
+def few_cells(adata):
+    return adata[:120].copy()
+
+
+@cells("one gene", "size", MEND, "x 1 genes", "Load all cells and genes")
+def one_gene(adata):
+    most = np.asarray(adata.X.sum(axis=0)).argmax()
+    adata = adata[:, [most]].copy()
+    return adata[np.asarray(adata.X.sum(axis=1)).ravel() > 0].copy()
+
+
+@cells("100,000 genes", "genes", DECIDE, "100,000 are more than a genome has", "peaks")
+def too_many_genes(adata):
+    wide = sp.csr_matrix((adata.X.data, adata.X.indices, adata.X.indptr), shape=(700, 100_000))
+    return ad.AnnData(wide, var=pd.DataFrame(index=[f"peak {i}" for i in range(100_000)]))
+
+
+@cells(
+    "cells and genes have changed places", "size", MEND, "look like genes", "adata = adata.T.copy()"
+)
+def turned(adata):
+    return ad.AnnData(adata.X.T.tocsr(), obs=adata.var[[]], var=adata.obs[[]])
+
+
+@cells("cells without a count", "empty cells", MEND, "2 cells without any count in X", "Drop them")
+def empty_cells(adata):
+    counts = adata.X.tolil()
+    counts[[3, 5]] = 0
+    adata.X = counts.tocsr()
+    return adata
+
+
+@cells("nothing but zeros", "empty cells", MEND, "700 cells without any count", "Drop them")
+def all_zero(adata):
+    adata.X = sp.csr_matrix(adata.shape, dtype=np.float32)
+    return adata
+
+
+@cells("genes without a count", "empty genes", DECIDE, "10 of 765 genes have no count", "Drop them")
+def empty_genes(adata):
+    counts = adata.X.tolil()
+    counts[:, :10] = 0
+    adata.X = counts.tocsr()
+    return adata
+
+
+@cells("not a number (NaN)", "counts", MEND, "1 entries of X", "gene", "Find the step")
+def not_a_number(adata):
+    adata.X.data[7] = np.nan
+    return adata
+
+
+@cells("infinite", "counts", MEND, "Not a number or infinite: 1 entries of X", "Find the step")
+def infinite(adata):
+    adata.X.data[7] = np.inf
+    return adata
+
+
+@cells("negative (scaled)", "counts", MEND, "Negative", "scaled or centred", "layer = 'counts'")
+def negative(adata):
+    with np.errstate(all="ignore"):
+        sc.pp.scale(adata, zero_center=True)
+    return adata
+
+
+@cells("fractional", "counts", MEND, "Not whole numbers: 1 entries of X", "0.5 (cell", "raw counts")
+def fractional(adata):
+    adata.X.data[7] = 0.5
+    del adata.layers["counts"]
+    return adata
+
+
+@cells("log-normalised, counts in a layer", "counts", MEND, "normalised", "layer = 'counts'")
+def log_normalised(adata):
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    return adata
+
+
+@cells(
+    "log-normalised, counts in raw", "counts", MEND, "normalised", "adata = adata.raw.to_adata()"
+)
+def counts_in_raw(adata):
+    del adata.layers["counts"]
+    adata.raw = adata.copy()
+    return log_normalised(adata)
+
+
+@cells("log-normalised, no counts left", "counts", MEND, "can be had back", "raw_counts.recover")
+def counts_gone(adata):
+    del adata.layers["counts"]
+    return log_normalised(adata)
+
+
+@cells("too large for a 32-bit float", "counts", MEND, "17,000,001", "sums over many cells")
+def too_large(adata):
+    adata.X = adata.X.astype(np.int64)
+    adata.X.data[7] = 17_000_001
+    return adata
+
+
+@cells("counts made into yes and no", "counts", DECIDE, "0 and 1 only", "PEAKVI")
+def binary(adata):
+    adata.X.data[:] = 1
+    return adata
+
+
+@cells("text instead of numbers", "counts", MEND, "holds object, not numbers", "astype('float32')")
+def text(adata):
+    table = adata.X.toarray().astype(int).astype(str).astype(object)
+    return ad.AnnData(table, obs=adata.obs, var=adata.var)
+
+
+@cells("yes and no (bool)", "counts", MEND, "holds bool, not numbers", "astype('float32')")
+def bools(adata):
+    adata.X = adata.X.astype(bool)
+    return adata
+
+
+@cells("16 bits, squares overflow", "storage", MEND, "uint16", "overflows", "dtype='float32')")
+def small_integers(adata):
+    counts = adata.X.toarray().astype(np.uint16)
+    counts[0, 0] = 300
+    adata.X = counts
+    return adata
+
+
+@cells(
+    "every 0 written out", "storage", DECIDE, "has every 0 written out", "sp.csr_matrix(adata.X)"
+)
+def dense(adata):
+    adata.X = adata.X.toarray()
+    return adata
+
+
+@cells("sorted by gene (CSC)", "storage", DECIDE, "sorted by gene (CSC)", "sp.csr_matrix(adata.X)")
+def by_gene(adata):
+    adata.X = adata.X.tocsc()
+    return adata
+
+
+@cells("shallow cells", "depth", DECIDE, "30 cells have fewer than 200", "histogram")
+def shallow(adata):
+    counts = adata.X.tolil()
+    counts[:30, 10:] = 0
+    counts[:30, 0] = 5
+    adata.X = counts.tocsr()
+    return adata
+
+
+@cells("two genes with one name", "gene names", MEND, "1 names", "HES4", "var_names_make_unique()")
+def double_genes(adata):
+    adata.var_names = [adata.var_names[0], *adata.var_names[:1], *adata.var_names[2:]]
+    return adata
+
+
+@cells("two cells with one name", "cell names", MEND, "1 names", "obs_names_make_unique()")
+def double_cells(adata):
+    adata.obs_names = [adata.obs_names[0], *adata.obs_names[:1], *adata.obs_names[2:]]
+    return adata
+
+
+@cells("names that are numbers", "gene names", MEND, "are int64, not text", "astype(str)")
+def numbered(adata):
+    # anndata makes text of them on the usual ways in; from other readers they come through.
+    adata._var.index = pd.Index(np.arange(adata.n_vars))
+    return adata
+
+
+@cells("genes without a name", "gene names", MEND, "2 of 765 names are missing", "unnamed_")
+def unnamed(adata):
+    adata.var_names = ["", "nan", *adata.var_names[2:]]
+    return adata
+
+
+@cells("no such layer", "counts", MEND, "no layer 'raw'", "'counts'", "adata.X.copy()")
+def no_layer(adata):
+    return adata, {"layer": "raw"}
+
+
+@cells("no such batch column", "batches", MEND, "no column 'lane'", "'cell_type'", "batch_key=")
+def no_batches(adata):
+    return adata, {"batch_key": "lane"}
+
+
+@cells("cells without a batch", "batches", MEND, "7 cells have no batch", "notna()")
+def missing_batch(adata):
+    adata.obs["day"] = pd.Series(["a", "b"] * 350, index=adata.obs_names).mask(np.arange(700) < 7)
+    return adata, {"batch_key": "day"}
+
+
+@cells("one batch for all", "batches", DECIDE, "has 1 batch", "batch_key = None")
+def constant_batch(adata):
+    adata.obs["day"] = "Monday"
+    return adata, {"batch_key": "day"}
+
+
+@cells("a number as batch", "batches", MEND, "So many numbers are no batches", "pd.cut")
+def numeric_batch(adata):
+    adata.obs["depth"] = np.asarray(adata.X.sum(axis=1)).ravel() / 3
+    return adata, {"batch_key": "depth"}
+
+
+@cells("a batch of a few cells", "batches", DECIDE, "fewer than 20 cells", "Join small batches")
+def small_batch(adata):
+    adata.obs["day"] = np.where(np.arange(700) < 5, "a", "b")
+    return adata, {"batch_key": "day"}
+
+
+@cells("batches that are not named", "batches", DECIDE, "obs['donor']", "batch_key = 'donor'")
+def unnamed_batches(adata):
+    adata.obs["donor"] = np.where(np.arange(700) % 2, "a", "b")
+    return adata
+
+
+@cells("batch and label are the same", "batch and label", DECIDE, "confounded", "100%", "05c")
+def confounded(adata):
+    adata.obs["day"] = np.where(adata.obs["cell_type"] == "CD19+ B", "a", "b")
+    return adata, {"batch_key": "day", "label_key": "cell_type"}
+
+
+@cells("no such label column", "batch and label", MEND, "no column 'kind'", "label_key=")
+def no_labels(adata):
+    return adata, {"label_key": "kind"}
+
+
+# --- files --------------------------------------------------------------------------------------
+
+FILES: list[Case] = []
+
+
+def file(what: str, *says: str, forbidden: bool = False, **how: Any):
+    """Add a case; the function makes the file in a folder, and returns its path."""
+
+    def add(make: Callable[[Path], Path]) -> Callable[[Path], Path]:
+        def attempt(folder: Path) -> str:
+            path = make(folder)
+            with without_rights() if forbidden else contextlib.nullcontext():
+                return refusal(reading.read, path, **how)
+
+        FILES.append(Case("file", what, says, attempt))
+        return make
+
+    return add
+
+
+def refusal(call: Callable[..., Any], *arguments: Any, **how: Any) -> str:
+    """Return what an error said; that there is none is an error."""
+    try:
+        call(*arguments, **how)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    raise AssertionError("nothing was said")
+
+
+def small() -> ad.AnnData:
+    return data.load_pbmc()[:20, :30].copy()
+
+
+def whole_h5ad(folder: Path) -> Path:
+    small().write_h5ad(folder / "cells.h5ad")
+    return folder / "cells.h5ad"
+
+
+@file("a file that is not there", "no file cels.h5ad", "In this folder: cells.h5ad", "drag it")
+def not_there(folder):
+    whole_h5ad(folder)
+    return folder / "cels.h5ad"
+
+
+@file("a folder that is not there", "no folder", "looks from", "give the path")
+def no_folder(folder):
+    return folder / "nowhere" / "cells.h5ad"
+
+
+@file("a truncated file", "Cannot read", "not whole", "compare the sizes")
+def truncated(folder):
+    path = whole_h5ad(folder)
+    path.write_bytes(path.read_bytes()[:-5000])
+    return path
+
+
+@file("damaged at its start", "not in the format of .h5ad files", "copy or download it again")
+def damaged(folder):
+    path = whole_h5ad(folder)
+    path.write_bytes(b"0" * 100 + path.read_bytes()[100:])
+    return path
+
+
+@file("an empty file", "the file is empty", "copy or download it again")
+def empty(folder):
+    (folder / "cells.h5ad").touch()
+    return folder / "cells.h5ad"
+
+
+@file("a web page", "it is a web page", "login")
+def web_page(folder):
+    (folder / "cells.h5ad").write_text("<!DOCTYPE html><html><body>Sign in</body></html>")
+    return folder / "cells.h5ad"
+
+
+@file("another format under this name", "not in the format of .h5 files", "its own ending")
+def renamed(folder):
+    (folder / "matrix.h5").write_text("gene,cell\nA,1\n")
+    return folder / "matrix.h5"
+
+
+@file("HDF5, but not from 10x Genomics", "damaged, or not what its name says", ".h5ad")
+def other_hdf5(folder):
+    return whole_h5ad(folder).rename(folder / "cells.h5")
+
+
+@file("a format of R", "of a kind that is not known", "zellkonverter")
+def from_r(folder):
+    (folder / "cells.rds").write_bytes(b"X\n")
+    return folder / "cells.rds"
+
+
+@file("a packed .h5ad", "is packed", "gunzip cells.h5ad.gz")
+def packed(folder):
+    path = whole_h5ad(folder)
+    (folder / "cells.h5ad.gz").write_bytes(gzip.compress(path.read_bytes()))
+    return folder / "cells.h5ad.gz"
+
+
+@file("no right to read", "may not be read by you", "give yourself the right", forbidden=True)
+def unreadable(folder):
+    path = whole_h5ad(folder)
+    path.chmod(0)
+    return path
+
+
+@file("a folder without a matrix", "has no matrix.mtx", "In it: notes.txt", "give a folder with")
+def no_matrix(folder):
+    (folder / "notes.txt").touch()
+    return folder
+
+
+@file("a folder above the matrix", "has no matrix.mtx", "give one of these folders", "filtered")
+def folder_above(folder):
+    (folder / "filtered").mkdir()
+    (folder / "filtered" / "matrix.mtx.gz").touch()
+    return folder
+
+
+@file("a matrix without its names", "a matrix without names", "give the folder")
+def lone_matrix(folder):
+    (folder / "matrix.mtx").touch()
+    return folder / "matrix.mtx"
+
+
+@file("a folder without the names of genes", "Cannot read", "copy or download it again")
+def no_features(folder):
+    (folder / "matrix.mtx").write_text("%%MatrixMarket matrix coordinate integer general\n1 1 0\n")
+    (folder / "barcodes.tsv").write_text("AAAC\n")
+    return folder
+
+
+@file("a table with words", "Not only numbers", "column 'kind'", "'B cell'", "adata.obs")
+def words(folder):
+    (folder / "table.csv").write_text("cell,ACTB,kind\nc1,3,B cell\nc2,0,T cell\n")
+    return folder / "table.csv"
+
+
+@file("a table of one column", "it is no table", "comma or a tab")
+def one_column(folder):
+    (folder / "table.txt").write_text("ACTB\n3\n0\n")
+    return folder / "table.txt"
+
+
+@file("a ragged table", "damaged, or not what its name says", "line 3")
+def ragged(folder):
+    (folder / "table.csv").write_text("cell,A,B\nc1,1,2\nc2,1,2,3\n")
+    return folder / "table.csv"
+
+
+@file("a packed table that ends early", "ends too early", "compare the sizes")
+def short_gzip(folder):
+    whole = gzip.compress(("cell,A\n" + "c,1\n" * 2000).encode())
+    (folder / "table.csv.gz").write_bytes(whole[: len(whole) // 2])
+    return folder / "table.csv.gz"
+
+
+@file("a table in another encoding", "damaged, or not what its name says", "utf-8")
+def other_encoding(folder):
+    (folder / "table.csv").write_bytes("cell,é\nc1,1\n".encode("latin-1"))
+    return folder / "table.csv"
+
+
+@file(
+    "a word for genes_in that is none", "genes_in='lines'", "'columns' or 'rows'", genes_in="lines"
+)
+def no_orientation(folder):
+    return whole_h5ad(folder)
+
+
+@file("a damaged loom file", "Cannot read", "copy or download it again")
+def damaged_loom(folder):
+    shutil.copy(whole_h5ad(folder), folder / "cells.loom")
+    return folder / "cells.loom"

@@ -1,0 +1,141 @@
+"""Each bad input is answered with what is wrong, where, and what to do; nothing is lost, and no half file is left."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import scvi
+
+from helpers import data, environment, preflight, raw_counts, training
+from tests.bad_inputs import cases
+
+FEWEST = 40
+
+
+@pytest.fixture(autouse=True)
+def prepared():
+    environment.prepare(seed=0)
+
+
+@pytest.fixture
+def folder():
+    """A folder that any user may enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o777)
+        yield Path(place)
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def by_what(case):
+    return case.what
+
+
+def test_there_are_enough():
+    every = [*cases.CELLS, *cases.FILES]
+    assert len(every) >= FEWEST
+    assert len({case.what for case in every}) == len(every)
+
+
+def test_good_cells_are_not_complained_of():
+    """Else a report that always complains would pass all tests below."""
+    adata = data.load_pbmc()
+    adata.obs["day"] = np.where(np.arange(700) % 2, "a", "b")
+    report = preflight.check(adata, "counts", "day", "cell_type")
+    assert (report["verdict"] == preflight.OK).all()
+    assert preflight.verdict(report) == "Ready."
+
+
+@pytest.mark.parametrize("case", cases.CELLS, ids=by_what)
+@pytest.mark.filterwarnings("ignore")
+def test_bad_cells_are_found(case, folder):
+    message = case.attempt(folder)
+    missing = [part for part in case.says if part not in message]
+    assert not missing, message
+
+
+@pytest.mark.parametrize("case", cases.CELLS, ids=by_what)
+@pytest.mark.filterwarnings("ignore")
+def test_a_report_changes_nothing(case):
+    adata, settings = case.spoilt(data.load_pbmc())
+    kept = {key: np.array(table) for key, table in pictures(adata).items()}
+    kind = type(adata.X)
+    preflight.check(adata, **settings)
+    assert type(adata.X) is kind
+    for key, table in pictures(adata).items():
+        np.testing.assert_array_equal(table, kept[key], err_msg=key)
+
+
+def pictures(adata):
+    """Return all that a report could change."""
+    values = adata.X.toarray() if sp.issparse(adata.X) else adata.X
+    return {
+        "X": values,
+        "obs": adata.obs.astype(str),
+        "cells": adata.obs_names,
+        "genes": adata.var_names,
+    }
+
+
+def mended(adata, settings, report):
+    """Run the first mending call of a report, as a learner would in a cell."""
+    call = next(call for call in report["mending call"] if call)
+    names = {"adata": adata, "np": np, "sp": sp, "raw_counts": raw_counts, **settings}
+    exec(call, names)
+    kept = {name: names[name] for name in ("layer", "batch_key", "label_key") if name in names}
+    if "raw_counts" in call:
+        kept["layer"] = "counts"
+    return names["adata"], kept
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in cases.CELLS if case.what != "nothing but zeros"], ids=by_what
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_mending_call_mends(case):
+    """Run the calls one after the other; what they mend can be trained on, and no call is left that does nothing."""
+    adata, settings = case.spoilt(data.load_pbmc())
+    report = preflight.check(adata, **settings)
+    rows = report[(report.index == case.check) & (report["verdict"] == case.verdict)]
+    assert rows["what to do"].all()
+    if not rows["mending call"].any():
+        return
+    for _ in range(len(report)):
+        if not report["mending call"].any():
+            break
+        adata, settings = mended(adata, settings, report)
+        report = preflight.check(adata, **settings)
+    assert not report["mending call"].any()
+    assert case.verdict not in set(report.loc[report.index == case.check, "verdict"])
+    preflight.require_ready(report)
+    layer = settings.get("layer")
+    adata.layers["counts"] = adata.X.copy() if layer is None else adata.layers[layer]
+    scvi.model.SCVI.setup_anndata(adata, layer="counts", batch_key=settings.get("batch_key"))
+    model = scvi.model.SCVI(adata, n_hidden=8)
+    training.train(model, max_epochs=1, enable_progress_bar=False)
+    assert np.isfinite(training.curves(model).to_numpy()).all()
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in cases.CELLS if case.verdict == cases.MEND], ids=by_what
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_must_be_mended_stops_a_run(case):
+    adata, settings = case.spoilt(data.load_pbmc())
+    with pytest.raises(ValueError, match="cannot use these data as they are"):
+        preflight.require_ready(preflight.check(adata, **settings))
+
+
+@pytest.mark.parametrize("case", cases.FILES, ids=by_what)
+@pytest.mark.filterwarnings("ignore")
+def test_bad_files_are_refused_and_left_as_they_are(case, folder):
+    message = case.attempt(folder)
+    missing = [part for part in case.says if part not in message]
+    assert not missing, message
+    assert "What to do" in message
+    before = contents(folder)
+    assert not [path for path in before if path.name.startswith(".part")]

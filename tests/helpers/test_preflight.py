@@ -1,0 +1,120 @@
+"""What the report says of cells is so. (Each fault, and its mending, is in tests/bad_inputs.)"""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import data, environment, preflight, reading, scaling, spoiled_cells, training
+
+CHECKS = ["size", "counts", "depth", "cell names", "gene names", "batches", "memory", "time"]
+
+
+def test_the_report_has_a_row_a_check(pbmc):
+    report = preflight.check(pbmc)
+    assert list(report.index) == CHECKS
+    assert list(report.columns) == ["found", "verdict", "what to do", "mending call"]
+
+
+def test_the_numbers_are_those_of_the_cells(pbmc):
+    report = preflight.check(pbmc)["found"]
+    totals = pbmc.X.sum(axis=1).A1
+    assert report["size"] == "700 cells x 765 genes"
+    zeros = 1 - np.count_nonzero(pbmc.X.toarray()) / pbmc.X.toarray().size
+    assert (
+        report["counts"]
+        == f"Whole numbers from 0 to {pbmc.X.max():.0f} in X, {zeros:.0%} of them 0."
+    )
+    assert f"from {totals.min():.0f} to {totals.max():,.0f}" in report["depth"]
+
+
+def test_batches_are_counted(blood):
+    found = preflight.check(blood, batch_key="batch").loc["batches", "found"]
+    assert "2 batches: 10k 200, 5k 200 cells" in found
+
+
+def test_labels_are_counted_in_batches(pbmc):
+    """Against a count by hand."""
+    pbmc.obs["day"] = np.where(
+        pbmc.obs["cell_type"] == "Dendritic", "a", np.where(np.arange(700) % 2, "a", "b")
+    )
+    table = preflight.shared_labels(pbmc, "day", "cell_type")
+    for label, row in table.iterrows():
+        cells = pbmc.obs[pbmc.obs["cell_type"] == label]
+        assert row["cells"] == len(cells)
+        assert row["batches"] == len(set(cells["day"]))
+    report = preflight.check(pbmc, batch_key="day", label_key="cell_type").loc["batch and label"]
+    alone = table[table["batches"] == 1]
+    assert list(alone.index) == ["Dendritic"]
+    assert "1 of 10 values" in report["found"]
+    assert f"{alone['cells'].sum() / 700:.0%} of the cells" in report["found"]
+    assert report["verdict"] == preflight.DECIDE
+
+
+def test_cells_without_a_label_are_left_out(pbmc):
+    pbmc.obs["kind"] = pd.Series(["x", None] * 350, index=pbmc.obs_names)
+    pbmc.obs["day"] = np.where(np.arange(700) % 4 < 2, "a", "b")
+    table = preflight.shared_labels(pbmc, "day", "kind")
+    assert table.loc["x", "cells"] == 350
+    assert len(table) == 1
+
+
+@pytest.mark.parametrize("n_cells", [50, 3005, 400_000])
+def test_costs_are_those_of_the_measured_lines(n_cells):
+    table = preflight.expected(n_cells)
+    for preset in scaling.PRESETS:
+        assert table.loc[preset, "epochs"] == training.lengths(n_cells, preset)["epochs"]
+    assert table.loc["default", "seconds"] > table.loc["class", "seconds"] > 0
+
+
+def test_too_little_memory_is_to_mend(pbmc, monkeypatch):
+    monkeypatch.setattr(environment, "available_memory", lambda: 10_000_000)
+    row = preflight.check(pbmc).loc["memory"]
+    assert row["verdict"] == preflight.MEND
+    assert "0.0 GB are free" in row["found"]
+    assert "Close other notebooks" in row["what to do"]
+
+
+def test_a_file_that_stays_on_the_disk_is_looked_at(pbmc, tmp_path):
+    pbmc.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    report = preflight.check(backed)
+    assert report.loc["storage", "mending call"] == "adata = adata.to_memory()"
+    assert report.loc["counts", "verdict"] == preflight.OK
+    backed.file.close()
+
+
+def test_the_verdict_counts(pbmc):
+    assert preflight.verdict(preflight.check(pbmc)) == "Ready."
+    report = preflight.check(pbmc).assign(verdict=["mend", "mend", "decide", *["ok"] * 5])
+    assert preflight.verdict(report) == "Not ready: 2 to mend, 1 thing to decide."
+    report["verdict"] = ["decide", "decide", *["ok"] * 6]
+    assert preflight.verdict(report) == "Ready, with 2 things to decide."
+    preflight.require_ready(report)
+
+
+def test_the_spoiled_file_has_the_faults_that_it_says(tmp_path, whole_blood):
+    adata = preflight_cells(tmp_path)
+    assert adata.n_obs == whole_blood.n_obs + spoiled_cells.EMPTY_DROPLETS
+    counts = adata.layers["umi"]
+    assert counts.dtype == np.uint16
+    np.testing.assert_array_equal(counts[:400], whole_blood.X.toarray())
+    assert counts[400:].sum() == 0
+    assert adata.var_names[0] == adata.var_names[1]
+    report = preflight.check(adata, "umi", "day", "type")
+    wrong = report[report["verdict"] != preflight.OK]
+    assert list(wrong.index) == ["empty cells", "storage", "gene names"]
+
+
+@pytest.mark.filterwarnings("ignore:Variable names")
+def preflight_cells(folder):
+    return reading.read(spoiled_cells.write(folder / "my_cells.h5ad"))
+
+
+def test_what_stops_scvi_stops_the_report_too(pbmc):
+    """check_counts and the report agree, as one is made of the other."""
+    pbmc.X.data[3] = -1
+    report = preflight.check(pbmc)
+    with pytest.raises(ValueError) as caught:
+        data.check_counts(pbmc)
+    assert report.loc["counts", "found"] in str(caught.value)
