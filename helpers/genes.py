@@ -10,9 +10,16 @@ import scipy.sparse as sp
 from matplotlib.figure import Figure
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
-from skmisc.loess import loess
 
 from helpers import figures, normalised
+
+try:
+    from skmisc.loess import loess
+except ImportError as error:
+    raise ImportError(
+        'The package scikit-misc is missing or damaged, which fits the curve of flavor="seurat_v3".\n'
+        "What to do: run `make lab` again, which installs what is missing; in an environment of your own: pip install scikit-misc, then restart the kernel."
+    ) from error
 
 
 def select(adata: ad.AnnData, n_top_genes: int = 2000, batch_key: str | None = None) -> None:
@@ -27,7 +34,17 @@ def select(adata: ad.AnnData, n_top_genes: int = 2000, batch_key: str | None = N
     batch_key
         The column of ``obs`` with the batches. Genes are then ranked in each batch by itself, and those kept that are among the
         first ``n_top_genes`` of most batches; so a gene that only differs between batches does not count as variable.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer.
     """
+    if "counts" not in adata.layers:
+        raise ValueError(
+            "There is no layer 'counts', from which genes are selected.\n"
+            "What to do: adata.layers['counts'] = adata.X.copy(), if X holds the raw counts; data.check_counts(adata) tells."
+        )
     sc.pp.highly_variable_genes(
         adata,
         n_top_genes=n_top_genes,

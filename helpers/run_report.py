@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import importlib.metadata
 import os
@@ -113,6 +114,8 @@ def write(
     ------
     ValueError
         If the model was not trained, or its data lack one of these.
+    OSError
+        If the page cannot be written. A page that was there is left as it was.
     """
     training.require_held_out(model)
     _require(model, cluster_key, label_key)
@@ -139,13 +142,19 @@ def write(
 
 def _replace(path: Path, text: str) -> Path:
     """Put a whole file in the place of another, or leave the other as it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".part-{os.getpid()}-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         draft.write_text(text, encoding="utf-8")
         return draft.replace(path)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"Cannot write {path}: {error.strerror}. What to do: free some disk, or give a file in a folder of your own",
+        ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def _require(model: SCVI, cluster_key: str, label_key: str | None) -> None:

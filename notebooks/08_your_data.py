@@ -277,7 +277,9 @@ print("log-normalised values end lower:", curve.iloc[-1] < on_counts.iloc[-1])
 # ## The answer
 
 # %%
-print(f"Mended with {len(mending)} lines, and by naming layer and batch: {preflight.verdict(report)}")
+print(
+    f"Mended with {len(mending)} lines, and by naming layer and batch: {preflight.verdict(report)}"
+)
 print(f"From file to page: {len(script.read_text().splitlines())} lines, which you keep.")
 print(f"On the page: {len(verdicts)} verdicts, each a question to you.")
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +18,12 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 import scipy.sparse as sp
+import scvi
 
-from helpers import data, preflight, reading
+from helpers import data, elbo, genes, preflight, reading, run_report, training
 from tests.bad_inputs.without_rights import without_rights
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -525,3 +531,113 @@ def no_orientation(folder):
 def damaged_loom(folder):
     shutil.copy(whole_h5ad(folder), folder / "cells.loom")
     return folder / "cells.loom"
+
+
+# --- environment --------------------------------------------------------------------------------
+
+ENVIRONMENT: list[Case] = []
+
+
+def environment_case(what: str, *says: str):
+    """Add a case; the function does it in a folder, and returns what was said."""
+
+    def add(attempt: Callable[[Path], str]) -> Callable[[Path], str]:
+        ENVIRONMENT.append(Case("environment", what, says, attempt))
+        return attempt
+
+    return add
+
+
+def in_a_new_process(code: str, **variables: str) -> str:
+    """Run Python code as a notebook's kernel would, and return all that it said."""
+    answer = subprocess.run(
+        [sys.executable, "-c", f"from helpers import environment\nenvironment.prepare()\n{code}"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])} | variables,
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    return answer.stdout + answer.stderr
+
+
+@environment_case("scikit-misc is missing", "scikit-misc is missing", "run `make lab` again")
+def no_scikit_misc(folder):
+    return in_a_new_process("import sys; sys.modules['skmisc'] = None\nfrom helpers import genes")
+
+
+@environment_case("another version of a package", "1.0", ">=1.11", "run `make lab` again")
+def other_version(folder):
+    (folder / "scanpy-1.0.dist-info").mkdir()
+    (folder / "scanpy-1.0.dist-info" / "METADATA").write_text("Name: scanpy\nVersion: 1.0\n")
+    return in_a_new_process(
+        f"import sys; sys.path.insert(0, {str(folder)!r})\nprint(environment.check().loc['scanpy'].tolist())"
+    )
+
+
+@environment_case("a lesson has too little memory", "needs about", "are free", "close other")
+def little_memory(folder):
+    return in_a_new_process(
+        "from helpers import training\ntraining.train(training.cortex_model(), max_epochs=1)",
+        MEM_LIMIT="1000",
+    )
+
+
+@environment_case("no network for the data", "Cannot fetch 'cortex'", "check the network")
+def no_network(folder):
+    return in_a_new_process(
+        f"import pathlib\nfrom helpers import data\ndata.load_cortex(pathlib.Path({str(folder)!r}))",
+        PIP_NO_INDEX="1",
+        PIP_CONFIG_FILE=os.devnull,
+    )
+
+
+@environment_case(
+    "genes are selected before there are counts", "no layer 'counts'", "adata.X.copy()"
+)
+def no_counts_yet(folder):
+    adata = data.load_pbmc()
+    del adata.layers["counts"]
+    return refusal(genes.select, adata)
+
+
+def untrained() -> scvi.model.SCVI:
+    adata = data.load_pbmc()
+    scvi.model.SCVI.setup_anndata(adata, layer="counts")
+    return scvi.model.SCVI(adata, n_hidden=8)
+
+
+@environment_case(
+    "the ledger is asked before the training", "was not trained", "training.train(model)"
+)
+def ledger_first(folder):
+    return refusal(elbo.ledger, untrained())
+
+
+@environment_case(
+    "the curve is asked before the training", "was not trained", "training.train(model)"
+)
+def curve_first(folder):
+    return refusal(training.curves, untrained())
+
+
+@environment_case("a training cell is run twice", "was trained before", "SCVI(adata)")
+def trained_twice(folder):
+    model = untrained()
+    training.train(model, max_epochs=1, enable_progress_bar=False)
+    return refusal(training.train, model, max_epochs=1)
+
+
+@environment_case("a last minibatch of one cell", "a last minibatch of one cell", "batch_size=129")
+def last_minibatch(folder):
+    return refusal(training.train, untrained(), "default", train_size=0.5493)
+
+
+@environment_case("no cells held out", "holds no cells out", "leave train_size out")
+def none_held_out(folder):
+    return refusal(training.train, untrained(), train_size=1)
+
+
+@environment_case("a page in a folder that is not yours", "Cannot write", "a folder of your own")
+def page_nowhere(folder):
+    folder.chmod(0o555)
+    with without_rights():
+        return refusal(run_report._replace, folder / "report.html", "text")

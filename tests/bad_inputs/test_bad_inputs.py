@@ -36,7 +36,7 @@ def by_what(case):
 
 
 def test_there_are_enough():
-    every = [*cases.CELLS, *cases.FILES]
+    every = [*cases.CELLS, *cases.FILES, *cases.ENVIRONMENT]
     assert len(every) >= FEWEST
     assert len({case.what for case in every}) == len(every)
 
@@ -139,3 +139,12 @@ def test_bad_files_are_refused_and_left_as_they_are(case, folder):
     assert "What to do" in message
     before = contents(folder)
     assert not [path for path in before if path.name.startswith(".part")]
+
+
+@pytest.mark.parametrize("case", cases.ENVIRONMENT, ids=by_what)
+@pytest.mark.filterwarnings("ignore")
+def test_what_goes_wrong_around_the_lessons_is_explained(case, folder):
+    message = case.attempt(folder)
+    missing = [part for part in case.says if part not in message]
+    assert not missing, message
+    assert not [path for path in contents(folder) if path.name.startswith(".part")]
