@@ -25,6 +25,7 @@ import scipy.sparse as sp
 import scvi
 
 from helpers import batch_runs, cortex_stand_in, data, out_of_core, sweep_runs
+from helpers import cortex_text as reader
 from tests.helpers import file_server
 
 LOADERS = {"cortex": data.load_cortex, "citeseq": data.load_citeseq, "pbmc": data.load_pbmc}
@@ -289,7 +290,7 @@ def cortex_text(tmp_path_factory):
 def web(cortex_text, monkeypatch):
     """A server with a small text in place of the original; what is listed of the source fits to it."""
     with file_server.serve(cortex_text.read_bytes()) as served:
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
         monkeypatch.setattr(data, "CORTEX_GENES", N_GENES)
         list_source(monkeypatch, served)
         yield served
@@ -323,6 +324,8 @@ def test_all_genes_come_in_the_form_of_the_packaged_ones(web, whole_cortex, cort
     source = adata.uns["source"]
     assert source["sha256"] == hashlib.sha256(web.content).hexdigest()
     assert source["citation"] == data.SOURCES["cortex"].citation
+    code = [Path(module.__file__).read_bytes() for module in (data, reader)]
+    assert source["read_by"] == hashlib.sha256(b"".join(code)).hexdigest()
 
 
 def test_all_genes_are_fetched_once_and_cached(web, tmp_path):
@@ -445,7 +448,7 @@ def test_an_interrupted_fetch_goes_on_at_the_next_call(web, tmp_path):
 def test_no_network_is_explained_for_all_genes(web, tmp_path, monkeypatch):
     source = dataclasses.replace(data.SOURCES["cortex_all"], url="http://server.invalid/text")
     monkeypatch.setitem(data.SOURCES, "cortex_all", source)
-    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(data.SourceError) as caught:
         data.load_cortex(tmp_path, genes="all")
     message = str(caught.value)

@@ -32,7 +32,7 @@ def served(content):
 @pytest.fixture(autouse=True)
 def direct(monkeypatch):
     """A proxy of this machine's network knows nothing of a server on the machine itself."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
 @pytest.fixture
