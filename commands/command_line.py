@@ -41,6 +41,10 @@ COMMANDS = {
         kept_results.process_runs,
         "train one model in one and in two processes, for lesson 07b (about a minute)",
     ),
+    "cortex-text-runs": (
+        kept_results.cortex_text_runs,
+        "measure reading the full cortex as a stream and by scvi-tools (about two minutes)",
+    ),
     "classroom": (
         kept_results.classroom,
         "write what a class on JupyterHub needs, from what was measured",

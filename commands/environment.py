@@ -18,9 +18,14 @@ THREAD_CAPS = {
     "NUMBA_NUM_THREADS": "1",
 }
 
-# What a shell may have set that would make our Python load other packages, draw figures elsewhere,
-# or take another kernel.
+# The learner's switch, see load_cortex() in helpers/data.py. Only Lab gets it: tests, stored lessons
+# and kept runs are all of the packaged genes.
+GENES_SWITCH = "CORTEX_GENES"
+
+# What a shell may have set that would make our Python load other packages or data, draw figures
+# elsewhere, or take another kernel.
 UNWANTED = (
+    GENES_SWITCH,
     "IPYTHONDIR",
     "JUPYTER_CONFIG_PATH",
     "JUPYTER_PATH",

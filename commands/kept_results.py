@@ -52,6 +52,7 @@ out_of_core_runs = _command("out-of-core-runs", "helpers.out_of_core_runs", FINI
 process_runs = _command(
     "process-runs", "helpers.process_runs", "Finished runs are kept for the next call."
 )
+cortex_text_runs = _command("cortex-text-runs", "helpers.cortex_text_runs", FINISHED_RUNS_ARE_KEPT)
 classroom = _command(
     "classroom",
     "helpers.classroom",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from commands import machine
 from commands.console import say
-from commands.environment import ROOT, own_environment, variables
+from commands.environment import GENES_SWITCH, ROOT, own_environment, variables
 from commands.process import replace_by
 from commands.set_up import set_up
 
@@ -35,7 +35,9 @@ def _start(lesson: str, extras: frozenset[str], arguments: list[str]) -> int:
         *options(os.environ),
         *arguments,
     ]
-    return replace_by(command, variables(environment) | memory_limit(os.environ))
+    return replace_by(
+        command, variables(environment) | memory_limit(os.environ) | genes_switch(os.environ)
+    )
 
 
 def options(shell: Mapping[str, str]) -> list[str]:
@@ -57,3 +59,8 @@ def memory_limit(shell: Mapping[str, str]) -> dict[str, str]:
     """Tell Lab's status bar how much memory there is; a hub says so itself."""
     total = machine.memory()
     return {} if total is None or "MEM_LIMIT" in shell else {"MEM_LIMIT": str(total)}
+
+
+def genes_switch(shell: Mapping[str, str]) -> dict[str, str]:
+    """Hand on whether the lessons take all genes of the cortex cells: make lab CORTEX_GENES=all."""
+    return {GENES_SWITCH: shell[GENES_SWITCH]} if GENES_SWITCH in shell else {}

@@ -78,7 +78,7 @@ def cells(design: str, seed: int) -> ad.AnnData:
         adata = adata[adata.obs["cell_type"] != proteins.NO_GROUP].copy()
         genes.select(adata, REAL_GENES)
         return adata
-    adata = data.load_cortex()
+    adata = data.load_cortex(genes="packaged")
     if design == FULLY_CONFOUNDED:
         adata = adata[adata.obs["cell_type"].isin(PAIR)]
     return batches.simulate(adata, only_in=None if design == BALANCED else ONLY_IN, seed=seed)

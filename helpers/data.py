@@ -4,8 +4,8 @@ This is the only module that knows a data source. Each source is carried by a pa
 package index, so one client (pip) fetches it, one checksum proves it, and nothing else is needed in
 a class room with bad wifi. After the first call everything is read from the folder ``data/``.
 
-``python -m helpers.data`` fetches all of it. The one exception is ``load_citeseq(cells="all")``, for those who want
-more cells at home: scvi-tools downloads them from the web, and no checksum is published.
+``python -m helpers.data`` fetches all of it. Two exceptions are for those who want more at home. ``load_citeseq(cells="all")``: scvi-tools
+downloads them from the web, and no checksum is published. ``load_cortex(genes="all")``: the text file that the authors published.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,12 @@ import psutil
 import scipy.io
 import scipy.sparse as sp
 
+from helpers import cortex_text, download
+
 FOLDER = Path(__file__).resolve().parents[1] / "data"
+
+# The one switch for lessons: set to "all", it makes load_cortex() load all genes.
+GENES_VARIABLE = "CORTEX_GENES"
 
 
 class SourceError(RuntimeError):
@@ -54,22 +60,25 @@ class Source:
     name
         Name of the data set, and of its cache file.
     package, version
-        The package on the Python package index that carries the data.
+        The package on the Python package index that carries the data; for a file from the web, who published it, and when.
     sha256
         Checksums that are accepted for the file that is used: the package's archive, or the one
         file inside an installed package (which releases of the package store in different layouts,
         with equal content). Empty if none is published.
     members
-        Paths of the data inside the archive, or names of the files that the package downloads.
+        Paths of the data inside the archive, or names of the files that the package downloads; for a file from the web,
+        its name and the one that scvi-tools gives it.
     megabytes
         Size of the download in megabytes; 0 if the package is installed anyway.
     archive
-        ``"wheel"``, ``"sdist"``, ``"installed"`` for a package that the kit depends on, or ``"web"`` for files that
-        such a package downloads.
+        ``"wheel"``, ``"sdist"``, ``"installed"`` for a package that the kit depends on, ``"web"`` for files that
+        such a package downloads, or ``"file"`` for a file that the kit itself downloads.
     licence
         Licence of the package that carries the data, or of the data if none carries them.
     citation
         Whom to cite for the data.
+    url, md5
+        Address and checksum of a file from the web.
     """
 
     name: str
@@ -81,6 +90,8 @@ class Source:
     archive: str
     licence: str
     citation: str
+    url: str = ""
+    md5: str = ""
 
 
 SOURCES = {
@@ -99,6 +110,20 @@ SOURCES = {
             archive="wheel",
             licence="MIT",
             citation="Zeisel et al. 2015, Science 347:1138, doi:10.1126/science.aaa1934",
+        ),
+        Source(
+            name="cortex_all",
+            package="Linnarsson lab",
+            version="17-Aug-2014",
+            sha256=(),
+            members=("expression_mRNA_17-Aug-2014.txt", "expression.bin"),
+            megabytes=121,
+            archive="file",
+            licence="not stated with the file; ask its authors",
+            citation="Zeisel et al. 2015, Science 347:1138, doi:10.1126/science.aaa1934",
+            url="https://storage.googleapis.com/linnarsson-lab-www-blobs/blobs/cortex/expression_mRNA_17-Aug-2014.txt",
+            # From code that was published by others; its authors publish none.
+            md5="6bb4c2a9ade87b16909d39004021849e",
         ),
         Source(
             name="citeseq",
@@ -145,6 +170,9 @@ SOURCES = {
     )
 }
 
+# All that the study measured.
+CORTEX_GENES = 19_972
+
 # The wheel names no genes. These rows (0-based) were identified by an exact match of all counts
 # with published, named copies of the same matrix; every other gene keeps a placeholder name,
 # because a guessed symbol is worse than none.
@@ -176,34 +204,44 @@ def sources() -> pd.DataFrame:
             "citation": source.citation,
         }
         for source in SOURCES.values()
-        if source.archive != "web"
+        if source.archive not in ("web", "file")
     ]
     return pd.DataFrame(rows).set_index("data set")
 
 
-def load_cortex(folder: Path = FOLDER) -> ad.AnnData:
-    """Load 3,005 mouse cortex and hippocampus cells x 4,000 genes (Zeisel et al. 2015).
-
-    The 4,000 genes are those that were seen in most cells, in that order.
+def load_cortex(folder: Path = FOLDER, genes: str | None = None) -> ad.AnnData:
+    """Load 3,005 mouse cortex and hippocampus cells (Zeisel et al. 2015), with 4,000 genes or all 19,972.
 
     Parameters
     ----------
     folder
         Where the download and the cache are kept.
+    genes
+        "packaged": the 4,000 genes that were seen in most cells, in that order, which come with a package. "all": all genes. They
+        are downloaded at the first call (121 MB), which needs a network; an interrupted download goes on at the next call. If left
+        out, the environment variable ``CORTEX_GENES`` decides, and without it "packaged" is loaded.
 
     Returns
     -------
     AnnData
         ``X`` and ``layers["counts"]``: UMI counts, cells x genes, CSR float32. ``obs["cell_type"]``
         (7 classes) and ``obs["subclass"]``; ``var["symbol_known"]``: False where the gene has only
-        a placeholder name.
+        a placeholder name. With all genes, more of ``obs`` and ``var``, see ``cortex_text.read``.
 
     Raises
     ------
+    ValueError
+        If ``genes`` or the variable is another word.
     SourceError
         If the data cannot be fetched, verified, read or written.
     """
-    return _load("cortex", _read_cortex, folder)
+    wanted = genes or os.environ.get(GENES_VARIABLE) or "packaged"
+    if wanted == "packaged":
+        return _load("cortex", _read_cortex, folder)
+    if wanted == "all":
+        return _load("cortex_all", _read_all_cortex, folder)
+    asked = "genes" if genes else f"the environment variable {GENES_VARIABLE}"
+    raise ValueError(f"There is no {asked}={wanted!r}.\nWhat to do: give 'packaged' or 'all'.")
 
 
 def load_citeseq(folder: Path = FOLDER, cells: str = "packaged") -> ad.AnnData:
@@ -284,6 +322,15 @@ def _read_cortex(archive: Path) -> ad.AnnData:
             {"symbol_known": [row in CORTEX_SYMBOLS for row in range(counts.shape[1])]}, index=genes
         ),
     )
+
+
+def _read_all_cortex(file: Path) -> ad.AnnData:
+    try:
+        adata = cortex_text.read(file, CORTEX_GENES)
+    except ValueError as error:
+        raise SourceError(str(error)) from error
+    adata.var["symbol_known"] = True
+    return adata
 
 
 def _read_citeseq(archive: Path) -> ad.AnnData:
@@ -384,6 +431,9 @@ def _read_pbmc(archive: Path) -> ad.AnnData:
 # What HDF5 and anndata raise when a file is damaged.
 _UNREADABLE = (OSError, KeyError, ValueError, RuntimeError)
 
+# The code that makes a cache.
+_READERS = (Path(__file__), Path(cortex_text.__file__))
+
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _OF_THE_DISK = (errno.ENOSPC, *_FORBIDDEN)
 
@@ -401,7 +451,7 @@ def fetch(name: str, folder: Path = FOLDER) -> Path:
     Returns
     -------
     Path
-        The archive; its sha256 is the one in ``SOURCES``. Of files from the web, the folder with them.
+        The archive or file; its checksum is the one in ``SOURCES``. Of files that a package downloads, the folder with them.
 
     Raises
     ------
@@ -418,6 +468,8 @@ def fetch(name: str, folder: Path = FOLDER) -> Path:
     downloads = folder / "downloads"
     if source.archive == "web":
         return _fetch_from_web(source, folder, downloads / name)
+    if source.archive == "file":
+        return _fetch_file(source, folder, downloads / source.members[0])
     for kept in downloads.glob("*"):
         if kept.is_file() and _sha256(kept) in source.sha256:
             return kept
@@ -449,6 +501,42 @@ def _fetch_from_web(source: Source, folder: Path, place: Path) -> Path:
     return place
 
 
+def _fetch_file(source: Source, folder: Path, file: Path) -> Path:
+    """Return the verified file, from where scvi-tools or the learner put it, or from the web."""
+    for place in (file.parent, folder, Path("data")):  # the last is where scvi-tools puts it
+        for name in source.members:
+            if (place / name).exists() and download.md5_of(place / name) == source.md5:
+                return place / name
+    if file.exists():
+        cure = f"delete {file}, and let it be fetched"
+        raise SourceError(_wrong_md5(source, download.md5_of(file), cure))
+    with _errors_explained(source, folder):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _check_room(source, file.parent)
+        print(f"Fetching {source.name} ({source.megabytes} MB, once) ...", file=sys.stderr)
+        try:
+            return download.fetch(source.url, file, source.md5)
+        except download.WrongFileError as error:
+            cure = "try again on another network (a proxy may have changed the file)"
+            raise SourceError(_wrong_md5(source, error.got, cure)) from error
+        except download.DownloadError as error:
+            raise SourceError(
+                f"Cannot fetch '{source.name}' from {source.url}: {error.why}.\n"
+                f"What to do: {error.cure}; or download it in a browser, and put it into {file.parent}; "
+                "or use the 4,000 genes that come with a package: data.load_cortex(genes='packaged').\n"
+                f"{error.__cause__ or ''}"
+            ) from error
+
+
+def _wrong_md5(source: Source, got: str, cure: str) -> str:
+    return (
+        f"'{source.name}' from {source.url} is not the expected file.\n"
+        f"Expected md5 {source.md5}\n     Got md5 {got}\n"
+        f"It was not used. What to do: {cure}. If it is the same again, the file on the web is another one, or the expected md5 was wrong "
+        "from the start: report it. If you trust the file nevertheless, write the md5 that came into SOURCES in helpers/data.py, then try again."
+    )
+
+
 def _load(name: str, read: Callable[[Path], ad.AnnData], folder: Path) -> ad.AnnData:
     """Read the cache of a source; make it first if it is missing, damaged or out of date."""
     source, cache = SOURCES[name], folder / f"{name}.h5ad"
@@ -459,7 +547,7 @@ def _load(name: str, read: Callable[[Path], ad.AnnData], folder: Path) -> ad.Ann
         adata.uns["source"] = {
             "package": f"{source.package} {source.version}",
             "sha256": _sha256(archive),
-            "read_by": _sha256(Path(__file__)),
+            "read_by": _sha256(*_READERS),
             "licence": source.licence,
             "citation": source.citation,
         }
@@ -478,15 +566,19 @@ def _read_cache(cache: Path, source: Source) -> ad.AnnData | None:
         adata = ad.read_h5ad(cache)
         made_from = adata.uns["source"]
         expected = not source.sha256 or made_from["sha256"] in source.sha256
-        # A change of this module may read the archive otherwise, so an older cache does not count.
-        if expected and made_from["read_by"] == _sha256(Path(__file__)):
+        # A change of this code may read the archive otherwise, so an older cache does not count.
+        if expected and made_from["read_by"] == _sha256(*_READERS):
             return adata
     return None
 
 
-def _pip_download(source: Source, folder: Path) -> Path:
+def _check_room(source: Source, folder: Path) -> None:
     if shutil.disk_usage(folder).free < 3 * source.megabytes * 1e6:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _pip_download(source: Source, folder: Path) -> Path:
+    _check_room(source, folder)
     print(f"Fetching {source.name} ({source.megabytes} MB, once) ...", file=sys.stderr, flush=True)
     wanted = folder / "wanted.txt"
     wanted.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256[0]}\n")
@@ -564,12 +656,13 @@ def _wrong_hash(source: Source, got: str) -> str:
     )
 
 
-def _sha256(path: Path) -> str:
-    """Return the checksum of a file, or of all files in a folder one after the other."""
+def _sha256(*paths: Path) -> str:
+    """Return the checksum of files, and of all files in folders, one after the other."""
     digest = hashlib.sha256()
-    for each in sorted(path.iterdir()) if path.is_dir() else [path]:
-        with each.open("rb") as file:
-            hashlib.file_digest(file, lambda: digest)
+    for path in paths:
+        for each in sorted(path.iterdir()) if path.is_dir() else [path]:
+            with each.open("rb") as file:
+                hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
 
 
@@ -978,7 +1071,12 @@ def _protein_batch_problems(
 
 def main() -> int:
     """Fetch every source and make its cache; return the exit status."""
-    for name, load in {"cortex": load_cortex, "citeseq": load_citeseq, "pbmc": load_pbmc}.items():
+    loaders = {
+        "cortex": partial(load_cortex, genes="packaged"),
+        "citeseq": load_citeseq,
+        "pbmc": load_pbmc,
+    }
+    for name, load in loaders.items():
         start = time.perf_counter()
         try:
             adata = load()

@@ -85,7 +85,7 @@ def expected_variance(table: pd.DataFrame) -> pd.Series:
     Parameters
     ----------
     table
-        A row a gene with ``mean`` and ``variance``, both above zero.
+        A row a gene with ``mean`` and ``variance``.
 
     Returns
     -------
@@ -95,19 +95,19 @@ def expected_variance(table: pd.DataFrame) -> pd.Series:
     Notes
     -----
     A local quadratic regression (loess, span 0.3) of log10(variance) on log10(mean), as in Stuart
-    et al. 2019, Cell 177:1888.
+    et al. 2019, Cell 177:1888. A gene with the same count in all cells has no logarithm of the variance; it is left out of the fit, and
+    1 is expected of it, as in scanpy.
 
     The fit magnifies rounding: other last digits of the input move the curve by up to 0.2 % where
     genes are few (at large means). So print no more than two digits of what depends on it.
     """
-    curve = loess(
-        np.log10(table["mean"].to_numpy()),
-        np.log10(table["variance"].to_numpy()),
-        span=0.3,
-        degree=2,
-    )
+    mean, variance = table["mean"].to_numpy(), table["variance"].to_numpy()
+    varies = variance > 0
+    curve = loess(np.log10(mean[varies]), np.log10(variance[varies]), span=0.3, degree=2)
     curve.fit()
-    return pd.Series(10**curve.outputs.fitted_values, index=table.index, name="expected variance")
+    expected = np.ones(len(table))
+    expected[varies] = 10**curve.outputs.fitted_values
+    return pd.Series(expected, index=table.index, name="expected variance")
 
 
 def standardised_variance(adata: ad.AnnData, table: pd.DataFrame, clip: bool = True) -> pd.Series:

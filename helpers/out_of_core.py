@@ -57,7 +57,7 @@ def copies_of_cortex(
     AnnData
         One copy at a time: counts in ``X`` (3,005 x n_genes, CSR float32) and ``obs["cell_type"]``.
     """
-    cortex = data.load_cortex()
+    cortex = data.load_cortex(genes="packaged")
     genes.select(cortex, n_genes)
     for copy in range(copies):
         thinned = counts.thin(cortex, keep, seed + copy)

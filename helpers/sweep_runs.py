@@ -56,7 +56,7 @@ COLUMNS = [
 def cells() -> ad.AnnData:
     """Return the cells of lesson 02: the cortex cells with 2,000 selected genes."""
     environment.prepare()
-    adata = data.load_cortex()
+    adata = data.load_cortex(genes="packaged")
     genes.select(adata)
     return adata
 

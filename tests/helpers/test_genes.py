@@ -49,6 +49,22 @@ def test_the_steps_select_what_scanpy_selects(n_top_genes, cortex, table):
     assert set(cortex.var_names) == set(ours)
 
 
+def test_a_gene_without_counts_changes_nothing_for_the_others(cortex, table):
+    """The full cortex has such genes."""
+    silent = cortex[:, :2].copy()
+    silent.layers["counts"] *= 0
+    silent.var_names = ["silent 1", "silent 2"]
+    more = ad.concat([silent, cortex], axis="var")
+    steps = genes.mean_and_variance(more)
+    steps["expected variance"] = genes.expected_variance(steps)
+    pd.testing.assert_frame_equal(steps[2:], table, check_index_type=False)
+    standardised = genes.standardised_variance(more, steps)
+    assert (standardised[:2] == 0).all()
+    ours = standardised.nlargest(500).index
+    genes.select(more, 500)
+    assert set(more.var_names) == set(ours)
+
+
 def test_select_is_the_call_of_the_lesson(cortex):
     line = cortex.copy()
     sc.pp.highly_variable_genes(

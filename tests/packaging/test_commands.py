@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +83,20 @@ def test_the_shells_own_python_settings_are_kept_out(monkeypatch):
     ours = variables(own_environment())
     assert not {"MPLBACKEND", "PYTHONPATH", "JUPYTER_PATH"} & set(ours)
     assert ours["JUPYTER_CONFIG_DIR"].startswith(str(ROOT / ".venv"))
+
+
+def test_the_switch_for_all_genes_reaches_lab_and_nothing_else(monkeypatch):
+    """Tests, stored lessons and kept runs are all of the packaged genes."""
+    monkeypatch.setenv("CORTEX_GENES", "all")
+    assert "CORTEX_GENES" not in variables(own_environment())
+    assert lab.genes_switch(os.environ) == {"CORTEX_GENES": "all"}
+    assert lab.genes_switch({}) == {}
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_make_hands_the_switch_on(tmp_path):
+    """A variable given to make is one of the environment of what it starts."""
+    rules = (ROOT / "Makefile").read_text("utf-8")
+    (tmp_path / "Makefile").write_text(f"{rules}\nshow:\n\t@echo $$CORTEX_GENES\n")
+    command = ["make", "-C", str(tmp_path), "--no-print-directory", "show", "CORTEX_GENES=all"]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "all\n"
