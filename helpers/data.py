@@ -783,13 +783,13 @@ def _layout_problems(
     if layer is None and adata.X is None:
         yield Problem(
             "counts",
-            f"There is no matrix in X. Layers: {_listed(_layers(adata))}.",
+            f"There is no matrix in X. Layers: {_listed(layers(adata))}.",
             "Name the one with the counts: layer=...",
         )
     if layer is not None and layer not in adata.layers:
         yield Problem(
             "counts",
-            f"There is no layer '{layer}'. Layers: {_listed(_layers(adata))}.",
+            f"There is no layer '{layer}'. Layers: {_listed(layers(adata))}.",
             "If X holds the counts",
             f"adata.layers['{layer}'] = adata.X.copy()",
         )
@@ -838,18 +838,25 @@ def _value_problems(adata: ad.AnnData, layer: str | None) -> Iterator[Problem]:
         if places:
             return "Raw counts seem to be elsewhere; take those", places[0]
         return (
-            "Go back to the raw counts (before normalize_total, log1p or scale) and keep them: adata.layers['counts'] = adata.X.copy()",
+            "Go back to the raw counts (before normalize_total, log1p or scale) and keep them: adata.layers['counts'] = adata.X.copy(). "
+            "Estimates of counts (kallisto, salmon, RSEM, SoupX) may be rounded",
             "",
         )
 
     yield from _number_problems(values, where, place, hint)
     empty = np.asarray(entries.sum(axis=1)).ravel() == 0
-    if empty.any() and not (values < 0).any():
+    if empty.all() and not values.any():
+        yield Problem(
+            "empty cells",
+            f"All {adata.n_obs:,} cells have no count at all in {where}.",
+            "Take another matrix, or load the data again",
+        )
+    elif empty.any() and not (values < 0).any():
         yield Problem(
             "empty cells",
             f"{empty.sum():,} cells without any count in {where}, the first is {adata.obs_names[empty.argmax()]}. "
-            "scVI divides by the total of a cell.",
-            "Drop them",
+            "scVI takes the logarithm of a cell's total, and 0 has none.",
+            "Keep only cells with a count",
             f"adata = adata[np.asarray(adata.{where}.sum(axis=1)).ravel() > 0].copy()",
         )
 
@@ -883,13 +890,13 @@ def _number_problems(
     elif fractional.any():
         yield Problem(
             "counts",
-            f"Not whole numbers: {found(fractional)}. The matrix was normalised or log-transformed.",
+            f"Not whole numbers: {found(fractional)}. The matrix was normalised or log-transformed, or holds estimated counts.",
             *hint(),
         )
 
 
 def places_with_counts(adata: ad.AnnData, layer: str | None = None) -> list[str]:
-    """Return where else there are raw counts, as the line of Python that takes them.
+    """Return where else there are raw counts, as the line of Python that takes them, the largest total first.
 
     Parameters
     ----------
@@ -899,13 +906,19 @@ def places_with_counts(adata: ad.AnnData, layer: str | None = None) -> list[str]
         The matrix that is not looked at: a layer, or None for ``X``.
     """
     candidates = {
-        f"layer = '{name}'": matrix for name, matrix in _layers(adata).items() if name != layer
+        f"layer = '{name}'": matrix for name, matrix in layers(adata).items() if name != layer
     }
     if layer is not None and adata.X is not None:
         candidates["layer = None"] = adata.X
     if adata.raw is not None:
         candidates["adata = adata.raw.to_adata()"] = adata.raw.X
-    return [place for place, matrix in candidates.items() if are_counts(matrix)]
+    totals = {
+        place: float(in_memory(matrix).sum())
+        for place, matrix in candidates.items()
+        if are_counts(matrix)
+    }
+    # A layer with a part of the counts, such as those that were not spliced, has a smaller total.
+    return sorted(totals, key=totals.__getitem__, reverse=True)
 
 
 def are_counts(matrix: Any) -> bool:
@@ -923,7 +936,7 @@ def in_memory(matrix: Any) -> Any:
     return matrix.to_memory() if hasattr(matrix, "to_memory") else matrix
 
 
-def _layers(adata: ad.AnnData) -> dict[str, Any]:
+def layers(adata: ad.AnnData) -> dict[str, Any]:
     """Return the named layers; anndata 0.13 lists X among them, as None."""
     return {name: matrix for name, matrix in adata.layers.items() if name is not None}
 

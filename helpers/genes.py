@@ -38,21 +38,30 @@ def select(adata: ad.AnnData, n_top_genes: int = 2000, batch_key: str | None = N
     Raises
     ------
     ValueError
-        If there is no such layer.
+        If there is no such layer, or too few counts in it (of a batch) to fit the curve.
     """
     if "counts" not in adata.layers:
         raise ValueError(
             "There is no layer 'counts', from which genes are selected.\n"
             "What to do: adata.layers['counts'] = adata.X.copy(), if X holds the raw counts; data.check_counts(adata) tells."
         )
-    sc.pp.highly_variable_genes(
-        adata,
-        n_top_genes=n_top_genes,
-        subset=True,
-        layer="counts",
-        flavor="seurat_v3",
-        batch_key=batch_key,
-    )
+    try:
+        sc.pp.highly_variable_genes(
+            adata,
+            n_top_genes=n_top_genes,
+            subset=True,
+            layer="counts",
+            flavor="seurat_v3",
+            batch_key=batch_key,
+        )
+    except ValueError as error:
+        # The curve is fitted by a library of C, which says only "svddc failed" and the like.
+        of_batch = "" if batch_key is None else f" in each batch of obs['{batch_key}']"
+        raise ValueError(
+            f"The curve of the expected variance cannot be fitted{of_batch} ({error}): too few genes or cells differ.\n"
+            "What to do: drop genes that few cells have, sc.pp.filter_genes(adata, min_cells=3)"
+            + (", leave out small batches, or select without batch_key." if batch_key else ".")
+        ) from error
 
 
 # --- the steps of seurat_v3 ---------------------------------------------------------------------

@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from helpers import data, environment, figures, raw_counts, scaling, training
+from helpers import data, environment, figures, neighbours, raw_counts, scaling, training
 
 OK, DECIDE, MEND = "ok", "decide", "mend"
 
 # Lesson 01 selects so many genes, and what a training costs was measured with them.
 GENES = scaling.GENES
 
-# With fewer, the tenth that scvi-tools holds out has no cell, and its training stops with a message about a data loader.
-FEWEST_CELLS = 10
+# A training holds a tenth of the cells out, and clusters and maps join each cell to its 15 nearest.
+FEWEST_CELLS = neighbours.NEIGHBOURS + 1
 
 # The smallest data on which the kit has compared scVI with anything.
 FEW_CELLS = 400
@@ -41,14 +41,16 @@ FEW_COUNTS = 200
 LARGEST_EXACT = 2**24
 
 BATCH_NAMES = re.compile(
-    r"batch|sample|donor|patient|subject|individual|mouse|day|date|lane|channel|chip|plate|pool|library|dataset|study|protocol|replicate|\brun",
+    r"batch|sample|orig\.?ident|donor|patient|subject|individual|animal|mouse|day|date|lane|channel|gem|chip|plate|well|pool|library|dataset|study|experiment|"
+    r"protocol|replicate|\brun",
     re.IGNORECASE,
 )
-BARCODE = re.compile(r"^(?:[^ACGT]*[_-])?[ACGT]{10,}(?:[-_.].*)?$")
+BARCODE = re.compile(r"^(?:.*[_:-])?[ACGT]{10,}x?(?:[-_.:].*)?$")
+GENE_ID = re.compile(r"^ENS[A-Z]*G\d{6,}")
 
 # Genes of nearly every cell, in mouse and man, by which names of genes are told from names of cells.
 COMMON_GENES = frozenset(
-    {
+    [
         "actb",
         "b2m",
         "calm1",
@@ -61,8 +63,14 @@ COMMON_GENES = frozenset(
         "rplp0",
         "rps18",
         "tmsb4x",
-    }
+    ]
 )
+
+# Cell Ranger joins samples and tells them apart by a number behind the barcode.
+SAMPLE_NUMBER = re.compile(r"^[ACGT]{10,}-(\d+)$")
+
+# A label of which more than this share of cells is in one batch is as good as in that batch alone; one stray cell changes nothing.
+NEARLY_ALL = 0.95
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,21 @@ def verdict(report: pd.DataFrame) -> str:
     return f"Ready, with {decisions}." if decide else "Ready."
 
 
+def text(report: pd.DataFrame) -> str:
+    """Return what is not ok as lines: what, where, and what to do.
+
+    Parameters
+    ----------
+    report
+        What ``check`` returned.
+    """
+    lines = []
+    for _, row in report[report["verdict"] != OK].iterrows():
+        cure = ": ".join(part for part in (row["what to do"], row["mending call"]) if part)
+        lines.append(f"- {row['verdict']}: {row['found']} {cure}")
+    return "\n".join(lines)
+
+
 def require_ready(report: pd.DataFrame) -> None:
     """Raise if something must be mended before a training.
 
@@ -166,13 +189,9 @@ def require_ready(report: pd.DataFrame) -> None:
     ValueError
         With a line for each thing to mend: what, where, and what to do.
     """
-    rows = report[report["verdict"] == MEND]
-    if len(rows):
-        lines = [
-            f"- {row['found']} {row['what to do']}{': ' + row['mending call'] if row['mending call'] else ''}"
-            for _, row in rows.iterrows()
-        ]
-        raise ValueError("scVI cannot use these data as they are.\n" + "\n".join(lines))
+    wrong = report[report["verdict"] == MEND]
+    if len(wrong):
+        raise ValueError(f"scVI cannot use these data as they are.\n{text(wrong)}")
 
 
 # --- the checks ---------------------------------------------------------------------------------
@@ -188,6 +207,14 @@ def _of_problem(problem: data.Problem, adata: ad.AnnData, layer: str | None) -> 
                 MEND,
                 "They can be had back; then layer = 'counts'",
                 f"adata.layers['counts'] = raw_counts.recover(adata.{place})",
+            )
+        if adata.raw is not None and raw_counts.how_made(data.in_memory(adata.raw.X)):
+            return Finding(
+                problem.check,
+                f"{problem.found} adata.raw holds more genes, with counts that can be had back.",
+                MEND,
+                "Take those, and look again",
+                "adata = adata.raw.to_adata()",
             )
     return Finding(problem.check, problem.found, MEND, problem.cure, problem.call)
 
@@ -230,14 +257,19 @@ def _of_layout(adata: ad.AnnData) -> Iterator[Finding]:
 
 def _turned(adata: ad.AnnData) -> bool:
     """Tell whether cells and genes seem to have changed places."""
-    genes = adata.var_names[:1000].astype(str)
-    like_barcodes = np.mean([bool(BARCODE.match(name)) for name in genes]) if len(genes) else 0
-    like_genes = COMMON_GENES & set(adata.obs_names.astype(str).str.lower())
-    return bool(like_barcodes > 0.5 or (len(like_genes) >= 2 and not _has_common_genes(adata)))
+    return _share(BARCODE, adata.var_names) > 0.5 or (
+        _like_genes(adata.obs_names) and not _like_genes(adata.var_names)
+    )
 
 
-def _has_common_genes(adata: ad.AnnData) -> bool:
-    return bool(COMMON_GENES & set(adata.var_names.astype(str).str.lower()))
+def _share(pattern: re.Pattern[str], names: pd.Index) -> float:
+    few = names[:1000].astype(str)
+    return float(np.mean([bool(pattern.match(name)) for name in few])) if len(few) else 0.0
+
+
+def _like_genes(names: pd.Index) -> bool:
+    known = COMMON_GENES & set(names.astype(str).str.lower())
+    return len(known) >= 2 or _share(GENE_ID, names) > 0.5
 
 
 def _of_counts(adata: ad.AnnData, layer: str | None, empty_cells: bool) -> Iterator[Finding]:
@@ -272,11 +304,21 @@ def _of_counts(adata: ad.AnnData, layer: str | None, empty_cells: bool) -> Itera
     if unseen:
         yield Finding(
             "empty genes",
-            f"{unseen:,} of {adata.n_vars:,} genes have no count in any cell. They are never selected, and take room.",
-            DECIDE,
-            "Drop them",
-            f"adata = adata[:, np.asarray(adata.{where}.sum(axis=0)).ravel() > 0].copy()",
+            f"{unseen:,} of {adata.n_vars:,} genes have no count in any cell; they are not selected.",
         )
+    kinds = adata.var.get("feature_types")
+    if kinds is not None and kinds.nunique() > 1:
+        listed = ", ".join(f"{kind} {n:,}" for kind, n in kinds.value_counts().items() if n)
+        yield Finding(
+            "features",
+            f"Not all are genes: {listed}. scVI would take all of them for genes.",
+            DECIDE,
+            "Keep the genes",
+            "adata = adata[:, (adata.var['feature_types'] == 'Gene Expression').to_numpy()].copy()",
+        )
+    elif left_out := adata.uns.get("left_out"):
+        listed = ", ".join(f"{kind} {n:,}" for kind, n in left_out.items())
+        yield Finding("features", f"Only genes were read; left out: {listed}.")
 
 
 def _of_storage(adata: ad.AnnData, matrix: Any, where: str, largest: int) -> Iterator[Finding]:
@@ -318,14 +360,26 @@ def _of_storage(adata: ad.AnnData, matrix: Any, where: str, largest: int) -> Ite
 def _of_depth(counts: sp.csr_matrix) -> Finding:
     totals = np.asarray(counts.sum(axis=1)).ravel()
     poor = int((totals < FEW_COUNTS).sum())
-    found = f"Counts of a cell: {figures.about(float(np.median(totals)))} in the middle, from {totals.min():,.0f} to {totals.max():,.0f}."
+    found = f"Counts of a cell, of these genes: {figures.about(float(np.median(totals)))} in the middle, from {totals.min():,.0f} to {totals.max():,.0f}."
+    if totals.min() == totals.max() and len(totals) > 1:
+        return Finding(
+            "depth",
+            f"All cells have the same total, {totals.max():,.0f}, which counts never do: they were normalised, or thinned, and rounded.",
+            MEND,
+            "Go back to the raw counts",
+        )
     if not poor:
         return Finding("depth", found)
+    cure = (
+        "Take the filtered matrix of Cell Ranger, not the raw one"
+        if poor > len(totals) / 2
+        else "Look at a histogram of the totals, and drop what is no cell"
+    )
     return Finding(
         "depth",
         f"{found} {poor:,} cells have fewer than {FEW_COUNTS}, as empty droplets do.",
         DECIDE,
-        "Look at a histogram of the totals, and drop what is no cell",
+        cure,
     )
 
 
@@ -334,23 +388,25 @@ def _of_names(adata: ad.AnnData) -> Iterator[Finding]:
         ("cell names", adata.obs_names, "obs_names"),
         ("gene names", adata.var_names, "var_names"),
     ):
-        text = pd.Index(names.astype(str))
-        missing = names.isna() | np.isin(text, ["", "nan", "None"])
+        text = pd.Index([str(name) for name in names])
+        missing = names.isna() | text.isin(["", "nan", "None"])
         if missing.any():
             yield Finding(
                 what,
                 f"{missing.sum():,} of {len(names):,} names are missing, the first at place {int(np.argmax(missing))}.",
                 MEND,
                 "Give all of them a name",
-                f"adata.{attribute} = [name if name not in ('', 'nan', 'None') else f'unnamed_{{i}}' for i, name in enumerate(adata.{attribute}.astype(str))]",
+                f"adata.{attribute} = [str(name) if name and name == name and name not in ('nan', 'None') else f'unnamed_{{i}}' for i, name in enumerate(adata.{attribute})]",
             )
         elif text.duplicated().any():
             double = text[text.duplicated()].unique()
             yield Finding(
                 what,
-                f"{len(double):,} names are there more than once, the first is {double[0]}. What is looked up by name would be ambiguous.",
+                f"Names that are there more than once: {len(double):,}, the first is {double[0]}. What is looked up by such a name is the wrong thing, or too many.",
                 MEND,
-                "Number them",
+                "Number them"
+                if what == "gene names"
+                else "If they are different cells, and not one file read twice, number them",
                 f"adata.{attribute}_make_unique()",
             )
         elif not all(isinstance(name, str) for name in names):
@@ -382,7 +438,7 @@ def _of_batches(adata: ad.AnnData, batch_key: str | None) -> Iterator[Finding]:
             "Leave it out: one batch has nothing to be compared with",
             "batch_key = None",
         )
-    elif len(sizes) > max(2, adata.n_obs // FEW_CELLS_IN_A_BATCH) or len(sizes) > MANY_BATCHES:
+    elif len(sizes) > max(2, adata.n_obs // FEW_CELLS_IN_A_BATCH):
         kind = "numbers" if pd.api.types.is_float_dtype(batches) else "different values"
         yield Finding(
             "batches",
@@ -407,6 +463,17 @@ def _of_unnamed_batches(adata: ad.AnnData) -> Finding:
         for name in adata.obs.columns
         if BATCH_NAMES.search(str(name)) and 1 < adata.obs[name].nunique() <= MANY_BATCHES
     ]
+    numbers = [
+        found[1] for name in adata.obs_names.astype(str) if (found := SAMPLE_NUMBER.match(name))
+    ]
+    if not likely and len(numbers) == adata.n_obs and len(set(numbers)) > 1:
+        return Finding(
+            "batches",
+            f"No batches are named, but the names of the cells end in {len(set(numbers))} numbers, as those of joined samples do.",
+            DECIDE,
+            "Make a column of them, and name it: batch_key = 'sample'",
+            "adata.obs['sample'] = adata.obs_names.str.rsplit('-', n=1).str[-1]",
+        )
     if not likely:
         return Finding("batches", "No batches are named, and no column of obs looks like one.")
     return Finding(
@@ -431,29 +498,49 @@ def _of_labels(
             "Name the one with what you know of the cells: label_key=...",
         )
         return
-    if batch_key is None or adata.obs[batch_key].nunique() < 2:
+    labels = adata.obs[label_key]
+    found = f"obs['{label_key}'] has {labels.nunique():,} values, and {labels.isna().sum():,} cells have none."
+    if labels.nunique() < 2:
         yield Finding(
             "batch and label",
-            f"obs['{label_key}'] has {adata.obs[label_key].nunique()} values, and there is one batch.",
+            found,
+            DECIDE,
+            "One value says nothing; leave it out",
+            "label_key = None",
         )
-        return
+    elif batch_key is None or adata.obs[batch_key].nunique() < 2:
+        yield Finding("batch and label", f"{found} There are no two batches to compare it with.")
+    else:
+        yield _of_design(adata, batch_key, label_key)
+
+
+def _of_design(adata: ad.AnnData, batch_key: str, label_key: str) -> Finding:
+    """Say whether batches and labels can be told apart: whether each label is in more batches, and each batch has more labels."""
     table = shared_labels(adata, batch_key, label_key)
-    alone = table[table["batches"] == 1]
-    share = alone["cells"].sum() / table["cells"].sum()
-    if not len(alone):
-        yield Finding(
+    alone = table[table["in one batch"]]
+    if len(alone):
+        share = alone["cells"].sum() / table["cells"].sum()
+        names = ", ".join(map(str, alone.index[:4])) + (" ..." if len(alone) > 4 else "")
+        whole = "Batch and label are confounded: no" if len(alone) == len(table) else "For these no"
+        return Finding(
             "batch and label",
-            f"Each of the {len(table)} values of obs['{label_key}'] is in at least two batches.",
+            f"{len(alone)} of {len(table)} values of obs['{label_key}'] are in one batch only, or nearly so ({names}), {share:.0%} of the cells. "
+            f"{whole} method can tell the batch from the biology (lesson 05c).",
+            DECIDE,
+            "Do not compare them across batches; better, get cells of each kind in each batch",
         )
-        return
-    names = ", ".join(map(str, alone.index[:4])) + (" ..." if len(alone) > 4 else "")
-    whole = "Batch and label are confounded: no" if len(alone) == len(table) else "For these no"
-    yield Finding(
+    labels_of_batch = adata.obs.groupby(adata.obs[batch_key].astype(str))[label_key].nunique()
+    if (labels_of_batch <= 1).all():
+        return Finding(
+            "batch and label",
+            f"Each of the {len(labels_of_batch)} batches has one value of obs['{label_key}'] only, as with donors who are ill or well. "
+            "What differs between values also differs between batches, and batch_key takes some of it away (lesson 05c).",
+            DECIDE,
+            "Compare donors, not cells; and train without batch_key as well",
+        )
+    return Finding(
         "batch and label",
-        f"{len(alone)} of {len(table)} values of obs['{label_key}'] are in one batch only ({names}), {share:.0%} of the cells. "
-        f"{whole} method can tell the batch from the biology (lesson 05c).",
-        DECIDE,
-        "Do not compare them across batches; better, get cells of each kind in each batch",
+        f"Each of the {len(table)} values of obs['{label_key}'] is in at least two batches.",
     )
 
 
@@ -470,10 +557,19 @@ def shared_labels(adata: ad.AnnData, batch_key: str, label_key: str) -> pd.DataF
     Returns
     -------
     DataFrame
-        A row a label: ``cells``, and ``batches``, how many batches have at least one cell of it.
+        A row a label: ``cells``; ``batches``, how many batches have at least one cell of it; and ``in one batch``, whether one batch has all of them,
+        or more than 95 % of them though it has less than 80 % of all cells.
     """
     table = pd.crosstab(adata.obs[label_key].astype(object), adata.obs[batch_key].astype(object))
-    return pd.DataFrame({"cells": table.sum(axis=1), "batches": (table > 0).sum(axis=1)})
+    largest = table.max(axis=1) / table.sum(axis=1)
+    of_all = (table.sum(axis=0) / table.to_numpy().sum())[table.idxmax(axis=1)].to_numpy()
+    return pd.DataFrame(
+        {
+            "cells": table.sum(axis=1),
+            "batches": (table > 0).sum(axis=1),
+            "in one batch": (largest == 1) | ((largest > NEARLY_ALL) & (of_all < 0.8)),
+        }
+    )
 
 
 def _of_costs(adata: ad.AnnData, batch_key: str | None) -> Iterator[Finding]:
@@ -494,7 +590,7 @@ def _of_costs(adata: ad.AnnData, batch_key: str | None) -> Iterator[Finding]:
     cost = expected(adata.n_obs)
     needed = int(cost["MiB"].max()) * 2**20
     free = environment.available_memory()
-    found = f"A training takes about {_megabytes(needed)} more than the cells do; {free / 1e9:.1f} GB are free."
+    found = f"Cells of {GENES:,} genes and their training take about {_megabytes(needed)}; {free / 1e9:.1f} GB are free."
     if needed > free:
         yield Finding(
             "memory",

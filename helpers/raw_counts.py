@@ -49,9 +49,9 @@ def recover(matrix: Any) -> sp.csr_matrix:
 
     Notes
     -----
-    In such values all counts of a cell are multiples of its smallest one, which is taken for a single molecule. That all of them come out as whole
-    numbers, in every cell, is the proof; random values do not. If in some cell no gene has exactly one molecule, its counts come out too
-    small by a factor. In single-cell data nearly every cell has hundreds of genes with one.
+    In such values all counts of a cell are multiples of its smallest one, which is taken for a single molecule. They come out as whole numbers in
+    every cell, which other values do not. But if in some cell no gene has exactly one molecule, its counts come out too small by a
+    factor, and are still whole. With thousands of genes nearly every cell has hundreds with one; with a few genes look at a cell's published total.
     """
     made_by = how_made(matrix)
     if made_by is None:
@@ -59,7 +59,7 @@ def recover(matrix: Any) -> sp.csr_matrix:
             "These values are not counts that were normalised cell by cell, with or without a logarithm, so the counts cannot be had back from them.\n"
             "What to do: go back to the file of counts."
         )
-    values = sp.csr_matrix(matrix, dtype=np.float64)
+    values = _stored(matrix)
     return sp.csr_matrix(
         (
             np.rint(_in_molecules(values, made_by)).astype(np.float32),
@@ -80,14 +80,21 @@ def how_made(matrix: Any) -> str | None:
     """
     if not np.issubdtype(matrix.dtype, np.floating) or 0 in matrix.shape:
         return None
-    few = sp.csr_matrix(matrix[:CELLS_TO_TRY], dtype=np.float64)
+    few = _stored(matrix[:CELLS_TO_TRY])
     fitting = [name for name in INVERSES if _fits(few, name)]
     if not fitting:
         return None
-    values = sp.csr_matrix(matrix, dtype=np.float64)
+    values = _stored(matrix)
     if _mostly_whole(values):
         return None
     return next((name for name in fitting if _fits(values, name)), None)
+
+
+def _stored(matrix: Any) -> sp.csr_matrix:
+    """Return a sparse copy that stores no 0."""
+    values = sp.csr_matrix(matrix, dtype=np.float64, copy=True)
+    values.eliminate_zeros()
+    return values
 
 
 def _mostly_whole(values: sp.csr_matrix) -> bool:
@@ -103,15 +110,12 @@ def places(adata: ad.AnnData) -> Iterator[tuple[str, str]]:
     Parameters
     ----------
     adata
-        Cells x genes. ``raw`` is looked at if it has the same genes.
+        Cells x genes. ``raw`` is looked at if it has the same genes in the same order.
     """
     matrices = {"X": adata.X}
-    if adata.raw is not None and adata.raw.shape == adata.shape:
+    if adata.raw is not None and adata.raw.var_names.equals(adata.var_names):
         matrices["raw.X"] = adata.raw.X
-    # anndata 0.13 lists X among the layers, as None.
-    matrices |= {
-        f"layers['{name}']": each for name, each in adata.layers.items() if name is not None
-    }
+    matrices |= {f"layers['{name}']": each for name, each in data.layers(adata).items()}
     for name, matrix in matrices.items():
         if matrix is not None and (way := how_made(data.in_memory(matrix))):
             yield name, way

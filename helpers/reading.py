@@ -18,19 +18,6 @@ import pandas as pd
 import scanpy as sc
 import scipy.sparse as sp
 
-# What the readers raise for a file that is damaged, or that is not what its name says.
-_UNREADABLE = (
-    EOFError,
-    IndexError,
-    KeyError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    UnicodeDecodeError,
-    ValueError,
-    zlib.error,
-)
-
 # A matrix with as many numbers as this takes 2 GB when it is written out, as a table of text is while it is read.
 MOST_NUMBERS_OF_A_TABLE = 250_000_000
 
@@ -83,7 +70,8 @@ def read(path: Path | str, genes_in: str = "columns") -> ad.AnnData:
             f"{path} does not fit into the memory of this machine.\n"
             "What to do: close other notebooks (Kernel > Shut Down All Kernels), or read it where there is more memory."
         ) from error
-    except _UNREADABLE as error:
+    # A file that is damaged, or not what its name says, fails inside HDF5, anndata, pandas or zlib in many ways.
+    except Exception as error:
         raise _explained(path, error) from error
     return adata
 
@@ -114,7 +102,7 @@ def _reader(path: Path) -> Callable[..., ad.AnnData]:
     raise ReadError(
         f"{path} is of a kind that is not known here.\n"
         f"What to do: give a file that ends in {', '.join(READERS)}, or the folder with {MATRIX_NAMES[0]}. "
-        "From R (Seurat, SingleCellExperiment) write an .h5ad file first, for example with the package zellkonverter."
+        "From R write an .h5ad file first, of a Seurat object: zellkonverter::writeH5AD(as.SingleCellExperiment(object), 'cells.h5ad', X_name = 'counts')."
     )
 
 
@@ -137,7 +125,7 @@ def _missing(path: Path) -> ReadError:
     parent = path.parent
     if not parent.is_dir():
         return ReadError(
-            f"There is no file {path}, and no folder {parent}. This notebook looks from {Path.cwd()}.\n"
+            f"There is no file {path}, and no folder {parent}. Paths begin at {Path.cwd()}.\n"
             "What to do: give the path from there, or the whole path."
         )
     names = sorted(each.name for each in parent.iterdir())
@@ -153,7 +141,7 @@ def _explained(path: Path, error: BaseException) -> ReadError:
     """Say in a learner's words why a file could not be read."""
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
         return ReadError(
-            f"{path} may not be read by you.\nWhat to do: give yourself the right to read it, or copy it into a folder of your own."
+            f"{path} may not be read by you.\nWhat to do: close it in other programs, give yourself the right to read it, or copy it into a folder of your own."
         )
     start = b"" if path.is_dir() else _start(path)
     if not path.is_dir() and path.stat().st_size == 0:
@@ -161,7 +149,9 @@ def _explained(path: Path, error: BaseException) -> ReadError:
     elif start.lstrip()[:1] == b"<":
         why = "it is a web page, not data"
         cure = "download it again; where a login is needed, a page with the login comes instead of the file"
-    elif isinstance(error, EOFError | zlib.error | gzip.BadGzipFile) or "truncated" in str(error):
+    elif isinstance(error, gzip.BadGzipFile):
+        why, cure = "it is called .gz and is not packed", "give it its own ending back"
+    elif isinstance(error, EOFError | zlib.error) or "truncated" in str(error):
         why, cure = (
             "it ends too early, so it is not whole",
             "copy or download it again, and compare the sizes",
@@ -193,11 +183,33 @@ def _read_10x_h5(path: Path) -> ad.AnnData:
 
 
 def _read_10x_folder(path: Path) -> ad.AnnData:
-    name = next(each.name for each in sorted(path.iterdir()) if each.name.endswith(MATRIX_NAMES))
-    prefix = name.split("matrix.mtx")[0]
+    matrices = sorted(each.name for each in path.iterdir() if each.name.endswith(MATRIX_NAMES))
+    prefixes = sorted({name.split("matrix.mtx")[0] for name in matrices})
+    if len(prefixes) > 1:
+        raise ReadError(
+            f"The folder {path} holds {len(prefixes)} samples: {', '.join(prefixes)}.\n"
+            "What to do: put the three files of each into a folder of its own, read each, and join them: "
+            "ad.concat({'sample 1': one, 'sample 2': other}, label='sample', index_unique='-')."
+        )
+    _require_names(path, prefixes[0], packed=matrices[0].endswith(".gz"))
     return _genes_only(
-        sc.read_10x_mtx(path, gex_only=False, make_unique=False, prefix=prefix or None)
+        sc.read_10x_mtx(path, gex_only=False, make_unique=False, prefix=prefixes[0] or None)
     )
+
+
+def _require_names(path: Path, prefix: str, packed: bool) -> None:
+    """Raise unless the names of genes and cells are where scanpy looks: features.tsv.gz beside a packed matrix, genes.tsv beside another."""
+    needed = ("features.tsv.gz", "barcodes.tsv.gz") if packed else ("genes.tsv", "barcodes.tsv")
+    missing = [f"{prefix}{name}" for name in needed if not (path / f"{prefix}{name}").exists()]
+    if not missing:
+        return
+    if not packed and (path / f"{prefix}features.tsv").exists():
+        cure = f"pack the three files, as Cell Ranger does: gzip {path / prefix}*.tsv {path / prefix}*.mtx"
+    elif packed and (path / f"{prefix}genes.tsv.gz").exists():
+        cure = f"unpack the three files, as Cell Ranger 2 left them: gunzip {path / prefix}*.gz"
+    else:
+        cure = "copy the missing file into this folder"
+    raise ReadError(f"The folder {path} lacks {' and '.join(missing)}.\nWhat to do: {cure}.")
 
 
 def _genes_only(adata: ad.AnnData) -> ad.AnnData:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import numpy as np
 import pandas as pd
+import scvi
 
 from helpers import (
     architecture,
@@ -47,8 +48,13 @@ PACKAGES = (
     "scikit-misc",
 )
 
+DEFAULT_RATE = training.defaults(scvi.model.SCVI, 1000).loc["lr", "default"]
+
 # The parts of the loss add up to it within the rounding of 32-bit floats; more than this would be a term that the ledger does not know.
-ADDS_UP = 0.1
+ADDS_UP = 0.01
+
+# Where neighbours tell the batch better than that share of the way from chance to certainty, the batches are not mixed.
+APART = 1 / 3
 
 # With more values a figure has no colours left, and a table no end.
 MOST_LABELS = 24
@@ -86,7 +92,7 @@ def write(
     model: SCVI,
     findings: pd.DataFrame,
     source: Path | str,
-    cluster_key: str = "cluster",
+    cluster_key: str = "scvi_cluster",
     label_key: str | None = None,
 ) -> Path:
     """Write the page. It holds its figures, and asks no network for anything.
@@ -175,6 +181,10 @@ def _require(model: SCVI, cluster_key: str, label_key: str | None) -> None:
         neighbours.column(adata, label_key)
 
 
+def _batch_key(model: SCVI) -> str | None:
+    return model.registry["setup_args"].get("batch_key")
+
+
 # --- the sections -------------------------------------------------------------------------------
 
 
@@ -194,7 +204,7 @@ def verdicts(model: SCVI, findings: pd.DataFrame, label_key: str | None = None) 
     Returns
     -------
     DataFrame
-        A row a question: ``found``, and ``verdict`` ("ok", "decide", or what to do).
+        A row a question: ``found``, and ``verdict`` ("ok", or what to do).
     """
     ready = preflight.verdict(findings)
     # Findings that do not keep anybody from training are for the learner to weigh.
@@ -211,7 +221,7 @@ def verdicts(model: SCVI, findings: pd.DataFrame, label_key: str | None = None) 
     )
     for question, row in elbo.checklist(model).iterrows():
         rows[str(question)] = (row["found"], row["verdict"])
-    batch_key = model.registry["setup_args"].get("batch_key")
+    batch_key = _batch_key(model)
     if batch_key is not None:
         rows["Are the batches mixed?"] = _mixing(model.adata, batch_key)
     if label_key is not None:
@@ -221,33 +231,43 @@ def verdicts(model: SCVI, findings: pd.DataFrame, label_key: str | None = None) 
 
 def _mixing(adata: Any, batch_key: str) -> tuple[str, str]:
     batches = adata.obs[batch_key].astype(str)
+    if batches.nunique() < 2:
+        return "there is one batch only", "leave batch_key out"
     largest = batches.value_counts(normalize=True).iloc[0]
     guessed = neighbours.label_accuracy(adata.obsm["X_scVI"], batches)
-    found = f"the 15 nearest cells tell the batch in {guessed:.0%} of cells; always naming the largest would, in {largest:.0%}"
-    # Half of the way from no to perfect knowledge of the batch.
-    apart = guessed > (1 + largest) / 2
-    return (
-        found,
-        "look at the map: do kinds of cell differ between batches, or is it the batch effect?"
-        if apart
-        else "ok",
-    )
+    found = f"the {neighbours.NEIGHBOURS} nearest cells tell the batch in {guessed:.0%} of cells; always naming the largest would, in {largest:.0%}"
+    if guessed > largest + APART * (1 - largest):
+        return (
+            found,
+            "look at the map: do kinds of cell differ between batches, or is it the batch effect? The default preset mixes more (05c)",
+        )
+    return found, "ok"
 
 
 def _rival(adata: Any, label_key: str) -> tuple[str, str]:
     labels = adata.obs[label_key]
     known = labels.notna().to_numpy()
-    rivals = {
-        "scVI": adata.obsm["X_scVI"],
-        "PCA": normalised.principal_components(adata, adata.obsm["X_scVI"].shape[1]),
-    }
+    latent = adata.obsm["X_scVI"]
+    size = min(latent.shape[1], adata.n_vars, adata.n_obs)
+    if labels.nunique() < 2 or known.sum() <= neighbours.NEIGHBOURS:
+        return (
+            f"{known.sum():,} cells have a label, of {labels.nunique()} values: too few to tell",
+            "ok",
+        )
+    rivals = {"scVI": latent, "PCA": normalised.principal_components(adata, size)}
     share = {
         name: neighbours.label_accuracy(each[known], labels[known]) for name, each in rivals.items()
     }
-    found = f"the 15 nearest cells tell it in {share['scVI']:.1%} of cells with scVI, in {share['PCA']:.1%} with PCA of the same size"
-    return found, "ok" if share["scVI"] >= share[
-        "PCA"
-    ] else "PCA is ahead: ask what you need scVI for here (lesson 05)"
+    found = f"the {neighbours.NEIGHBOURS} nearest cells tell it in {share['scVI']:.1%} of cells with scVI, in {share['PCA']:.1%} with PCA of the same size"
+    # Two standard errors of the difference of two shares.
+    chance = 2 * np.sqrt(sum(each * (1 - each) for each in share.values()) / known.sum())
+    behind = share["PCA"] - share["scVI"]
+    if behind > chance:
+        return (
+            found,
+            "PCA is ahead: ask what you need scVI for here (lesson 05). Labels that were made with PCA favour it",
+        )
+    return found, "ok" if -behind > chance else "ok: about even"
 
 
 def _cells(model: SCVI, findings: pd.DataFrame, source: Path | str) -> Iterator[Part]:
@@ -330,18 +350,21 @@ def _loss(model: SCVI) -> Iterator[Part]:
 
 def _latent(model: SCVI, cluster_key: str, label_key: str | None) -> Iterator[Part]:
     adata = model.adata
-    batch_key = model.registry["setup_args"].get("batch_key")
+    batch_key = _batch_key(model)
     yield _text(
         "UMAP of the latent space. Neighbours mean something on it; distances between groups and their sizes do not (lesson 05)."
     )
     for key in dict.fromkeys(key for key in (cluster_key, batch_key, label_key) if key):
         labels = adata.obs[key]
-        if 2 <= labels.nunique() <= MOST_LABELS and labels.notna().all():
-            yield _figure(embeddings.plot({f"UMAP, {key}": adata.obsm["X_umap"]}, labels))
+        known = labels.notna().to_numpy()
+        if 2 <= labels.nunique() <= MOST_LABELS and known.sum() > neighbours.NEIGHBOURS:
+            drawn = {f"UMAP, {key}": adata.obsm["X_umap"][known]}
+            yield _figure(embeddings.plot(drawn, labels[known].astype(str)))
+            if not known.all():
+                yield _text(f"{(~known).sum():,} cells have no {key}, and are not drawn.")
         else:
-            missing = int(labels.isna().sum())
             yield _text(
-                f"No map of {key}: it has {labels.nunique()} values, and {missing:,} cells without one. A map shows 2 to {MOST_LABELS}."
+                f"No map of {key}: it has {labels.nunique()} values; a map shows 2 to {MOST_LABELS}."
             )
     for key in dict.fromkeys(key for key in (batch_key, label_key) if key):
         if adata.obs[key].nunique() <= MOST_LABELS:
@@ -353,14 +376,15 @@ def _latent(model: SCVI, cluster_key: str, label_key: str | None) -> Iterator[Pa
 
 def _genes(model: SCVI, cluster_key: str) -> Iterator[Part]:
     sizes = model.adata.obs[cluster_key].value_counts()
-    if len(sizes[sizes > 0]) < 2 or sizes[sizes > 0].min() < 2:
+    sizes = sizes[sizes > 0]
+    if len(sizes) < 2 or sizes.min() < 2:
         yield _text(
-            "There are fewer than two clusters of two cells, so there is nothing to compare."
+            f"There are {len(sizes)} clusters, the smallest of {sizes.min()} cells; to compare takes two clusters of two cells each."
         )
         return
     yield _text(
         "Genes that the model expects to be higher in a cluster than elsewhere (lesson 05b). The clusters were made from the same counts, so that genes differ "
-        "between them proves nothing: it describes them."
+        "between them proves nothing: it describes them. Only genes that were selected for the training can be named."
     )
     table = markers.of_each_class(model, cluster_key)
     yield _table(
@@ -380,7 +404,8 @@ def methods(model: SCVI) -> str:
     built, noted = model.init_params_["non_kwargs"], model.train_settings_
     layers = architecture.hidden_layers(model)
     table = elbo.ledger(model)
-    batch_key = model.registry["setup_args"].get("batch_key")
+    rate = noted["train_kwargs"].get("plan_kwargs", {}).get("lr", DEFAULT_RATE)
+    batch_key = _batch_key(model)
     batches = f" with '{batch_key}' as batch" if batch_key else ""
     counted = " and ".join(
         f"{n} hidden {'layer' if n == 1 else 'layers'} in the {name}" for name, n in layers.items()
@@ -388,7 +413,7 @@ def methods(model: SCVI) -> str:
     return (
         f"We trained {noted['model']} (scvi-tools {noted['versions']['scvi-tools']}) on the counts of {model.adata.n_vars:,} genes in {model.adata.n_obs:,} cells{batches}: "
         f"{built['n_latent']} latent dimensions, {counted} ({built['n_hidden']} neurons), {built['gene_likelihood']} likelihood, {built['dispersion']} dispersion. "
-        f"It was trained for {len(table)} epochs on {len(model.train_indices):,} cells (minibatches of {noted['train_kwargs'].get('batch_size', 128)}, seed {noted['seed']}), "
+        f"It was trained with the {noted['preset']} preset of the scVI teaching kit, learning rate {rate:g}, for {len(table)} epochs on {len(model.train_indices):,} cells (minibatches of {noted['train_kwargs'].get('batch_size', 128)}, seed {noted['seed']}), "
         f"with a KL weight of {table['kl_weight'].iloc[-1]:.2g} in the last epoch; the negative ELBO of {len(model.validation_indices):,} held-out cells ended at "
         f"{figures.about(table['held_out_elbo'].dropna().iloc[-1], 4)} nats per cell."
     )

@@ -55,7 +55,9 @@ def filled(mending: Sequence[str] = (), **settings: Any) -> str:
         name, is_setting, rest = line.partition(" = ")
         if is_setting and name in unused:
             comment = rest.partition("  # ")[2]
-            lines.append(f"{name} = {unused.pop(name)!r}  # {comment}")
+            value = unused.pop(name)
+            value = str(value) if isinstance(value, Path) else value
+            lines.append(f"{name} = {value!r}  # {comment}")
         elif line.startswith(MEND_HERE):
             lines += [line, *mending]
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import scanpy as sc
 import scipy.sparse as sp
 
 from helpers import data, proteins, reading
+
+# By this a file is known that may be written anew.
+MADE_HERE = "spoiled_for_lesson_08"
 
 # Drops of liquid in which no cell was caught.
 EMPTY_DROPLETS = 3
@@ -38,7 +42,14 @@ def write(path: Path | str, folder: Path = data.FOLDER) -> Path:
     ------
     SourceError
         If the packaged cells cannot be fetched or read.
+    FileExistsError
+        If there is a file that this function did not make; it is left as it is.
     """
+    path = Path(path)
+    if path.exists() and MADE_HERE not in reading.read(path).uns:
+        raise FileExistsError(
+            f"{path} is there, and was not made here, so it is left as it is.\nWhat to do: give another name; your own file you read with reading.read."
+        )
     blood = data.load_citeseq(folder)
     drops = sp.csr_matrix((EMPTY_DROPLETS, blood.n_vars), dtype=np.float32)
     counts = sp.csr_matrix(sp.vstack([blood.X, drops]))
@@ -55,6 +66,7 @@ def write(path: Path | str, folder: Path = data.FOLDER) -> Path:
             index=names,
         ),
         var=pd.DataFrame(index=blood.var_names),
+        uns={MADE_HERE: True},
         layers={"umi": counts.astype(np.uint16).toarray()},
     )
     twice = adata.var_names.tolist()
@@ -65,10 +77,13 @@ def write(path: Path | str, folder: Path = data.FOLDER) -> Path:
         warnings.simplefilter("ignore")
         sc.pp.normalize_total(adata, target_sum=1e4)
         sc.pp.log1p(adata)
-    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    adata.write_h5ad(path, compression="gzip")
-    return path
+    draft = path.with_name(f".part-{os.getpid()}-{path.name}")
+    try:
+        adata.write_h5ad(draft, compression="gzip")
+        return draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def with_values_as_counts(path: Path | str) -> ad.AnnData:

@@ -16,22 +16,22 @@
 #
 # - read cells from the usual kinds of files;
 # - tell from a report what must be mended before a training, and what is yours to decide;
-# - get raw counts back where only normalised values are left;
+# - get raw counts back where only normalised values are left, and test whether they are right;
 # - run one script from your file to a page about your run, and read that page.
 #
-# **Time**: 35 minutes to read and run, 10 minutes for the questions. **Needs**: lessons [02](02_training.ipynb) and [04](04_loss.ipynb). [05c](05c_batches.ipynb) is useful.
+# **Time**: 40 minutes to read and run, 10 minutes for the questions. **Needs**: lessons [01](01_genes.ipynb) to [05](05_latent_space.ipynb). [05c](05c_batches.ipynb) is useful.
 #
-# **With your own file.** Go through the lesson once as it is. Then drag your file into the list of files on the left, put its name into the next cell, and go through it again.
+# **With your own file.** Do the lesson once with our cells. Then go to *Your own file* near the end: four cells, and nothing of yours is changed.
 
 # %%
 from helpers import environment, spoiled_cells
 
 environment.prepare(seed=0)
-file = spoiled_cells.write("../data/my_cells.h5ad")
+file = spoiled_cells.write("../data/spoiled_cells.h5ad")
 print(file.name)
 
 # %% [markdown]
-# These are the 400 human blood cells of lesson 06, without their proteins, as a colleague might have left them. The cells are real; the faults were put in for this lesson. There are five.
+# These are 400 human blood cells, as a colleague might have left them. The cells are real. The faults were put in for this lesson. There are five.
 #
 # ## Read a file
 #
@@ -41,10 +41,11 @@ print(file.name)
 # | --- | --- |
 # | an AnnData file | `cells.h5ad` |
 # | the output of Cell Ranger (10x Genomics) | `filtered_feature_bc_matrix.h5`, or the folder with `matrix.mtx.gz` |
-# | a loom file | `cells.loom` |
+# | a loom file (an older format for such tables) | `cells.loom` |
 # | a table of text, names in the first row and column | `counts.csv`, `.tsv` or `.txt`, also with `.gz`; with `genes_in="rows"` if a row is a gene |
+# | a Seurat object (R) | an `.h5ad` that you write in R: `zellkonverter::writeH5AD(as.SingleCellExperiment(object), "cells.h5ad", X_name = "counts")` |
 #
-# From Seurat or SingleCellExperiment (R), write an `.h5ad` first.
+# Several samples? Read each one, and join them: `ad.concat({"first": one, "second": other}, label="sample", index_unique="-")`, after `import anndata as ad`.
 
 # %%
 from helpers import reading
@@ -55,13 +56,20 @@ print("layers:", *[name for name in adata.layers if name])
 print("columns about the cells:", *adata.obs)
 
 # %% [markdown]
-# The [AnnData](../docs/glossary.md#anndata) has a matrix `X`, a [layer](../docs/glossary.md#layer-of-anndata) called `umi`, and two columns about the cells.
-#
-# > **Predict.** Which of the two matrices holds the counts? And would scVI tell you if you took the wrong one?
+# The [AnnData](../docs/glossary.md#anndata) has a matrix `X`, a [layer](../docs/glossary.md#layer-of-anndata) called `umi`, and two columns about the cells: `day`, when a cell was measured, and `type`,
+# what the proteins on its surface say it is. scVI will never see `type`; it is there to compare with. Here are two genes in three cells:
+
+# %%
+some = adata[:3, adata.var_names.isin(["B2M", "CD74"])]
+for name, matrix in {"X": some.X.toarray(), "umi": some.layers["umi"]}.items():
+    print(name, *matrix.round(1))
+
+# %% [markdown]
+# > **Predict.** Which of the two holds [counts](../docs/glossary.md#count)? And would scVI stop you if you took the other one?
 #
 # ### You may think: "it trained, so the data were fine"
 #
-# Take the wrong one, and train. First only the preparation, on a copy. Python's warnings are caught, to print them.
+# Take the other one, `X`, and train. First only the preparation, on a copy. Python's warnings are caught, to print those about counts.
 
 # %%
 import warnings
@@ -78,7 +86,7 @@ with warnings.catch_warnings(record=True) as caught:
 print(*[each.message for each in caught if "count data" in str(each.message)], sep="\n")
 
 # %% [markdown]
-# Two warnings, easily lost among others. Nothing stops you. Now train on it (about ten seconds).
+# The first warning is scanpy's, the second scVI's. Neither stops you. Train on it (about ten seconds).
 
 # %% tags=["nbval-ignore-output", "progress"]
 fooled = scvi.model.SCVI(wrong)
@@ -87,15 +95,15 @@ with warnings.catch_warnings():
     training.train(fooled)
 
 # %%
-curve = training.curves(fooled)["held-out cells"]
-print("the loss fell:", curve.iloc[-1] < 0.9 * curve.iloc[0])
+of_values = training.curves(fooled)
+training.plot_curves(of_values)
 
 # %% [markdown]
-# A fine curve. So a falling loss does not prove that the numbers were counts. Remember where it ended; you will compare it later.
+# The loss falls as it should. Yet these were no counts. So a falling loss does not prove anything about the numbers. Remember where it ends; you will compare it later.
 #
 # ## Look before you train
 #
-# A pilot walks around the plane before each flight. Do the same: the *pre-flight report* looks at the cells as scVI would meet them, and changes nothing.
+# A pilot walks around the plane before each flight. Do the same: the [pre-flight report](../docs/glossary.md#pre-flight-report) looks at the cells as scVI would meet them, and changes nothing.
 
 # %% tags=["nbval-ignore-output"]
 from helpers import preflight
@@ -116,6 +124,9 @@ print(preflight.verdict(report))
 #
 # Where a line of Python mends it, the last column has the line. *Time* and *memory* are estimates from the measurements of lesson 07b.
 #
+# What the report does *not* look at: cells that were dying, two cells in one droplet, RNA that floated in from other cells. "Ready" means that scVI can train on these numbers, not that each row
+# is a good cell. For that there are `sc.pp.calculate_qc_metrics` and `sc.pp.scrublet` in scanpy; use them first.
+#
 # ## Mend, and look again
 #
 # > **Predict.** The first thing to mend says `layer = 'umi'`. What will the report say of that layer: is all well with it?
@@ -126,8 +137,8 @@ report = preflight.check(adata, layer, batch_key, label_key)
 report.loc[report["verdict"] != "ok", ["found", "verdict"]]
 
 # %% [markdown]
-# The layer has counts, and still a fault that no warning tells of. They are stored in 16 bits, which hold numbers up to 65,535. To select genes, scanpy squares the counts, and
-# the square of a few hundred does not fit. It starts again at 0: an [overflow](../docs/glossary.md#overflow).
+# The layer has counts, and still a fault that no warning tells of. They are stored in 16 bits (`uint16`), which hold whole numbers up to 65,535. To select genes, scanpy squares the counts, and
+# the square of 256 is one too many. It starts again at 0: an [overflow](../docs/glossary.md#overflow). Most other tools store counts in 32 bits, with room for fractions (`float32`).
 #
 # ### You may think: "how numbers are stored does not matter"
 #
@@ -144,7 +155,8 @@ for kind in ("uint16", "float32"):
 print("genes that differ:", len(chosen["float32"] - chosen["uint16"]), "of 2,000")
 
 # %% [markdown]
-# Now mend. Each line is from the report. Run the report again after the last one: a mended fault may have hidden another.
+# Now mend. Each line is from the report. The first gives the second of two equal names a `-1` behind it. The next keeps cells with at least one count. The last one stores the counts as floats, and only
+# those that are not 0 ([sparse](../docs/glossary.md#sparse)). Run the report again after the last one: a mended fault may have hidden another.
 
 # %%
 import numpy as np
@@ -154,14 +166,14 @@ adata.var_names_make_unique()
 adata = adata[np.asarray(adata.layers["umi"].sum(axis=1)).ravel() > 0].copy()
 adata.layers["umi"] = sp.csr_matrix(adata.layers["umi"], dtype="float32")
 report = preflight.check(adata, layer, batch_key, label_key)
-print(preflight.verdict(report))
+print(preflight.verdict(report), report.loc["batch and label", "found"])
 
 # %% [markdown]
 # Five faults: the counts were not in `X`, three droplets held no cell, two genes had one name, the layer overflowed, and the batches were not named.
 #
 # ### You may think: "`batch_key` makes any design good"
 #
-# The report also looks whether batch and label can be told apart. Here they can. Suppose that the B cells had all come from day 1 and all others from day 2:
+# The report also looks whether batch and label (what you know of the cells) can be told apart. Here they can: each type is in both batches. Suppose that the B cells had all come from day 1 and all others from day 2:
 
 # %%
 confounded = adata[adata.obs["type"].notna()].copy()
@@ -174,7 +186,8 @@ print(unlucky.loc["batch and label", "found"])
 #
 # ## If the counts are gone
 #
-# Many published files have only normalised values. The 700 blood cells that scanpy carries are such a file: `X` is scaled, `raw` log-normalised.
+# Many published files have only normalised values. The 700 blood cells that scanpy carries are such a file. Its `X` is scaled: each gene was brought to mean 0. Its `raw`, a place for an earlier state of
+# the matrix, holds the logarithm of normalised counts.
 
 # %%
 import scanpy as sc
@@ -183,32 +196,38 @@ from helpers import raw_counts
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the file has an older layout
-    scaled = sc.datasets.pbmc68k_reduced()
-print(preflight.check(scaled).loc["counts", "found"])
+    published = sc.datasets.pbmc68k_reduced()
+print(preflight.check(published).loc["counts", "found"])
 
 # %% [markdown]
-# Scaled values are lost for scVI. But what was only divided by the total of the cell, with or without a logarithm, can be turned back. In such values all counts of a cell are multiples
-# of the smallest one, and that is a single molecule.
-#
-# > **Predict.** How do you find out whether the numbers that come back are the true counts?
+# Scaled values are lost for scVI. But what was only divided by the total of the cell, with or without a logarithm, can often be turned back. In such values all counts of a cell are multiples
+# of the smallest one. If that is a single molecule, you have them all.
 
 # %%
-recovered = raw_counts.recover(scaled.raw.X)
-whole = recovered.data == np.rint(recovered.data)
-print("cells x genes:", recovered.shape, "· largest count:", int(recovered.max()))
-totals = recovered.sum(axis=1).A1
-known = scaled.obs["n_counts"].to_numpy()
-print("no total above the published one:", (totals <= known).all())
+recovered = raw_counts.recover(published.raw.X)
+print("cells x genes:", recovered.shape)
+print("first cell, counts above 0:", *recovered[0].data[:12].astype(int), "...")
 
 # %% [markdown]
-# That *all* values come out as whole numbers, within a tenth of a molecule, is the proof: `recover` raises an error if one does not. The file also keeps the total of each cell, of all
-# genes. The recovered counts, of some of the genes, never exceed it.
+# > **Predict.** How do you find out whether these are the true counts?
+#
+# That they are whole numbers is no proof. In a cell where no gene has exactly one molecule, all would come back too small, and still be whole. But this file also keeps the total of each cell. So test it:
+# normalise the recovered counts again, with the published totals. Do the published values come out?
+
+# %%
+totals = published.obs["n_counts"].to_numpy()[:, None]
+again = np.log1p(recovered.toarray() * 1e4 / totals)
+difference = np.abs(again - published.raw.X.toarray()).max()
+print("largest difference, below a thousandth:", difference < 0.001)
+
+# %% [markdown]
+# They do, for each gene in each cell. Where a file has no totals, trust the counts if there are thousands of genes: nearly every cell then has many genes with one molecule.
 #
 # Values that were corrected for batches, smoothed or scaled cannot be turned back. Ask the authors for counts.
 #
 # ## The whole way, in one script
 #
-# Now lessons 01 to 05 in one go. The kit has a script for that, `scripts/my_run.py`. It has five settings, in capitals; `run_script.write` fills them in, with the lines that mend.
+# Now lessons 01 to 05 in one go. The kit has a script for that, `scripts/my_run.py`. It has six settings, in capitals. `run_script.write` fills them in, with the lines that mend.
 
 # %%
 from helpers import run_script
@@ -223,8 +242,10 @@ script = run_script.write("../data/my_run.py", mending, RESULTS="../data/my_run"
 print(script.read_text().partition('"""\n')[2])
 
 # %% [markdown]
-# Some fifty lines, most of which you know. Keep this file with your results: it says what was done. Run it here, or in a terminal, in this folder:
-# `../.venv/bin/python ../data/my_run.py`. It takes about half a minute. If it is stopped, run it again.
+# Most of these lines you know. Keep this file with your results: it says what was done. The next cell runs it; `runpy` is Python's own way to run a file. It takes about half a minute. If it is stopped, run
+# it again: the training goes on where it was.
+#
+# You can also run it in a terminal (File > New > Terminal), with the Python of the kit.
 
 # %% tags=["nbval-ignore-output", "progress"]
 import runpy
@@ -233,7 +254,7 @@ run = runpy.run_path(script)
 model, findings = run["model"], run["findings"]
 
 # %% [markdown]
-# In the folder `data/my_run` there are now three things: the cells with their latent space, clusters and map (`cells.h5ad`), the trained model (`model`), and a page about the run:
+# In the folder `data/my_run` there are now three things: your cells with all their genes, and with latent space, clusters and map (`cells.h5ad`); the trained model (`model`); and a page about the run:
 # `report.html`. Double-click on it in the list of files on the left. It is a single file, figures included, that opens in any browser, without a network.
 #
 # ## Read the page
@@ -243,11 +264,12 @@ model, findings = run["model"], run["findings"]
 # %% tags=["nbval-ignore-output"]
 from helpers import run_report
 
-verdicts = run_report.verdicts(model, findings, "type")
+verdicts = run_report.verdicts(model, findings, label_key)
 verdicts
 
 # %% [markdown]
-# Read them as you read the pre-flight report: not every verdict has to be `ok`. Each is a question to you.
+# `ok`, or what to look at. Not every verdict has to be `ok`: each is a question to you. The script trained with the quick class preset. For a result that you publish, compare it with `PRESET = "default"`,
+# which also mixes real batches better (lesson 05c).
 
 # %%
 from helpers import architecture, elbo
@@ -267,8 +289,9 @@ print("the parts add up to the loss:", bool(ledger["residual"].abs().max() < 0.0
 # > **Predict.** Which ended with the lower negative ELBO?
 
 # %%
-on_counts = training.curves(model)["held-out cells"]
-print("log-normalised values end lower:", curve.iloc[-1] < on_counts.iloc[-1])
+ends = {"values": of_values, "counts": training.curves(model)}
+ends = {name: table["held-out cells"].iloc[-1] for name, table in ends.items()}
+print("log-normalised values end lower:", ends["values"] < 0.9 * ends["counts"])
 
 # %% [markdown]
 # The wrong one! It describes *other numbers*, smaller and less spread, and smaller numbers cost fewer nats. A loss can only be compared between models of the same counts, the same genes and the same
@@ -286,21 +309,48 @@ print(f"On the page: {len(verdicts)} verdicts, each a question to you.")
 # %% [markdown]
 # Read the file, look before you train, mend with a line where a line can mend, and decide the rest. Then run the script, and read the page before you believe the map.
 #
+# ## Your own file
+#
+# Four cells, in a new notebook in this folder (File > New > Notebook). Put the whole path of your file into the first. Nothing of yours is changed: the results go to a folder of their own.
+#
+# ```python
+# from helpers import environment, preflight, reading, run_script
+#
+# environment.prepare(seed=0)
+# file = "/home/me/mine.h5ad"
+# adata = reading.read(file)
+# ```
+#
+# ```python
+# layer, batch_key, label_key = None, None, None
+# preflight.check(adata, layer, batch_key, label_key)
+# ```
+#
+# ```python
+# mending = []  # the lines of the report, as text
+# ```
+#
+# ```python
+# settings = {"FILE": file, "LAYER": layer, "BATCH": batch_key, "LABEL": label_key}
+# run_script.write("../data/mine.py", mending, RESULTS="../data/mine", **settings)
+# # then: import runpy; runpy.run_path("../data/mine.py")
+# ```
+#
 # ## What you know now
 #
 # | you may have thought | in fact |
 # | --- | --- |
-# | It trained, so the data were fine. | scVI warns of values that are no counts, and trains on them all the same. |
+# | It trained, so the data were fine. | Of values that are no counts you are warned, and the training runs all the same. |
 # | How numbers are stored does not matter. | In 16 bits the squares of counts overflow, and other genes are selected, without a word. |
 # | `batch_key` makes any design good. | If batch and kind of cell are the same, nothing does. |
-# | Normalised values are lost for scVI. | Those that were only divided by the total can be turned back, and the result proves itself. |
+# | Normalised values are lost for scVI. | Those that were only divided by the total can often be turned back, and tested if the totals are known. |
 # | The lower loss has the better model. | Only for the same counts, genes and held-out cells. |
 #
 # ## Check yourself
 #
 # <details><summary>1. <code>X</code> of your file holds 0.69, 1.1, 1.39 and so on, and there is no layer. What do you do?</summary>
 #
-# These are ln(2), ln(3) and ln(4): ln(1 + count), not even divided by a total. `raw_counts.recover` turns them back; the pre-flight report says so.
+# These are ln(2), ln(3) and ln(4): ln(1 + count), not even divided by a total. `raw_counts.recover` turns them back. The pre-flight report says so.
 #
 # </details>
 #
@@ -324,17 +374,16 @@ print(f"On the page: {len(verdicts)} verdicts, each a question to you.")
 #
 # <details><summary>5. A colleague sends you a folder with a trained model. Why not simply load it?</summary>
 #
-# A model file of scvi-tools can run any code when it is loaded. Load only what you trust; better, ask for the script and the counts, and train it yourself.
+# A model file of scvi-tools can run any code when it is loaded. Load only what you trust. Better, ask for the script and the counts, and train it yourself.
 #
 # </details>
 #
-# **Try it.** Use your own file: change `file` in the first cell to its name, set `layer`, `batch_key` and `label_key`, and go down again. No file at hand? Take a table of text. In a new cell:
+# **Try it.** Write a table of text with genes as rows, as many published tables are, and read it as if a row were a cell. In a new cell:
 #
 # ```python
-# some = adata[:, :300]
-# some.to_df("umi").T.to_csv("../data/table.csv")
-# table = reading.read("../data/table.csv")
-# preflight.check(table)
+# few = adata[:, :300]
+# few.to_df("umi").T.to_csv("../data/table.csv")
+# preflight.check(reading.read("../data/table.csv"))
 # ```
 #
 # <details><summary>What to look for</summary>
@@ -343,4 +392,4 @@ print(f"On the page: {len(verdicts)} verdicts, each a question to you.")
 #
 # </details>
 #
-# This was the last lesson. What the words mean is in the [glossary](../docs/glossary.md).
+# That is the way from the first cell to your own. What the words mean is in the [glossary](../docs/glossary.md).

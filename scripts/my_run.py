@@ -12,6 +12,7 @@ import scvi
 
 from helpers import (
     clusters,
+    data,
     embeddings,
     environment,
     genes,
@@ -26,6 +27,7 @@ FILE = "my_cells.h5ad"  # .h5ad, .h5 or folder of 10x Genomics, .loom, .csv, .ts
 LAYER = None  # where the raw counts are: None for X, or the name of a layer
 BATCH = None  # the column of obs with the batches, if there are any
 LABEL = None  # the column of obs with what you know of the cells, if you know anything
+PRESET = "class"  # "class": quick; "default": as long as scvi-tools trains by default
 RESULTS = "my_run"  # the folder for what comes out
 
 environment.prepare(seed=0)
@@ -33,22 +35,28 @@ adata = reading.read(FILE)
 # Mend here what the pre-flight report asks for, for example: adata.var_names_make_unique()
 
 findings = preflight.check(adata, LAYER, BATCH, LABEL)
-print(findings.to_string(), preflight.verdict(findings), sep="\n\n")
+print(preflight.verdict(findings), preflight.text(findings), sep="\n")
 preflight.require_ready(findings)
 
-adata.layers["counts"] = adata.X.copy() if LAYER is None else adata.layers[LAYER]
-if adata.n_vars > 2000:
-    genes.select(adata, batch_key=BATCH)
-scvi.model.SCVI.setup_anndata(adata, layer="counts", batch_key=BATCH)
-model = training.load_or_train(scvi.model.SCVI(adata))
+# The training sees the selected genes; all genes stay in adata.
+selected = adata.copy()
+selected.layers["counts"] = selected.X if LAYER is None else selected.layers[LAYER]
+if selected.n_vars > 2000:
+    genes.select(selected, batch_key=BATCH)
+data.check_counts(selected, layer="counts", batch_key=BATCH)
+scvi.model.SCVI.setup_anndata(selected, layer="counts", batch_key=BATCH)
+model = training.load_or_train(scvi.model.SCVI(selected), PRESET)
 
-adata.obsm["X_scVI"] = model.get_latent_representation()
-adata.obs["cluster"] = clusters.leiden(clusters.graph(adata.obsm["X_scVI"]))
-adata.obsm["X_umap"] = embeddings.umap(adata.obsm["X_scVI"])
+latent_space = model.get_latent_representation()
+found = clusters.leiden(clusters.graph(latent_space))
+map_of_cells = embeddings.umap(latent_space)
+for cells in (adata, selected):
+    cells.obsm["X_scVI"], cells.obsm["X_umap"] = latent_space, map_of_cells
+    cells.obs["scvi_cluster"] = found
 
 results = Path(RESULTS)
 results.mkdir(parents=True, exist_ok=True)
-adata.write_h5ad(results / "cells.h5ad")
 model.save(str(results / "model"), overwrite=True)
 page = run_report.write(results / "report.html", model, findings, FILE, label_key=LABEL)
-print(f"Report: {page.resolve()}")
+adata.write_h5ad(results / "cells.h5ad")
+print(f"The page about this run: {page.resolve()}")

@@ -28,12 +28,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Case:
-    """Something that is wrong.
+    """Something that goes wrong around the lessons.
 
     Attributes
     ----------
-    kind
-        "cells", "file", or "environment".
     what
         What is wrong, in a few words.
     says
@@ -42,10 +40,41 @@ class Case:
         Does it in an empty folder, and returns what the kit said.
     """
 
-    kind: str
     what: str
     says: tuple[str, ...]
     attempt: Callable[[Path], str]
+
+
+@dataclass(frozen=True)
+class File:
+    """A file in which something is wrong.
+
+    Attributes
+    ----------
+    what, says
+        As in ``Case``.
+    make
+        Makes it in an empty folder, and returns its path.
+    forbidden
+        Whether it is read by a user without rights.
+    how
+        What ``reading.read`` is given besides.
+    """
+
+    what: str
+    says: tuple[str, ...]
+    make: Callable[[Path], Path]
+    forbidden: bool
+    how: dict[str, Any]
+
+    def read(self, path: Path) -> str:
+        """Return why it was refused."""
+        with without_rights() if self.forbidden else contextlib.nullcontext():
+            return refusal(reading.read, path, **self.how)
+
+    def attempt(self, folder: Path) -> str:
+        """Make it, and return why it was refused."""
+        return self.read(self.make(folder))
 
 
 @dataclass(frozen=True)
@@ -82,14 +111,9 @@ class Cells:
 
 
 def said(report: pd.DataFrame, check: str, verdict: str) -> str:
-    """Return a row of the report as text; its words say what was found, what to do, and how."""
+    """Return a row of the report as text: what was found, what to do, and how."""
     rows = report[(report.index == check) & (report["verdict"] == verdict)]
-    return "\n".join(
-        ": ".join(part for part in (row["what to do"], row["mending call"]) if part).join(
-            (f"{row['found']} ", "")
-        )
-        for _, row in rows.iterrows()
-    )
+    return preflight.text(rows) if verdict != preflight.OK else " ".join(rows["found"])
 
 
 # --- cells --------------------------------------------------------------------------------------
@@ -107,7 +131,7 @@ def cells(what: str, check: str, verdict: str, *says: str):
     return add
 
 
-MEND, DECIDE = preflight.MEND, preflight.DECIDE
+MEND, DECIDE, OK = preflight.MEND, preflight.DECIDE, preflight.OK
 
 
 @cells("no cells", "size", MEND, "empty: 0 cells x 765 genes", "loosen the filter")
@@ -120,14 +144,14 @@ def no_genes(adata):
     return adata[:, :0].copy()
 
 
-@cells("one cell", "size", MEND, "1 cells x 765 genes", "no fewer than 10 cells", "Load all cells")
+@cells("one cell", "size", MEND, "1 cells x 765 genes", "no fewer than 16 cells", "Load all cells")
 def one_cell(adata):
     return adata[:1].copy()
 
 
-@cells("too few cells to hold any out", "size", MEND, "9 cells x 765 genes", "Load all cells")
-def nine_cells(adata):
-    return adata[:9].copy()
+@cells("too few cells to hold any out", "size", MEND, "15 cells x 765 genes", "Load all cells")
+def fifteen_cells(adata):
+    return adata[:15].copy()
 
 
 @cells("few cells", "size", DECIDE, "120 cells", "Take more cells, or PCA")
@@ -155,7 +179,13 @@ def turned(adata):
     return ad.AnnData(adata.X.T.tocsr(), obs=adata.var[[]], var=adata.obs[[]])
 
 
-@cells("cells without a count", "empty cells", MEND, "2 cells without any count in X", "Drop them")
+@cells(
+    "cells without a count",
+    "empty cells",
+    MEND,
+    "2 cells without any count in X",
+    "cells with a count",
+)
 def empty_cells(adata):
     counts = adata.X.tolil()
     counts[[3, 5]] = 0
@@ -163,13 +193,15 @@ def empty_cells(adata):
     return adata
 
 
-@cells("nothing but zeros", "empty cells", MEND, "700 cells without any count", "Drop them")
+@cells(
+    "nothing but zeros", "empty cells", MEND, "All 700 cells have no count", "Take another matrix"
+)
 def all_zero(adata):
     adata.X = sp.csr_matrix(adata.shape, dtype=np.float32)
     return adata
 
 
-@cells("genes without a count", "empty genes", DECIDE, "10 of 765 genes have no count", "Drop them")
+@cells("genes without a count", "empty genes", OK, "10 of 765 genes have no count", "not selected")
 def empty_genes(adata):
     counts = adata.X.tolil()
     counts[:, :10] = 0
@@ -281,13 +313,22 @@ def shallow(adata):
     return adata
 
 
-@cells("two genes with one name", "gene names", MEND, "1 names", "HES4", "var_names_make_unique()")
+@cells(
+    "two genes with one name",
+    "gene names",
+    MEND,
+    "more than once: 1",
+    "HES4",
+    "var_names_make_unique()",
+)
 def double_genes(adata):
     adata.var_names = [adata.var_names[0], *adata.var_names[:1], *adata.var_names[2:]]
     return adata
 
 
-@cells("two cells with one name", "cell names", MEND, "1 names", "obs_names_make_unique()")
+@cells(
+    "two cells with one name", "cell names", MEND, "more than once: 1", "obs_names_make_unique()"
+)
 def double_cells(adata):
     adata.obs_names = [adata.obs_names[0], *adata.obs_names[:1], *adata.obs_names[2:]]
     return adata
@@ -302,7 +343,7 @@ def numbered(adata):
 
 @cells("genes without a name", "gene names", MEND, "2 of 765 names are missing", "unnamed_")
 def unnamed(adata):
-    adata.var_names = ["", "nan", *adata.var_names[2:]]
+    adata.var_names = pd.Index(["", None, *adata.var_names[2:]], dtype=object)
     return adata
 
 
@@ -352,6 +393,61 @@ def confounded(adata):
     return adata, {"batch_key": "day", "label_key": "cell_type"}
 
 
+@cells(
+    "ill and well donors", "batch and label", DECIDE, "one value of obs['state']", "Compare donors"
+)
+def nested(adata):
+    adata.obs["donor"] = [f"donor {i % 6}" for i in range(700)]
+    adata.obs["state"] = np.where(np.arange(700) % 6 < 3, "ill", "well")
+    return adata, {"batch_key": "donor", "label_key": "state"}
+
+
+@cells("one label for all", "batch and label", DECIDE, "1 values", "label_key = None")
+def one_label(adata):
+    adata.obs["kind"] = "blood"
+    return adata, {"label_key": "kind"}
+
+
+@cells(
+    "joined samples without a column", "batches", DECIDE, "end in 8 numbers", "adata.obs['sample']"
+)
+def joined(adata):
+    return adata
+
+
+@cells("normalised, then rounded", "depth", MEND, "the same total, 765", "raw counts")
+def same_totals(adata):
+    adata.X = sp.csr_matrix(np.ones(adata.shape, dtype=np.float32))
+    adata.X.data[:2] = [2, 0]
+    return adata
+
+
+@cells("most cells hardly have counts", "depth", DECIDE, "empty droplets", "the filtered matrix")
+def raw_matrix(adata):
+    counts = adata.X.tolil()
+    counts[:400, 10:] = 0
+    counts[:400, 0] = 5
+    adata.X = counts.tocsr()
+    return adata
+
+
+@cells("antibodies among the genes", "features", DECIDE, "Antibody Capture 5", "Keep the genes")
+def antibodies(adata):
+    kinds = np.where(np.arange(765) < 5, "Antibody Capture", "Gene Expression")
+    adata.var["feature_types"] = kinds
+    return adata
+
+
+@cells("log-normalised, all genes in raw", "counts", MEND, "raw holds more genes", "raw.to_adata()")
+def wider_raw(adata):
+    del adata.layers["counts"]
+    adata = log_normalised(adata)
+    adata.raw = adata.copy()
+    adata = adata[:, :400].copy()
+    sc.pp.scale(adata)
+    return adata
+
+
 @cells("no such label column", "batch and label", MEND, "no column 'kind'", "label_key=")
 def no_labels(adata):
     return adata, {"label_key": "kind"}
@@ -359,19 +455,14 @@ def no_labels(adata):
 
 # --- files --------------------------------------------------------------------------------------
 
-FILES: list[Case] = []
+FILES: list[File] = []
 
 
 def file(what: str, *says: str, forbidden: bool = False, **how: Any):
     """Add a case; the function makes the file in a folder, and returns its path."""
 
     def add(make: Callable[[Path], Path]) -> Callable[[Path], Path]:
-        def attempt(folder: Path) -> str:
-            path = make(folder)
-            with without_rights() if forbidden else contextlib.nullcontext():
-                return refusal(reading.read, path, **how)
-
-        FILES.append(Case("file", what, says, attempt))
+        FILES.append(File(what, says, make, forbidden, how))
         return make
 
     return add
@@ -401,7 +492,7 @@ def not_there(folder):
     return folder / "cels.h5ad"
 
 
-@file("a folder that is not there", "no folder", "looks from", "give the path")
+@file("a folder that is not there", "no folder", "Paths begin at", "give the path")
 def no_folder(folder):
     return folder / "nowhere" / "cells.h5ad"
 
@@ -443,6 +534,33 @@ def other_hdf5(folder):
     return whole_h5ad(folder).rename(folder / "cells.h5")
 
 
+@file("several samples in one folder", "holds 2 samples", "one_, two_", "ad.concat")
+def two_samples(folder):
+    for name in ("one_matrix.mtx.gz", "two_matrix.mtx.gz"):
+        (folder / name).touch()
+    return folder
+
+
+@file("names of genes that are not packed", "lacks", "gzip")
+def unpacked_names(folder):
+    for name in ("matrix.mtx", "barcodes.tsv", "features.tsv"):
+        (folder / name).touch()
+    return folder
+
+
+@file("old names of genes that are packed", "lacks features.tsv.gz", "gunzip")
+def packed_old_names(folder):
+    for name in ("matrix.mtx.gz", "barcodes.tsv.gz", "genes.tsv.gz"):
+        (folder / name).touch()
+    return folder
+
+
+@file("called .gz and not packed", "is called .gz and is not packed", "its own ending")
+def not_packed(folder):
+    (folder / "table.csv.gz").write_text("cell,A\nc1,1\n")
+    return folder / "table.csv.gz"
+
+
 @file("a format of R", "of a kind that is not known", "zellkonverter")
 def from_r(folder):
     (folder / "cells.rds").write_bytes(b"X\n")
@@ -482,7 +600,7 @@ def lone_matrix(folder):
     return folder / "matrix.mtx"
 
 
-@file("a folder without the names of genes", "Cannot read", "copy or download it again")
+@file("a folder without the names of genes", "lacks genes.tsv", "copy the missing file")
 def no_features(folder):
     (folder / "matrix.mtx").write_text("%%MatrixMarket matrix coordinate integer general\n1 1 0\n")
     (folder / "barcodes.tsv").write_text("AAAC\n")
@@ -542,7 +660,7 @@ def environment_case(what: str, *says: str):
     """Add a case; the function does it in a folder, and returns what was said."""
 
     def add(attempt: Callable[[Path], str]) -> Callable[[Path], str]:
-        ENVIRONMENT.append(Case("environment", what, says, attempt))
+        ENVIRONMENT.append(Case(what, says, attempt))
         return attempt
 
     return add

@@ -27,7 +27,7 @@ def values(text):
 def test_settings_are_filled_in_and_others_stay():
     before = values(run_script.TEMPLATE.read_text("utf-8"))
     after = values(run_script.filled(FILE="it's mine.h5ad", BATCH="day"))
-    assert set(before) == {"FILE", "LAYER", "BATCH", "LABEL", "RESULTS"}
+    assert set(before) == {"FILE", "LAYER", "BATCH", "LABEL", "PRESET", "RESULTS"}
     assert after == before | {"FILE": "it's mine.h5ad", "BATCH": "day"}
 
 
@@ -119,7 +119,7 @@ def test_cells_model_and_page_are_kept(finished):
     kept = ad.read_h5ad(folder / "out" / "cells.h5ad")
     assert kept.obsm["X_scVI"].shape == (700, 10)
     assert kept.obsm["X_umap"].shape == (700, 2)
-    assert kept.obs["cluster"].nunique() > 1
+    assert kept.obs["scvi_cluster"].nunique() > 1
     assert str((folder / "out" / "report.html").resolve()) in answer.stdout
 
 
