@@ -254,7 +254,7 @@ run = runpy.run_path(script)
 model, findings = run["model"], run["findings"]
 
 # %% [markdown]
-# In the folder `data/my_run` there are now three things: your cells with all their genes, and with latent space, clusters and map (`cells.h5ad`); the trained model (`model`); and a page about the run:
+# In the folder `data/my_run` there are now three things: your cells with all their genes, and with latent space, clusters and map (`cells.h5ad`); the trained model with the cells as it saw them (`model`; `scvi.model.SCVI.load` reads it); and a page about the run:
 # `report.html`. Double-click on it in the list of files on the left. It is a single file, figures included, that opens in any browser, without a network.
 #
 # ## Read the page

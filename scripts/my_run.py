@@ -56,7 +56,7 @@ for cells in (adata, selected):
 
 results = Path(RESULTS)
 results.mkdir(parents=True, exist_ok=True)
-model.save(str(results / "model"), overwrite=True)
+model.save(str(results / "model"), overwrite=True, save_anndata=True)
 page = run_report.write(results / "report.html", model, findings, FILE, label_key=LABEL)
 adata.write_h5ad(results / "cells.h5ad")
 print(f"The page about this run: {page.resolve()}")

@@ -84,8 +84,9 @@ def test_a_file_that_stays_on_the_disk_is_looked_at(pbmc, tmp_path):
     backed.file.close()
 
 
-def test_the_verdict_counts(pbmc):
-    assert preflight.verdict(preflight.check(pbmc)) == "Ready."
+def test_the_verdict_counts(pbmc, blood):
+    few = preflight.check(blood, batch_key="batch")
+    assert preflight.verdict(few) == "Ready."
     report = preflight.check(pbmc).assign(verdict=["mend", "mend", "decide", *["ok"] * 5])
     assert preflight.verdict(report) == "Not ready: 2 to mend, 1 thing to decide."
     report["verdict"] = ["decide", "decide", *["ok"] * 6]
