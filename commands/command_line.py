@@ -3,7 +3,7 @@
 import errno
 import sys
 
-from commands import clean, kept_results, lab, lint, notebooks, pins, set_up, test
+from commands import clean, connections, kept_results, lab, lint, notebooks, pins, set_up, test
 from commands.console import CommandError
 
 COMMANDS = {
@@ -44,6 +44,10 @@ COMMANDS = {
     "classroom": (
         kept_results.classroom,
         "write what a class on JupyterHub needs, from what was measured",
+    ),
+    "connections": (
+        connections.main,
+        "record what all lessons attempt on a network (about six minutes)",
     ),
     "setup": (set_up.main, "set up only (--here: into the Python that runs this)"),
     "pins": (pins.main, "renew requirements/tested.txt from the newest releases"),
