@@ -1,7 +1,12 @@
-"""What all tests share: which come first, and what no cell of a lesson may show."""
+"""What all tests share: which come first, and what no cell of a lesson may show or attempt."""
+
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from commands import connections
 from tests.notebooks import notebook_checks as checks
 
 # These take longest. Begun last, one of them would leave the other worker without work at the end.
@@ -13,6 +18,16 @@ LONGEST = (
     "tests/notebooks/test_notebook_checks.py",
 )
 
+# Where the kernels of lessons note what they attempt on a network.
+NOTES = pytest.StashKey[Path]()
+
+
+def pytest_configure(config):
+    """Make a place for the notes of kernels."""
+    folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    config.add_cleanup(folder.cleanup)
+    config.stash[NOTES] = Path(folder.name, "attempts")
+
 
 def pytest_collection_modifyitems(items):
     """Put the longest first, and leave the rest in order."""
@@ -20,9 +35,23 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    """Let the kernel of a lesson, which starts before its first cell, note what it attempts on a network."""
+    if not hasattr(item, "cell"):
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in connections.recording(os.environ, item.config.stash[NOTES]).items():
+            patch.setenv(name, value)
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """Fail where a cell warns or writes to stderr: nbval overlooks that where it compares no output."""
+    """Fail where a cell warns, writes to stderr or attempts to use a network: nbval does not see to that."""
+    notes = item.config.stash[NOTES]
+    start = notes.stat().st_size if notes.exists() else 0
     result = yield
-    noise = checks.noise(getattr(item, "test_outputs", None) or ())
-    assert not noise, "\n".join([item.cell.source, *noise])
+    if hasattr(item, "cell"):
+        faults = [*checks.noise(item.test_outputs or ()), *connections.read_python(notes, start)]
+        assert not faults, "\n".join([item.cell.source, *map(str, faults)])
     return result

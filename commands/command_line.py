@@ -3,7 +3,18 @@
 import errno
 import sys
 
-from commands import clean, kept_results, lab, lint, notebooks, pins, set_up, test
+from commands import (
+    clean,
+    connections,
+    kept_results,
+    lab,
+    lint,
+    notebooks,
+    pins,
+    sbom,
+    set_up,
+    test,
+)
 from commands.console import CommandError
 
 COMMANDS = {
@@ -49,6 +60,11 @@ COMMANDS = {
         kept_results.classroom,
         "write what a class on JupyterHub needs, from what was measured",
     ),
+    "connections": (
+        connections.main,
+        "record what all lessons attempt on a network (about six minutes)",
+    ),
+    "sbom": (sbom.main, "list all packages with their licences, for the docs"),
     "setup": (set_up.main, "set up only (--here: into the Python that runs this)"),
     "pins": (pins.main, "renew requirements/tested.txt from the newest releases"),
     "clean": (clean.main, "remove what set-up made; the data stay"),

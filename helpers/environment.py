@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-import os
 import platform
 import shutil
 import sys
@@ -19,7 +18,9 @@ import torch
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-# What lessons 00 to 05c need at their peak, with room to spare (measured with `make bench`).
+from helpers import memory
+
+# What every lesson fits into (measured with `make bench`).
 MEMORY_GB = 1.0
 DISK_GB = 0.1
 
@@ -33,6 +34,11 @@ def prepare(seed: int = 0) -> None:
     ----------
     seed
         Seed of the random number generators of Python, NumPy and PyTorch.
+
+    Raises
+    ------
+    MemoryError
+        In a notebook whose lesson does not fit, see ``require_lesson``.
 
     Notes
     -----
@@ -52,6 +58,8 @@ def prepare(seed: int = 0) -> None:
     # numba, which scanpy calls, sets the number of threads for torch too when it first runs.
     numba.set_num_threads(1)
     torch.set_num_threads(1)
+    if memory.in_kernel():
+        require_lesson(memory.notebook())
 
 
 def check(folder: Path | str = ".") -> pd.DataFrame:
@@ -97,18 +105,10 @@ def check(folder: Path | str = ".") -> pd.DataFrame:
 def available_memory() -> int:
     """Return the memory in bytes that this process may still take.
 
-    The least of what the machine has free, what a container allows, and the limit that a hub
+    The least of what the machine has free, what a container allows, and what is left of the limit that a hub
     announces in ``MEM_LIMIT``.
     """
-    left = [psutil.virtual_memory().available]
-    used = psutil.Process().memory_info().rss
-    if os.environ.get("MEM_LIMIT", "").isdigit():
-        left.append(int(os.environ["MEM_LIMIT"]) - used)
-    group = Path("/sys/fs/cgroup")
-    limit, current = group / "memory.max", group / "memory.current"
-    if limit.exists() and current.exists() and limit.read_text().strip().isdigit():
-        left.append(int(limit.read_text()) - int(current.read_text()))
-    return max(0, min(left))
+    return max(0, min([psutil.virtual_memory().available, *memory.left_by_limits()]))
 
 
 def require_memory(needed: int, purpose: str) -> None:
@@ -130,8 +130,66 @@ def require_memory(needed: int, purpose: str) -> None:
     if needed > available:
         raise MemoryError(
             f"{purpose} needs about {needed / 1e9:.1f} GB of memory; {available / 1e9:.1f} GB are free.\n"
-            "What to do: close other notebooks (Kernel > Shut Down All Kernels) and programs, or use fewer genes or cells."
+            f"{_held_by_others()}"
+            "What to do: close other notebooks (Kernel > Shut Down Kernel) and programs, or use fewer genes or cells."
         )
+
+
+# Lessons that fitted when they began, and those that were told that they do not. These go on if they are run again: what was measured
+# elsewhere may be wrong here.
+_settled: set[str] = set()
+
+
+def require_lesson(notebook: str) -> None:
+    """Raise, once in a kernel, if a lesson would not fit; where it would only be slow, say so.
+
+    Parameters
+    ----------
+    notebook
+        The file name of the lesson; where there is no such lesson, the one that takes most counts.
+
+    Raises
+    ------
+    MemoryError
+        With what it takes, what is free, which kernels hold how much, and what to do.
+
+    Notes
+    -----
+    It raises where the system would end the kernel: above a limit, or on Linux, when memory and swap are used up. Other systems make
+    room on their disk for as long as there is any, which is slow, and so is swap.
+    """
+    growth = memory.measured_growth(notebook)
+    if growth is None or notebook in _settled:
+        return
+    _settled.add(notebook)
+    free = available_memory()
+    if growth <= free:
+        return
+    problem = (
+        f"{notebook or 'This lesson'} takes up to {growth / 1e9:.2f} GB of memory more than its kernel has now, and "
+        f"{free / 1e9:.2f} GB are free.\n{_held_by_others()}What to do: shut down a kernel that you no longer need "
+        "(in its notebook: Kernel > Shut Down Kernel), or close other programs. Then run this cell again.\n"
+    )
+    if growth <= _memory_with_swap():
+        print(f"{problem}Without that the lesson goes on, but slowly.", file=sys.stderr)
+        return
+    raise MemoryError(f"{problem}Without that it goes on as well, and may end in a dead kernel.")
+
+
+def _memory_with_swap() -> int:
+    """Return the bytes that this process may take before the system ends it."""
+    limits = memory.left_by_limits()
+    if sys.platform != "linux":
+        return min(limits, default=sys.maxsize)
+    return min([psutil.virtual_memory().available + psutil.swap_memory().free, *limits])
+
+
+def _held_by_others() -> str:
+    """Return a line that says which other kernels of this Lab hold how much memory; nothing where there are none."""
+    others = [
+        f"{kernel.name} holds {kernel.held / 1e9:.2f} GB" for kernel in memory.other_kernels()
+    ]
+    return f"Of this JupyterLab, {', '.join(others)}.\n" if others else ""
 
 
 def _row(what: str, found: str, needed: str, good: bool, cure: str) -> dict[str, str]:

@@ -211,8 +211,8 @@ def _for_ray(values: Any) -> Any:
 def cluster() -> Iterator[None]:
     """Be connected to Ray inside this block.
 
-    It uses, in this order: a Ray that is connected already; the cluster that ``RAY_ADDRESS`` names; a new Ray on this machine, which lets in only who
-    has its token, and is stopped after the block. A new one gets a processor for each trial for which there is memory.
+    It uses, in this order: a Ray that is connected already; the cluster that ``RAY_ADDRESS`` names; a new Ray on this machine, which listens on
+    it alone, lets in only who has its token, and is stopped after the block. A new one gets a processor for each trial for which there is memory.
 
     Raises
     ------
@@ -235,15 +235,16 @@ def cluster() -> Iterator[None]:
         ray.init(address, log_to_driver=False, logging_level="ERROR")
     else:
         environment.require_memory(TRIAL_BYTES, "Each trial of a sweep")
-        ray.init(
-            "local",  # not one that somebody else has left running here
-            num_cpus=trials_at_once(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=200_000_000,
-            runtime_env=worker_python(),
-        )
+        with out_of_reach():
+            ray.init(
+                "local",  # not one that somebody else has left running here
+                num_cpus=trials_at_once(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=200_000_000,
+                runtime_env=worker_python(),
+            )
     try:
         if address:
             require_same_packages(packages_of_nodes())
@@ -251,6 +252,23 @@ def cluster() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def out_of_reach() -> Iterator[None]:
+    """Let a Ray that starts inside this block listen on this machine only.
+
+    On Linux it would open its ports to all that can reach this machine, as a cluster needs it. Where Ray makes no clusters, on macOS
+    and Windows, it does not; and this is how it tells.
+    """
+    from ray._private import ray_constants
+
+    clusters = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = clusters
 
 
 def worker_python() -> dict[str, str]:

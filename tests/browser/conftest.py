@@ -38,8 +38,8 @@ def browser_type_launch_args(browser_type_launch_args: dict) -> dict:
 
 
 @pytest.fixture(scope="session")
-def lab_address(tmp_path_factory) -> Iterator[str]:
-    """Start ``commands lab`` and give the address that it prints.
+def lab_server(tmp_path_factory) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Start ``commands lab``, and give the address that it prints and its process.
 
     Its settings and its layout go into a temporary folder. Autosave is off, so that running a
     lesson leaves the stored notebook as it is.
@@ -57,10 +57,16 @@ def lab_address(tmp_path_factory) -> Iterator[str]:
     with log.open("wb") as output:
         server = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
     try:
-        yield wait_for_address(server, log)
+        yield wait_for_address(server, log), server
     finally:
         server.terminate()
         server.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def lab_address(lab_server) -> str:
+    """Give the address of a Lab that is running."""
+    return lab_server[0]
 
 
 def free_port() -> int:

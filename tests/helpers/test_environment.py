@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import environment
+from helpers import environment, memory
 
 
 def test_prepare_makes_random_numbers_repeat():
@@ -70,8 +70,7 @@ def test_a_missing_package_is_named(monkeypatch):
 def test_the_announced_limit_counts(monkeypatch):
     monkeypatch.delenv("MEM_LIMIT", raising=False)
     free = environment.available_memory()
-    used = environment.psutil.Process().memory_info().rss
-    monkeypatch.setenv("MEM_LIMIT", str(used + 50_000_000))
+    monkeypatch.setenv("MEM_LIMIT", str(memory.used_together() + 50_000_000))
     assert 0 < environment.available_memory() <= 60_000_000 < free
     monkeypatch.setenv("MEM_LIMIT", "1")
     assert environment.available_memory() == 0

@@ -139,6 +139,29 @@ def test_a_space_in_the_path_of_the_environment_is_kept_together(monkeypatch):
     assert sweep.worker_python() == {}
 
 
+def test_a_sweep_on_this_machine_is_out_of_reach_of_others():
+    code = """
+import ipaddress, os, psutil
+from helpers import sweep
+os.environ.update(sweep.VARIABLES)
+with sweep.cluster():
+    import ray
+    ray.get(ray.remote(lambda: 1).remote())
+    own = psutil.Process()
+    for each in (own, *own.children(recursive=True)):
+        for connection in each.net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                address = ipaddress.ip_address(connection.laddr.ip)
+                print((getattr(address, "ipv4_mapped", None) or address).is_loopback)
+"""
+    free = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, env=free, cwd=ROOT, capture_output=True, text=True, check=True)
+    # At least the server of Ray's store, the node and the process that works.
+    assert len(ran.stdout.split()) >= 3
+    assert set(ran.stdout.split()) == {"True"}
+
+
 def test_a_full_disk_is_said_before_ray_starts(cortex, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(sweep.shutil, "disk_usage", lambda folder: usage(10, 10, 1_000_000))
