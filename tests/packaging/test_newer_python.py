@@ -92,6 +92,7 @@ def test_named_python_that_does_not_run_is_not_replaced(script, monkeypatch, tmp
 def test_message_says_what_was_found_and_what_to_do(tmp_path):
     shim = program(tmp_path / "programs/python3.12", SHIM)
     split = python(tmp_path / "programs/python3.13", "3.13.1", complete=False)
+    python(tmp_path / "pyenv/versions/3.9.18/bin/python", "3.9.18")
     with pytest.raises(CommandError) as caught:
         newer_python.find()
     said = str(caught.value)
@@ -100,6 +101,7 @@ def test_message_says_what_was_found_and_what_to_do(tmp_path):
     assert f"{shim}: does not run" in said
     assert f"{split}: Python 3.13.1: cannot make environments" in said
     assert f"{tmp_path / 'running'}: Python 3.11.7: too old" in said
+    assert "3.9.18" not in said, "what an old version holds is known without starting it"
     for cure in ("apt-get install", "brew install", "winget install", "PYTHON=/path/to/python3.12"):
         assert cure in said
 
