@@ -28,7 +28,9 @@ def latest(arguments: list[str]) -> int:
 def newest(arguments: list[str]) -> int:
     """Do the same with the newest releases, tested or not."""
     environment = newest_environment()
-    say("The test of the pins fails as soon as anything is newer, and lists it; look at the others.")
+    say(
+        "The test of the pins fails as soon as anything is newer, and lists it; look at the others."
+    )
     return run(environment, arguments)
 
 
