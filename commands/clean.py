@@ -3,16 +3,16 @@
 import shutil
 
 from commands.console import CommandError, say
-from commands.environment import ROOT, VENV
+from commands.environment import LATEST, NEWEST, ROOT, VENV
 from commands.lock import only_one
 
 
 def main(arguments: list[str]) -> int:
-    """Remove environment and caches; ``--data`` removes the fetched data too."""
+    """Remove environments and caches; ``--data`` removes the fetched data too."""
     if arguments not in ([], ["--data"]):
         raise CommandError(f"clean takes --data or nothing, not: {' '.join(arguments)}")
     cache = ROOT / ".cache"
-    found = [VENV, *ROOT.glob("*.egg-info")]
+    found = [VENV, LATEST, NEWEST, *ROOT.glob("*.egg-info")]
     for folder in ("commands", "helpers", "tests"):
         found += (ROOT / folder).rglob("__pycache__")
     found += (ROOT / "notebooks").rglob(".ipynb_checkpoints")

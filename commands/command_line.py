@@ -6,6 +6,7 @@ import sys
 from commands import (
     clean,
     connections,
+    drift,
     kept_results,
     lab,
     lint,
@@ -21,6 +22,9 @@ COMMANDS = {
     "lab": (lab.main, "set up, then open JupyterLab on the first lesson"),
     "lab-sweep": (lab.with_sweep, "the same with Ray, for the live sweep of lesson 07"),
     "test": (test.main, "set up, then run all tests"),
+    "test-latest": (test.latest, "the same on Python 3.12 or newer, in .venv-latest"),
+    "test-newest": (test.newest, "the same with the newest releases instead of the tested ones"),
+    "drift": (drift.main, "note what differs between the two lanes (about a minute)"),
     "lint": (lint.main, "check style, spelling and types"),
     "notebooks": (notebooks.main, "run the lessons afresh and store their outputs"),
     "bench": (kept_results.bench, "measure set-up, lessons and presets (about 45 minutes)"),
@@ -100,7 +104,7 @@ def main(arguments: list[str]) -> int:
             name,
             f"There is no right to write {error.filename}.\n"
             "If an earlier run used sudo, give the folder back to yourself (sudo chown), or remove "
-            "what it made: sudo rm -rf .venv .cache data",
+            "what it made: sudo rm -rf .venv* .cache data",
         )
     except OSError as error:
         if error.errno != errno.ENOSPC:

@@ -1,13 +1,19 @@
 """Where the kit's Python lives, and the environment variables its programs run with."""
 
 import os
+import platform
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from commands import newer_python
+
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+# The newer lane as it is pinned, and with the newest releases of all packages.
+LATEST = ROOT / ".venv-latest"
+NEWEST = ROOT / ".venv-newest"
 
 # One thread makes the numbers of a training run the same on every machine, and leaves a shared
 # small machine usable.
@@ -45,12 +51,18 @@ class Environment:
     prefix
         The folder of the environment.
     owned
-        True for the kit's own ``.venv``, which set-up may remake; False for an environment that
-        somebody else made (conda, Binder), where set-up only installs.
+        True for the kit's own, which set-up may remake; False for an environment that somebody
+        else made (conda, Binder), where set-up only installs.
+    base
+        The interpreter that an own one is made from.
+    pinned
+        Whether its packages are the tested ones; otherwise the newest, asked for once a day.
     """
 
     prefix: Path
     owned: bool
+    base: Path = Path(sys.executable)
+    pinned: bool = True
 
     @property
     def python(self) -> Path:
@@ -71,17 +83,41 @@ def own_environment() -> Environment:
     return Environment(VENV, owned=True)
 
 
+def latest_environment() -> Environment:
+    """Give the kit's environment of Python 3.12 or newer, made or not.
+
+    Raises
+    ------
+    CommandError
+        Where this machine has no such Python.
+    """
+    return Environment(LATEST, owned=True, base=newer_python.find())
+
+
+def newest_environment() -> Environment:
+    """Give the same without pins: what a maintainer will meet when the pins are renewed.
+
+    Raises
+    ------
+    CommandError
+        As ``latest_environment``.
+    """
+    return Environment(NEWEST, owned=True, base=newer_python.find(), pinned=False)
+
+
 def running_environment() -> Environment:
     """Give the environment of the running interpreter, for conda and Binder."""
     return Environment(Path(sys.prefix), owned=False)
 
 
-def python_version(environment: Environment) -> str | None:
-    """Give the environment's Python version, or None where its interpreter does not run."""
+def python_version(python: Path) -> str | None:
+    """Give an interpreter's version, or None where it does not run."""
+    if python == Path(sys.executable):
+        return platform.python_version()
     command = "import platform; print(platform.python_version())"
     try:
         answer = subprocess.run(
-            [environment.python, "-I", "-c", command], capture_output=True, text=True, check=True
+            [python, "-I", "-c", command], capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return None
@@ -91,7 +127,7 @@ def python_version(environment: Environment) -> str | None:
 def variables(environment: Environment) -> dict[str, str]:
     """Give the variables that the kit's programs run with.
 
-    Jupyter's and IPython's own folders are put inside ``.venv``: a user's settings, start-up files
+    Jupyter's and IPython's own folders are put inside the environment: a user's settings, start-up files
     and kernels cannot break a lesson, and a home folder need not be writable.
     """
     result = {name: value for name, value in os.environ.items() if name not in UNWANTED}

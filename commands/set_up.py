@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 import tomllib
 from collections.abc import Callable
@@ -121,7 +120,7 @@ class SetUp:
         self.record = self._read_record()
         # What another command needed stays installed, at the same pins.
         self.extras = sorted(extras | set(self._done("packages").get("extras", ())))
-        self.version = python_version(environment)
+        self.version = python_version(environment.python)
 
     def needed(self) -> list[Step]:
         """Give the steps that are not done, in order."""
@@ -148,12 +147,13 @@ class SetUp:
     def steps(self) -> list[Step]:
         """Give all steps in the order they build on each other."""
         packages = self._fingerprint_of_packages()
+        which = "tested" if self.environment.pinned else "newest"
         data = (self.root / "helpers" / "data.py").read_text("utf-8")
         training = (self.root / "helpers" / "training.py").read_text("utf-8")
         steps = [
             Step(
                 "packages",
-                f"Installing the tested packages ({machine.install_size()})",
+                f"Installing the {which} packages ({machine.install_size()})",
                 _digest(packages, *self.extras),
                 list,
                 self._install,
@@ -204,15 +204,20 @@ class SetUp:
 
     def note_other_python(self, asked: str | None) -> None:
         """Say that an environment keeps its Python, where a person has named one (PYTHON=...)."""
-        running = ".".join(map(str, sys.version_info[:2]))
-        if asked and self.broken() is None and not str(self.version).startswith(f"{running}."):
+        if not asked or self.broken() is not None:
+            return
+        there, given = (
+            str(version).split(".")[:2]
+            for version in (self.version, python_version(self.environment.base))
+        )
+        if there != given:
             say(
                 f"{self.environment.prefix.name} is made of Python {self.version} and stays so. "
-                f"To change to {running}, run make clean first."
+                f"To change to {'.'.join(given)}, run make clean first."
             )
 
     def _refuse_foreign(self) -> None:
-        """Raise where ``.venv`` is not set-up's own: it would be emptied."""
+        """Raise where the folder is not set-up's own: it would be emptied."""
         prefix = self.environment.prefix
         if not self.environment.owned or self.record or not prefix.exists():
             return
@@ -236,7 +241,7 @@ class SetUp:
     def _mark_done(self, item: Step) -> None:
         """Record a complete step."""
         # The first step may have made the Python that the later fingerprints name.
-        self.version = python_version(self.environment)
+        self.version = python_version(self.environment.python)
         fresh = next(step for step in self.steps() if step.name == item.name)
         entry = {
             "fingerprint": fresh.fingerprint,
@@ -272,12 +277,14 @@ class SetUp:
         """Digest what decides which packages are installed."""
         project = tomllib.loads((self.root / "pyproject.toml").read_text("utf-8"))
         decisive = {key: project[key] for key in ("build-system", "project")}
-        pins = (self.root / PINS).read_text("utf-8")
+        # The newest releases are asked for anew each day.
+        pinned = self.environment.pinned
+        pins = (self.root / PINS).read_text("utf-8") if pinned else time.strftime("%Y-%m-%d")
         return _digest(json.dumps(decisive), pins, str(self.version), str(self.root))
 
     def _venv_title(self) -> str:
         """Name the folder and the Python that it is made from."""
-        return f"Creating {self.environment.prefix.name} with Python {sys.version.split()[0]}"
+        return f"Creating {self.environment.prefix.name} with Python {python_version(self.environment.base)}"
 
     def _make_venv(self) -> None:
         """Make the environment afresh, whatever is there."""
@@ -288,7 +295,7 @@ class SetUp:
         self._write_record()
         for entry in set(prefix.iterdir()) - {self.record_file}:
             _remove(entry)
-        command = [sys.executable, "-m", "venv", str(prefix)]
+        command = [str(self.environment.base), "-m", "venv", str(prefix)]
         answer = subprocess.run(command, capture_output=True, text=True)
         if answer.returncode:
             raise CommandError(
@@ -298,11 +305,13 @@ class SetUp:
             )
 
     def _install(self) -> None:
-        """Install the project and what it needs, as pinned."""
+        """Install the project and what it needs, as pinned or the newest."""
         self.record["installing"] = True
         self._write_record()
         project = f".[{','.join(self.extras)}]" if self.extras else "."
-        command = ["-m", "pip", "install", "--no-input", "-c", PINS, "-e", project]
+        renew = ["--upgrade", "--upgrade-strategy", "eager"]
+        choice = ["-c", PINS] if self.environment.pinned else renew
+        command = ["-m", "pip", "install", "--no-input", *choice, "-e", project]
         status = run_with_log(
             [str(self.environment.python), *command],
             self.log,

@@ -1,16 +1,41 @@
-"""Run all tests."""
+"""Run all tests, in the lane of this Python or in the newer one."""
 
 import os
 
 from commands.console import say
-from commands.environment import THREAD_CAPS, own_environment, variables
+from commands.environment import (
+    THREAD_CAPS,
+    Environment,
+    latest_environment,
+    newest_environment,
+    own_environment,
+    variables,
+)
 from commands.process import replace_by
 from commands.set_up import set_up
 
 
 def main(arguments: list[str]) -> int:
     """Set up, then run pytest over the tests and the lessons; arguments go to pytest."""
-    environment = own_environment()
+    return run(own_environment(), arguments)
+
+
+def latest(arguments: list[str]) -> int:
+    """Do the same on Python 3.12 or newer, with the tested packages."""
+    return run(latest_environment(), arguments)
+
+
+def newest(arguments: list[str]) -> int:
+    """Do the same with the newest releases, tested or not."""
+    environment = newest_environment()
+    say(
+        "The test of the pins fails as soon as anything is newer, and lists it; look at the others."
+    )
+    return run(environment, arguments)
+
+
+def run(environment: Environment, arguments: list[str]) -> int:
+    """Set an environment up, then run pytest in it."""
     # The sweep of lesson 07 is tested on a real Ray.
     set_up(environment, frozenset({"test", "sweep"}))
     if not arguments:

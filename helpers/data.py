@@ -568,8 +568,17 @@ def _read_cache(cache: Path, source: Source) -> ad.AnnData | None:
         expected = not source.sha256 or made_from["sha256"] in source.sha256
         # A change of this code may read the archive otherwise, so an older cache does not count.
         if expected and made_from["read_by"] == _sha256(*_READERS):
-            return adata
+            return _with_own_names(adata)
     return None
+
+
+def _with_own_names(adata: ad.AnnData) -> ad.AnnData:
+    """Make the names of cells and columns plain text again: of a file that pandas 3 wrote, pandas 2 makes another type."""
+    adata.obs_names, adata.var_names = adata.obs_names.astype(str), adata.var_names.astype(str)
+    for name, table in adata.obsm.items():
+        if isinstance(table, pd.DataFrame):
+            adata.obsm[name] = table.set_axis(adata.obs_names)
+    return adata
 
 
 def _check_room(source: Source, folder: Path) -> None:

@@ -251,6 +251,30 @@ def test_a_damaged_cache_is_made_again(damage, tmp_path):
     assert dict(ad.read_h5ad(cache).uns["source"]) == whole.uns["source"]
 
 
+@pytest.mark.parametrize("load", [data.load_pbmc, data.load_citeseq])
+def test_a_cache_of_another_pandas_gives_the_same_names(load, tmp_path):
+    """The two lanes share the caches, and pandas 3 writes names in a type that pandas 2 reads as another one."""
+    (tmp_path / "downloads").symlink_to(data.FOLDER / "downloads")
+    whole = load(tmp_path)
+    (cache,) = tmp_path.glob("*.h5ad")
+    other = ad.read_h5ad(cache)
+    for name in ("obs_names", "var_names"):
+        setattr(other, name, getattr(other, name).astype("string"))
+    for table in other.obsm.values():
+        table.index = other.obs_names
+    with ad.settings.override(allow_write_nullable_strings=True):
+        other.write_h5ad(cache)
+    written = cache.stat().st_mtime_ns
+    again = load(tmp_path)
+    assert cache.stat().st_mtime_ns == written, "each lane would make the other's caches again"
+    plain = pd.Index(["text"]).dtype
+    assert [again.obs_names.dtype, again.var_names.dtype] == [plain, plain]
+    assert list(again.obs_names) == list(whole.obs_names)
+    for name, table in again.obsm.items():
+        pd.testing.assert_frame_equal(table, whole.obsm[name], check_index_type=True)
+        assert table.index.dtype == plain
+
+
 def test_a_fetch_that_is_killed_leaves_nothing_that_is_used(tmp_path):
     """Kill the process in the middle of writing the cache; the next call finds no half file and clears the rest."""
     script = (

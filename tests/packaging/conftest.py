@@ -21,6 +21,7 @@ kernel.parent.mkdir(parents=True, exist_ok=True)
 kernel.write_text(" ".join(sys.argv))
 """
 PYTEST = "import sys; print('tests run with', *sys.argv[1:])"
+MAIN = {"ipykernel": IPYKERNEL, "pytest": PYTEST}
 
 
 @dataclass
@@ -51,9 +52,15 @@ class Clone:
             stderr=subprocess.DEVNULL,
         )
 
+    def publish(self, name: str, version: str) -> None:
+        """Put a release of a package where pip finds it."""
+        write_wheel = runpy.run_path(str(PROJECT / "backend.py"))["write_wheel"]
+        write_wheel(self.wheels, name, version, {f"{name}/__main__.py": MAIN[name]})
+
     def variables(self) -> dict[str, str]:
-        """Let pip see the wheels made here, and no index."""
-        return os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels)}
+        """Let pip see the wheels made here, and no index; and name no Python, as make may have done."""
+        ours = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels), "PYTHON": ""}
+        return os.environ | ours
 
 
 def base_python() -> str:
@@ -99,8 +106,8 @@ def make_clone(folder: Path) -> Clone:
     )
     wheels = folder / "wheels"
     wheels.mkdir()
-    write_wheel = runpy.run_path(str(PROJECT / "backend.py"))["write_wheel"]
+    clone = Clone(root, wheels)
     for version in ("1", "2"):
-        write_wheel(wheels, "ipykernel", version, {"ipykernel/__main__.py": IPYKERNEL})
-        write_wheel(wheels, "pytest", version, {"pytest/__main__.py": PYTEST})
-    return Clone(root, wheels)
+        clone.publish("ipykernel", version)
+        clone.publish("pytest", version)
+    return clone

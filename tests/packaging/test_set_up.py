@@ -165,6 +165,120 @@ def test_clean_removes_what_set_up_made(ready_clone):
     assert not (ready_clone.root / "data").exists()
 
 
+# --- the newer lane -----------------------------------------------------------------------------
+
+
+def need(clone, version: tuple[int, int]) -> None:
+    """Let the newer lane of a clone begin at another version of Python: this machine may have one Python alone."""
+    change(clone, "newer_python.py", "NEEDED = (3, 12)", f"NEEDED = {version}")
+
+
+def change(clone, file: str, old: str, new: str) -> None:
+    """Change the code of a clone's command."""
+    path = clone.root / "commands" / file
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), "utf-8")
+
+
+def another_python(folder: Path) -> Path:
+    """Put a Python there that notes when it makes an environment; in all else it is the one that runs this."""
+    path = folder / "another python"
+    numbers = list(sys.version_info[:2])
+    answer = json.dumps([str(path), "3.12.9", numbers, True])
+    path.write_text(
+        "#!/bin/sh\n"
+        f"case \"$3\" in *ensurepip*) echo '{answer}'; exit;; esac\n"
+        f"case \"$2\" in venv) touch '{folder}/made-by-the-other';; esac\n"
+        f"exec '{sys.executable}' \"$@\"\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def both_lanes(ready_clone):
+    """A clone whose newer lane takes the Python that runs this."""
+    need(ready_clone, sys.version_info[:2])
+    return ready_clone
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is for sh")
+def test_newer_lane_has_an_environment_of_its_own(both_lanes):
+    own = (both_lanes.root / ".venv/scvi-teaching-kit.json").read_bytes()
+    missing = both_lanes.run("test-latest", PYTHON="python9")
+    assert missing.returncode == 1
+    assert "PYTHON=python9: there is no such command" in missing.stderr
+
+    tests = both_lanes.run(
+        "test-latest", "--maxfail=1", PYTHON=str(another_python(both_lanes.root))
+    )
+    assert steps(tests) == TITLES
+    assert (both_lanes.root / "made-by-the-other").exists()
+    assert "Creating .venv-latest with Python 3." in tests.stdout
+    assert "tests run with --nbval" in tests.stdout
+    assert "--maxfail=1" in tests.stdout
+    assert (both_lanes.root / ".venv/scvi-teaching-kit.json").read_bytes() == own
+    assert steps(both_lanes.run("test-latest")) == []
+    assert steps(both_lanes.run("setup")) == []
+    assert installed(both_lanes, ".venv-latest") == {"ipykernel": "1", "pytest": "1"}
+
+    assert both_lanes.run("clean").returncode == 0
+    assert not list(both_lanes.root.glob(".venv*"))
+
+
+def test_newest_releases_go_into_a_third_one_and_are_asked_for_again(both_lanes):
+    tests = both_lanes.run("test-newest")
+    assert steps(tests) == TITLES
+    assert "Installing the newest packages" in tests.stdout
+    assert installed(both_lanes, ".venv-newest") == {"ipykernel": "2", "pytest": "2"}
+    assert "tests run with --nbval" in tests.stdout
+    assert steps(both_lanes.run("test-newest")) == [], "once a day is enough"
+
+    # The next day there is a newer release.
+    both_lanes.publish("ipykernel", "3")
+    change(both_lanes, "set_up.py", 'time.strftime("%Y-%m-%d")', '"tomorrow"')
+    assert "Installing" in steps(both_lanes.run("test-newest"))
+    assert installed(both_lanes, ".venv-newest") == {"ipykernel": "3", "pytest": "2"}
+    assert not list(both_lanes.root.glob(".venv/lib/*/site-packages/ipykernel-[23].dist-info"))
+
+    assert both_lanes.run("clean").returncode == 0
+    assert not list(both_lanes.root.glob(".venv*"))
+
+
+@pytest.mark.parametrize("command", ["test-latest", "test-newest", "drift"])
+def test_without_a_newer_python_nothing_passes(command, ready_clone):
+    need(ready_clone, (3, 99))
+    answer = ready_clone.run(command)
+    assert answer.returncode == 1
+    assert "No Python 3.99 or newer was found" in answer.stderr
+    assert "What to do:" in answer.stderr
+    assert "tests run" not in answer.stdout
+    assert not list(ready_clone.root.glob(".venv-*"))
+
+
+def test_drift_is_noted_in_both_lanes(both_lanes):
+    answer = both_lanes.run("drift")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    lanes = (both_lanes.root / "snapshots").read_text().split()
+    assert lanes == [".venv-latest", ".venv"]
+    of_the_older_lane = sys.version_info[:2] == (3, 11)
+    assert ("the snapshot of Python 3.11 stays as it was" in answer.stdout) != of_the_older_lane
+
+    # A snapshot that cannot be taken ends it.
+    (both_lanes.root / "helpers/drift.py").write_text("raise SystemExit(3)")
+    answer = both_lanes.run("drift")
+    assert answer.returncode == 3
+    assert "git diff" not in answer.stdout
+
+
+def installed(clone, environment: str) -> dict[str, str]:
+    """Give the packages of an environment that are made here, with their versions."""
+    found = (clone.root / environment).glob("lib/*/site-packages/*.dist-info")
+    pairs = [folder.name.removesuffix(".dist-info").split("-") for folder in found]
+    return {name: version for name, version in pairs if name in ("ipykernel", "pytest")}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs sh and make")
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make on this machine")
 def test_make_passes_arguments_and_exit_status(clone):
