@@ -64,6 +64,10 @@ COMMANDS = {
         kept_results.classroom,
         "write what a class on JupyterHub needs, from what was measured",
     ),
+    "bad-inputs": (
+        kept_results.bad_inputs,
+        "do all that goes wrong, and write what the kit says (about two minutes)",
+    ),
     "connections": (
         connections.main,
         "record what all lessons attempt on a network (about six minutes)",

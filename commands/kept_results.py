@@ -58,3 +58,8 @@ classroom = _command(
     "helpers.classroom",
     "Computing what a class needs from what was measured.",
 )
+bad_inputs = _command(
+    "bad-inputs",
+    "tests.bad_inputs.page",
+    "Doing all that goes wrong, and writing what is said.",
+)
