@@ -16,7 +16,6 @@ import pickle
 import re
 import sys
 import tempfile
-import time
 import types
 from pathlib import Path
 from typing import Any
@@ -38,9 +37,6 @@ FOLDER = data.FOLDER / "checkpoints"
 
 # A file that says another number was written by another version of this module, and is left aside.
 FORMAT = 1
-
-# Nobody writes for so long; a process that does may run on another machine that shares the folder.
-SECONDS_OF_A_DRAFT = 60
 
 # All that ``model.save`` of scvi-tools 1.4 and 1.5 asks for: tensors, NumPy arrays, pandas tables, and the text columns of pandas 3.
 # They build values out of values; none opens a file, starts a process or reaches the network.
@@ -253,7 +249,9 @@ def write(file: Path, key: str, content: dict[str, Any]) -> Path:
     _remove_leftovers(file.parent)
     draft = file.with_name(f".{file.name.lstrip('.')}.{os.getpid()}.part")
     try:
-        draft.write_bytes(_sealed(packed.getbuffer()))
+        with draft.open("wb") as opened:
+            opened.write(_seal(packed.getbuffer()))
+            opened.write(packed.getbuffer())
         draft.replace(file)
     finally:
         # A disk that is full, or a folder that cannot be written to, is told by the first error.
@@ -285,14 +283,14 @@ def read(file: Path, key: str) -> dict[str, Any] | None:
         return None
 
 
-def _sealed(packed: Any) -> bytes:
-    """Put a checksum before the content: PyTorch does not notice a flipped bit in a weight."""
-    return hashlib.sha256(packed).digest() + packed
+def _seal(packed: Any) -> bytes:
+    """Return a checksum that goes before the content: PyTorch does not notice a flipped bit in a weight."""
+    return hashlib.sha256(packed).digest()
 
 
-def _unsealed(content: bytes) -> bytes:
-    packed = content[hashlib.sha256().digest_size :]
-    if content != _sealed(packed):
+def _unsealed(content: bytes) -> memoryview:
+    packed = memoryview(content)[hashlib.sha256().digest_size :]
+    if not content.startswith(_seal(packed)):
         raise ValueError("it is damaged or was not written by this kit")
     return packed
 
@@ -311,8 +309,8 @@ def _remove_leftovers(folder: Path) -> None:
         # Another process may remove it first.
         with contextlib.suppress(OSError, ValueError):
             process = int(draft.name.split(".")[-2])
-            old = time.time() - draft.stat().st_mtime > SECONDS_OF_A_DRAFT
-            if old and not psutil.pid_exists(process):
+            # One with the number of this process is of an earlier one: this one writes nothing now.
+            if process == os.getpid() or not psutil.pid_exists(process):
                 draft.unlink()
 
 

@@ -54,7 +54,7 @@ class Progress(CheckpointIO):
         self.state: dict[str, Any] | None = None
         self.found: dict[str, Any] | None = None
         self.saved_at = time.monotonic()
-        self.is_saved = True
+        self.epochs_saved = 0
         self.is_kept = True
         self.was_mine = False
 
@@ -82,24 +82,24 @@ class Progress(CheckpointIO):
             found = checkpoints.read(self.file, self.key)
             # What Lightning counts, and how, is its own affair.
             if found and found["version"] == lightning.__version__:
-                self.found = self.state = found
+                self.found = found
+                self.epochs_saved = found["epochs"]
 
     def note(self, state: dict[str, Any]) -> None:
         """Keep a copy of the state after an epoch, and write it if the last time is long enough ago."""
         self.state = copy.deepcopy(state | {"lightning": self.from_lightning})
-        self.is_saved = False
         if time.monotonic() - self.saved_at >= SECONDS_BETWEEN_SAVES:
             self.save()
 
     def save(self) -> None:
         """Write the state after the last whole epoch; where that cannot be, say so once and go on."""
-        if self.is_saved or self.state is None:
+        if self.state is None or self.state["epochs"] == self.epochs_saved:
             return
         if self._is_mine():
             try:
                 content = self.state | {"version": lightning.__version__}
                 checkpoints.write(self.file, self.key, content)
-                self.is_saved = True
+                self.epochs_saved = self.state["epochs"]
             except OSError as error:
                 self._give_up(error)
         self.saved_at = time.monotonic()
@@ -131,18 +131,22 @@ class Progress(CheckpointIO):
         except filelock.Timeout:
             self.is_kept = False
             print(
-                "Another kernel trains this same model and keeps its progress, so this one does not: interrupted, it would begin anew.",
+                "Another kernel trains this same model and keeps its progress. This one trains as well, but keeps none.",
                 file=sys.stderr,
             )
         except OSError as error:
             self._give_up(error)
         return self.is_kept
 
+    def afterwards(self) -> str:
+        """Say where the run goes on if it is interrupted now."""
+        return f"goes on after epoch {self.epochs_saved}" if self.epochs_saved else "begins anew"
+
     def _give_up(self, error: OSError) -> None:
         self.is_kept = False
         print(
-            f"The progress of this training cannot be kept in {self.file.parent} ({error.strerror or error}). The training goes on, but "
-            "if it is interrupted it begins anew. What to do: make room on the disk, or make the folder writable.",
+            f"The progress of this training cannot be kept in {self.file.parent} ({error.strerror or error}). The training goes on; if it is "
+            f"interrupted, it {self.afterwards()}. What to do: make room on the disk, or make the folder writable.",
             file=sys.stderr,
         )
 
@@ -259,7 +263,7 @@ def keeping(model: BaseModelClass, progress: Progress | None) -> Iterator[dict[s
             progress.save()
         if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
             # Lightning ignores further interrupts and ends the process; a notebook shows that as an error of its own.
-            signal.signal(signal.SIGINT, on_interrupt)
+            signal.signal(signal.SIGINT, on_interrupt or signal.default_int_handler)
             raise KeyboardInterrupt(_stopped(progress)) from None
         raise
     finally:
@@ -274,6 +278,5 @@ def _arguments(model: BaseModelClass, progress: Progress) -> dict[str, Any]:
 
 
 def _stopped(progress: Progress | None) -> str:
-    if progress is None or progress.state is None or not progress.is_saved:
-        return "Training was stopped. Run it again, and it begins anew."
-    return f"Training was stopped after epoch {progress.state['epochs']}. Run it again with the same settings, and it goes on from there."
+    afterwards = "begins anew" if progress is None else progress.afterwards()
+    return f"Training was stopped. Run it again with the same settings, and it {afterwards}."

@@ -379,12 +379,15 @@ def _require_cells_for_the_curve(kwargs: dict[str, Any]) -> None:
 
 
 def _memory(model: BaseModelClass, kwargs: dict[str, Any]) -> int:
-    """Estimate the bytes that training adds: four numbers a parameter (weight, gradient, Adam's two), and the minibatch's tensors."""
+    """Estimate the bytes that training adds: eleven numbers a parameter, and the minibatch's tensors.
+
+    The eleven: weight, gradient and Adam's two; the weight before the training; weight and Adam's two after the last epoch, and once more while they are written.
+    """
     parameters = sum(weights.numel() for weights in model.module.parameters())
     # About forty arrays of cells x genes are alive in a step (likelihood and gradients), in 4-byte
     # floats.
     minibatch = kwargs.get("batch_size", scvi.settings.batch_size) * model.adata.n_vars
-    return 4 * (4 * parameters + 40 * minibatch)
+    return 4 * (11 * parameters + 40 * minibatch)
 
 
 # --- what a model was built and trained with ----------------------------------------------------
@@ -696,7 +699,7 @@ def blood_model(
 
 
 def main() -> int:
-    """Train and store the models that lessons share; return the exit status."""
+    """Train and store the models that lessons share; return the exit status, 1 if one could not be stored."""
     start = time.perf_counter()
     # In a log, each step of a progress bar would be a line of its own.
     bar = sys.stdout.isatty()
@@ -713,6 +716,8 @@ def main() -> int:
                 flush=True,
             )
             load_or_train(model, preset, enable_progress_bar=bar)
+            if not checkpoints.path(model.train_settings_, checkpoints.FOLDER).exists():
+                return 1
     print(f"checkpoints ready in {time.perf_counter() - start:.0f} s")
     return 0
 
