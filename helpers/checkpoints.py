@@ -217,7 +217,7 @@ def load(
     model.train_settings_ = settings
     model.is_trained_ = True
     # As scvi-tools does when it loads a model.
-    *_, device = parse_device_args("auto", "auto", return_device="torch")
+    device = parse_device_args("auto", "auto", return_device="torch")[-1]
     model.to_device(device)
     model.module.eval()
     return model
@@ -408,11 +408,16 @@ def load_model(folder: Path | str, adata: ad.AnnData) -> BaseModelClass:
     try:
         # ``weights_only=True`` knows no tables, whatever is added to what it allows.
         found = torch.load(
-            io.BytesIO(content), map_location="cpu", weights_only=False, pickle_module=_HARMLESS_PICKLE
+            io.BytesIO(content),
+            map_location="cpu",
+            weights_only=False,
+            pickle_module=_HARMLESS_PICKLE,
         )
         registry = found["attr_dict"]["registry_"]
         family = getattr(scvi.model, registry["model_name"])
-        known = issubclass(family, BaseModelClass) and registry["setup_method_name"] == "setup_anndata"
+        known = (
+            issubclass(family, BaseModelClass) and registry["setup_method_name"] == "setup_anndata"
+        )
     except (
         Exception
     ) as error:  # a damaged file fails inside PyTorch in many ways; all have the same cure
@@ -460,5 +465,6 @@ class _HarmlessUnpickler(pickle.Unpickler):
 # What ``torch.load`` takes in place of the module ``pickle``.
 _HARMLESS_PICKLE = types.SimpleNamespace(
     __name__="pickle",
-    Unpickler=_HarmlessUnpickler, load=lambda file, **how: _HarmlessUnpickler(file, **how).load()
+    Unpickler=_HarmlessUnpickler,
+    load=lambda file, **how: _HarmlessUnpickler(file, **how).load(),
 )

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Callback
-from scvi.train._logger import SimpleLogger
 
 from helpers import checkpoints
 
@@ -204,7 +203,9 @@ class KeepProgress(Callback):
 
 def _take_back_the_epoch_that_begins(state: dict[str, Any]) -> None:
     """Lightning has counted it as ready, and would take the run for one that was stopped inside it."""
-    for counts in (state["loops"]["fit_loop"]["epoch_progress"][name] for name in ("total", "current")):
+    for counts in (
+        state["loops"]["fit_loop"]["epoch_progress"][name] for name in ("total", "current")
+    ):
         counts["ready"] = counts["completed"]
 
 

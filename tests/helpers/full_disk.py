@@ -5,9 +5,6 @@ import sys
 
 import pytest
 
-if sys.platform != "win32":
-    import resource
-
 needs_limits = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows cannot limit the size of a file"
 )
@@ -15,6 +12,8 @@ needs_limits = pytest.mark.skipif(
 
 @contextlib.contextmanager
 def full_disk(limit=1000):
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:

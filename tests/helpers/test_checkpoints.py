@@ -168,17 +168,15 @@ def test_a_damaged_checkpoint_is_replaced(damage, adata, tmp_path, capsys):
 
 
 @needs_limits
-def test_a_full_disk_leaves_the_checkpoint_that_was_there_and_nothing_half_written(
-    adata, tmp_path
-):
+def test_a_full_disk_leaves_the_checkpoint_that_was_there_and_nothing_half_written(adata, tmp_path):
     model = new_model(adata)
     training.train(model, folder=None, **SHORT)
-    with full_disk(), pytest.raises(OSError, match="File too large|No space left"):
+    with full_disk(), pytest.raises(OSError, match=r"File too large|No space left"):
         training.save_checkpoint(model, tmp_path)
     assert list(tmp_path.iterdir()) == []
     file = training.save_checkpoint(model, tmp_path)
     kept = file.read_bytes()
-    with full_disk(), pytest.raises(OSError, match="File too large|No space left"):
+    with full_disk(), pytest.raises(OSError, match=r"File too large|No space left"):
         training.save_checkpoint(model, tmp_path)
     assert the_file(tmp_path) == file
     assert file.read_bytes() == kept
@@ -328,9 +326,7 @@ def test_an_ordinary_model_file_loads_as_scvi_tools_loads_it(kind, by, tmp_path)
     if by == "the kit":
         assert_same(ours, theirs)
     else:
-        assert np.array_equal(
-            ours.get_latent_representation(), theirs.get_latent_representation()
-        )
+        assert np.array_equal(ours.get_latent_representation(), theirs.get_latent_representation())
 
 
 def changed(file, change):

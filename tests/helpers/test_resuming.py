@@ -83,7 +83,12 @@ RUNS = {
     "default": ("SCVI", BATCHES, "default", {}),
     "default, stopped early": ("SCVI", {}, "default", STOPS),
     "every second epoch": ("SCVI", {}, "default", {"check_val_every_n_epoch": 2}),
-    "on a plateau": ("SCVI", {}, "default", {"plan_kwargs": {"reduce_lr_on_plateau": True, **PLATEAU["plan_kwargs"]}}),
+    "on a plateau": (
+        "SCVI",
+        {},
+        "default",
+        {"plan_kwargs": {"reduce_lr_on_plateau": True, **PLATEAU["plan_kwargs"]}},
+    ),
     "proteins": ("TOTALVI", BATCHES, "few cells", ADVERSARY | PLATEAU),
     "proteins, stopped early": ("TOTALVI", BATCHES, "few cells", ADVERSARY | PLATEAU | STOPS),
     "proteins, class": ("TOTALVI", BATCHES, "class", ADVERSARY | PLATEAU),
@@ -162,7 +167,10 @@ def until_it_waits(process):
 
 
 def end(process):
-    _, problems = process.communicate(timeout=300)
+    try:
+        _, problems = process.communicate(timeout=300)
+    finally:
+        process.kill()
     return process.returncode, problems
 
 
@@ -397,9 +405,7 @@ def test_the_progress_bar_begins_where_the_run_goes_on(tmp_path, capsys):
 
 
 def test_a_lock_is_left_to_nobody(tmp_path):
-    first, second = (
-        resuming.Progress({"model": "SCVI", "key": "0"}, tmp_path) for _ in range(2)
-    )
+    first, second = (resuming.Progress({"model": "SCVI", "key": "0"}, tmp_path) for _ in range(2))
     first.note({"epochs": 1})
     second.note({"epochs": 2})
     assert (first.epochs_saved, second.epochs_saved) == (1, 0)
