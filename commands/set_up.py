@@ -149,7 +149,10 @@ class SetUp:
         packages = self._fingerprint_of_packages()
         which = "tested" if self.environment.pinned else "newest"
         data = (self.root / "helpers" / "data.py").read_text("utf-8")
-        training = (self.root / "helpers" / "training.py").read_text("utf-8")
+        training = "".join(
+            (self.root / "helpers" / name).read_text("utf-8")
+            for name in ("training.py", "checkpoints.py")
+        )
         steps = [
             Step(
                 "packages",

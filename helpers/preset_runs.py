@@ -177,7 +177,9 @@ def train_measured(model: BaseModelClass, preset: str, **train_kwargs: Any) -> d
         warm-up came to its end.
     """
     cpu, wall = time.process_time(), time.perf_counter()
-    training.train(model, preset, **train_kwargs | {"enable_progress_bar": False})
+    quiet = train_kwargs | {"enable_progress_bar": False}
+    # Keeping the progress would be measured as well.
+    training.train(model, preset, folder=None, **quiet)
     return {
         "CPU seconds": time.process_time() - cpu,
         "wall seconds": time.perf_counter() - wall,

@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import importlib.metadata
 import inspect
-import json
 import math
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -24,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 import scvi
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -35,12 +30,10 @@ from scvi.model._utils import get_max_epochs_heuristic
 from torch.nn import Dropout
 from torch.optim.lr_scheduler import LambdaLR
 
-from helpers import data, environment, figures, genes, loss_record
+from helpers import checkpoints, data, environment, figures, genes, loss_record, resuming
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
-
-FOLDER = data.FOLDER / "checkpoints"
 
 # Both presets ask for the validation curve, which `model.train()` leaves out. The look at the
 # held-out cells draws random numbers, so from the second epoch on the run is as good as one without
@@ -76,6 +69,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 LEARNING_RATE_SHARES = ("lr_rise", "lr_fall")
 SHARES = (*LEARNING_RATE_SHARES, "kl_warmup")
 
+# Who passes one of these to ``train`` looks after checkpoints, processes or the history himself.
+OWN_BOOKS = {
+    "ckpt_path",
+    "devices",
+    "enable_checkpointing",
+    "logger",
+    "plugins",
+    "strategy",
+    "trainer_config",
+}
+
 # How the models of lesson 06 see the blood cells.
 BLOOD_SETUP: dict[str, dict[str, Any]] = {
     "SCVI": {},
@@ -83,8 +87,16 @@ BLOOD_SETUP: dict[str, dict[str, Any]] = {
 }
 
 
-def train(model: BaseModelClass, preset: str = "class", **train_kwargs: Any) -> None:
+def train(
+    model: BaseModelClass,
+    preset: str = "class",
+    folder: Path | None = checkpoints.FOLDER,
+    **train_kwargs: Any,
+) -> None:
     """Train a model with scvi-tools' own ``model.train``, and note in the model how.
+
+    Training that was interrupted goes on when the same model is trained again with the same settings, in this or another kernel, and
+    ends bit for bit as without the interruption.
 
     Parameters
     ----------
@@ -94,6 +106,8 @@ def train(model: BaseModelClass, preset: str = "class", **train_kwargs: Any) -> 
         ``"default"``: what ``model.train()`` does, plus a validation curve. ``"class"``: as good on
         held-out cells in a twentieth of the time on the cortex cells (measured with SCVI on 400 to 20,000 cells; fewer than about 1,500
         cells get more epochs, so there it saves less; real batches mix less, see lesson 05c). ``"few cells"``: for TOTALVI on some hundred cells.
+    folder
+        Where the progress is kept until the training is over; None to keep none, where seconds are measured.
     **train_kwargs
         Further arguments of ``model.train``, and those of the class preset that it does not take: ``least_steps`` and the shares of
         the run in which the learning rate rises (``lr_rise``) and falls (``lr_fall``) and the KL weight rises (``kl_warmup``). They win over the preset.
@@ -107,14 +121,38 @@ def train(model: BaseModelClass, preset: str = "class", **train_kwargs: Any) -> 
         single cell, or no cells would be held out though their curve is asked for.
     MemoryError
         If the training would not fit into the free memory.
+    KeyboardInterrupt
+        If the kernel is interrupted. The model is then as untrained as before.
 
     Notes
     -----
     ``model.train_settings_`` keeps preset, arguments, seed, versions and the checkpoint key, and
     ``model.loss_record_`` what each term added to the loss (see ``loss_record``). ``model.save``
     stores both with the model. Recording does not change the result.
+
+    No progress is kept if an argument is an object, such as a callback, if the counts stay in a file, or if an argument of
+    ``OWN_BOOKS`` is given.
     """
     settings = _settings(model, preset, train_kwargs)
+    progress = _progress(model, settings, folder)
+    _train(model, settings, progress)
+    if progress is not None:
+        progress.remove()
+
+
+def _progress(
+    model: BaseModelClass, settings: dict[str, Any], folder: Path | None
+) -> resuming.Progress | None:
+    """Return where the progress of a run is kept, or None where it cannot be."""
+    own = OWN_BOOKS.intersection(settings["train_kwargs"])
+    if folder is None or own or not checkpoints.is_repeatable(model, settings):
+        return None
+    return resuming.Progress(settings, folder)
+
+
+def _train(
+    model: BaseModelClass, settings: dict[str, Any], progress: resuming.Progress | None
+) -> None:
     # A callback is the caller's own, who may look at what it noted; all else is kept as it was asked for.
     callbacks = [*settings["train_kwargs"].get("callbacks", []), loss_record.LossRecorder(model)]
     kwargs = copy.deepcopy(
@@ -128,7 +166,9 @@ def train(model: BaseModelClass, preset: str = "class", **train_kwargs: Any) -> 
     rise, fall = (kwargs.pop(name, 0) for name in LEARNING_RATE_SHARES)
     if rise or fall:
         callbacks.append(LearningRateSchedule(rise, fall))
-    model.train(**kwargs, callbacks=callbacks)
+    with resuming.keeping(model, progress) as more:
+        callbacks += more.pop("callbacks", [])
+        model.train(**kwargs, **more, callbacks=callbacks)
     model.train_settings_ = settings
 
 
@@ -147,13 +187,20 @@ class LearningRateSchedule(Callback):
         self.schedules: list[LambdaLR] = []
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Take over the learning rate of each optimizer."""
+        """Take over the learning rate of each optimizer, at the epoch with which the run begins or goes on."""
         steps = trainer.max_epochs * trainer.num_training_batches
+        done = trainer.current_epoch * trainer.num_training_batches
 
         def share(step: int) -> float:
             return lr_share((step + 1) / steps, self.rise, self.fall)
 
-        self.schedules = [LambdaLR(optimizer, share) for optimizer in trainer.optimizers]
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        rates = [group["lr"] for group in groups]
+        self.schedules = [LambdaLR(optimizer, share, done - 1) for optimizer in trainer.optimizers]
+        if done:
+            # What else sets the rate, such as the plateau of TOTALVI, may have done so since the last step.
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """Set the learning rate of the next step."""
@@ -281,22 +328,7 @@ def _settings(model: BaseModelClass, preset: str, train_kwargs: dict[str, Any]) 
             name: importlib.metadata.version(name) for name in ("scvi-tools", "torch", "numpy")
         },
     }
-    # Whether a progress bar is shown does not change what is learned.
-    decisive = {name: value for name, value in merged.items() if name != "enable_progress_bar"}
-    # A checkpoint from before there was a record of the loss lacks what the lessons need.
-    digest = hashlib.sha256(b"with a record of the loss")
-    for choices in (
-        settings | {"train_kwargs": decisive},
-        model.registry["setup_args"],
-        model.init_params_,
-    ):
-        digest.update(json.dumps(choices, sort_keys=True, default=repr).encode())
-    _add_data(digest, model)
-    # The initial weights stand for the seed that the model was made with.
-    for name, weights in model.module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(weights.detach().cpu().numpy().tobytes())
-    return settings | {"key": digest.hexdigest()[:16]}
+    return settings | {"key": checkpoints.key(model, settings)}
 
 
 def _merge(preset: str, train_kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -324,20 +356,6 @@ def _where_train_takes_them(model: BaseModelClass, train_kwargs: dict[str, Any])
     return own | train_kwargs | {"plan_kwargs": rest}
 
 
-def _add_data(digest: Any, model: BaseModelClass) -> None:
-    """Add what the model sees of its data: names, and every registered field."""
-    digest.update("\n".join([*model.adata.obs_names, *model.adata.var_names]).encode())
-    for name in sorted(model.adata_manager.data_registry):
-        field = model.adata_manager.get_from_registry(name)
-        if sp.issparse(field):
-            field = field.tocsr()
-            parts = [field.indptr, field.indices, field.data]
-        else:
-            parts = [np.asarray(field)]
-        for part in parts:
-            digest.update(np.ascontiguousarray(part).tobytes())
-
-
 def _require_whole_minibatches(model: BaseModelClass, kwargs: dict[str, Any]) -> None:
     """Batch normalisation cannot use a minibatch of one cell; with its own default split scvi-tools avoids it, else it does not."""
     if not kwargs.get("train_size"):
@@ -361,12 +379,15 @@ def _require_cells_for_the_curve(kwargs: dict[str, Any]) -> None:
 
 
 def _memory(model: BaseModelClass, kwargs: dict[str, Any]) -> int:
-    """Estimate the bytes that training adds: four numbers a parameter (weight, gradient, Adam's two), and the minibatch's tensors."""
+    """Estimate the bytes that training adds: eleven numbers a parameter, and the minibatch's tensors.
+
+    The eleven: weight, gradient and Adam's two; the weight before the training; weight and Adam's two after the last epoch, and once more while they are written.
+    """
     parameters = sum(weights.numel() for weights in model.module.parameters())
     # About forty arrays of cells x genes are alive in a step (likelihood and gradients), in 4-byte
     # floats.
     minibatch = kwargs.get("batch_size", scvi.settings.batch_size) * model.adata.n_vars
-    return 4 * (4 * parameters + 40 * minibatch)
+    return 4 * (11 * parameters + 40 * minibatch)
 
 
 # --- what a model was built and trained with ----------------------------------------------------
@@ -579,48 +600,18 @@ def plot_curves(table: pd.DataFrame) -> figures.DescribedFigure:
 # --- checkpoints --------------------------------------------------------------------------------
 
 
-def save_checkpoint(model: BaseModelClass, folder: Path = FOLDER) -> Path:
-    """Store a trained model under a key made from data, parameters, seed and versions.
-
-    Parameters
-    ----------
-    model
-        A model trained with ``train``.
-    folder
-        Where checkpoints are kept.
-
-    Returns
-    -------
-    Path
-        The folder of this checkpoint. It appears whole or not at all.
-
-    Raises
-    ------
-    ValueError
-        If the model was not trained with ``train``.
-    """
-    settings = getattr(model, "train_settings_", None)
-    if settings is None:
-        raise ValueError(
-            "Only a model trained with training.train(model) can be kept: its settings make the key of the checkpoint."
-        )
-    target = _checkpoint_folder(settings, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as scratch:
-        whole = Path(scratch) / target.name
-        model.save(str(whole), save_anndata=False)
-        shutil.rmtree(target, ignore_errors=True)
-        # Another notebook may have put its equal checkpoint here in the meantime; one of the two is
-        # enough.
-        with contextlib.suppress(OSError):
-            whole.rename(target)
-    return target
+def save_checkpoint(model: BaseModelClass, folder: Path = checkpoints.FOLDER) -> Path:
+    """Store a trained model under a key made from data, parameters, seed and versions, see ``checkpoints.save``."""
+    return checkpoints.save(model, folder)
 
 
 def load_checkpoint(
-    model: BaseModelClass, preset: str = "class", folder: Path = FOLDER, **train_kwargs: Any
+    model: BaseModelClass,
+    preset: str = "class",
+    folder: Path = checkpoints.FOLDER,
+    **train_kwargs: Any,
 ) -> BaseModelClass | None:
-    """Return the trained twin of an untrained model, or None if there is no checkpoint with its key.
+    """Give an untrained model what is kept of its training.
 
     Parameters
     ----------
@@ -630,26 +621,22 @@ def load_checkpoint(
         As for ``train``.
     folder
         Where checkpoints are kept.
+
+    Returns
+    -------
+    BaseModelClass or None
+        The model itself, now trained. None if there is no checkpoint with its key, or a damaged one, which is said on stderr.
     """
-    target = _checkpoint_folder(_settings(model, preset, train_kwargs), folder)
-    if not (target / "model.pt").exists():
-        return None
-    try:
-        return type(model).load(str(target), adata=model.adata)
-    except (
-        Exception
-    ) as error:  # a damaged file fails inside PyTorch in many ways; all have the same cure
-        print(
-            f"The checkpoint {target.name} cannot be read ({error}); it is left aside.",
-            file=sys.stderr,
-        )
-        return None
+    return checkpoints.load(model, _settings(model, preset, train_kwargs), folder)
 
 
 def load_or_train(
-    model: BaseModelClass, preset: str = "class", folder: Path = FOLDER, **train_kwargs: Any
+    model: BaseModelClass,
+    preset: str = "class",
+    folder: Path = checkpoints.FOLDER,
+    **train_kwargs: Any,
 ) -> BaseModelClass:
-    """Return a trained model: the checkpoint if there is one with this key, else the model itself, trained and stored.
+    """Return the model trained: from the checkpoint if there is one with its key, else trained now and stored.
 
     Parameters
     ----------
@@ -658,18 +645,24 @@ def load_or_train(
     preset, **train_kwargs
         As for ``train``.
     folder
-        Where checkpoints are kept.
+        Where checkpoints are kept. If it cannot be written to, that is said on stderr; the model is trained all the same.
     """
-    trained = load_checkpoint(model, preset, folder, **train_kwargs)
-    if trained is None:
-        train(model, preset, **train_kwargs)
-        save_checkpoint(model, folder)
-        trained = model
-    return trained
-
-
-def _checkpoint_folder(settings: dict[str, Any], folder: Path) -> Path:
-    return folder / f"{settings['model']}-{settings['key']}"
+    settings = _settings(model, preset, train_kwargs)
+    if checkpoints.load(model, settings, folder) is None:
+        progress = _progress(model, settings, folder)
+        _train(model, settings, progress)
+        try:
+            checkpoints.save(model, folder)
+        except OSError as error:
+            print(
+                f"The model is trained, but cannot be kept in {folder} ({error.strerror or error}), so the next lesson will train it again. "
+                "What to do: make room on the disk, or make the folder writable, and run training.save_checkpoint(model).",
+                file=sys.stderr,
+            )
+        else:
+            if progress is not None:
+                progress.remove()
+    return model
 
 
 def cortex_model(seed: int = 0) -> BaseModelClass:
@@ -706,7 +699,7 @@ def blood_model(
 
 
 def main() -> int:
-    """Train and store the models that lessons share; return the exit status."""
+    """Train and store the models that lessons share; return the exit status, 1 if one could not be stored."""
     start = time.perf_counter()
     # In a log, each step of a progress bar would be a line of its own.
     bar = sys.stdout.isatty()
@@ -722,8 +715,9 @@ def main() -> int:
                 f"Training the {name} of lesson {lesson} (less than half a minute, once) ...",
                 flush=True,
             )
-            train(model, preset, enable_progress_bar=bar)
-            save_checkpoint(model)
+            load_or_train(model, preset, enable_progress_bar=bar)
+            if not checkpoints.path(model.train_settings_, checkpoints.FOLDER).exists():
+                return 1
     print(f"checkpoints ready in {time.perf_counter() - start:.0f} s")
     return 0
 

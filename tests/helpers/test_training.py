@@ -28,11 +28,6 @@ def new_model(adata, seed=0, batch_key=None, **parameters):
     return scvi.model.SCVI(adata, **parameters)
 
 
-def key(adata, train_kwargs=None, preset="class", **kwargs):
-    model = new_model(adata, **kwargs)
-    return training._settings(model, preset, train_kwargs or {})["key"]
-
-
 # --- train --------------------------------------------------------------------------------------
 
 
@@ -54,7 +49,7 @@ def test_the_default_preset_is_model_train_with_a_validation_curve(adata):
 def test_the_default_preset_leaves_all_choices_to_scvi(adata, monkeypatch):
     asked = {}
     monkeypatch.setattr(scvi.model.SCVI, "train", lambda self, **kwargs: asked.update(kwargs))
-    training.train(new_model(adata), preset="default")
+    training.train(new_model(adata), preset="default", folder=None)
     (recorder,) = asked.pop("callbacks")
     assert isinstance(recorder, loss_record.LossRecorder)
     assert asked == {"check_val_every_n_epoch": 1}
@@ -316,89 +311,7 @@ def test_the_drawn_shape_is_the_one_that_a_run_takes(adata):
     )
 
 
-# --- checkpoints --------------------------------------------------------------------------------
-
-
-def test_a_checkpoint_gives_the_same_model_back(adata, tmp_path):
-    trained = training.load_or_train(new_model(adata), folder=tmp_path, **SHORT)
-    loaded = training.load_or_train(new_model(adata), folder=tmp_path, **SHORT)
-    assert loaded is not trained
-    assert np.array_equal(loaded.get_latent_representation(), trained.get_latent_representation())
-    assert loaded.train_settings_ == trained.train_settings_
-    pd.testing.assert_frame_equal(training.curves(loaded), training.curves(trained))
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_the_same_run_has_the_same_key(adata):
-    assert key(adata) == key(adata.copy())
-    assert key(adata) == key(adata, train_kwargs={"enable_progress_bar": False})
-
-
-def test_the_key_changes_with_all_that_decides_the_result(adata, monkeypatch):
-    other_count = adata.copy()
-    other_count.layers["counts"][0, 0] += 1
-    other_name = adata.copy()
-    other_name.var_names = ["renamed", *adata.var_names[1:]]
-    other_chips = adata.copy()
-    other_chips.obs["chip"] = adata.obs["chip"].to_numpy()[::-1]
-    keys = [
-        key(adata),
-        key(adata, preset="default"),
-        key(adata, train_kwargs={"max_epochs": 41}),
-        key(adata, train_kwargs={"plan_kwargs": {"lr": 0.005}}),
-        key(adata, seed=1),
-        key(adata, n_layers=2),
-        key(adata, gene_likelihood="nb"),
-        key(adata, batch_key="chip"),
-        key(other_chips, batch_key="chip"),
-        key(other_count),
-        key(other_name),
-    ]
-    monkeypatch.setattr("importlib.metadata.version", lambda name: "9.9.9")
-    keys.append(key(adata))
-    assert len(set(keys)) == len(keys)
-
-
-@pytest.mark.filterwarnings("ignore:Changing the sparsity")
-def test_a_stale_checkpoint_is_not_loaded(adata, tmp_path):
-    training.load_or_train(new_model(adata), folder=tmp_path, **SHORT)
-    adata.layers["counts"][0, 0] += 1
-    assert training.load_checkpoint(new_model(adata), folder=tmp_path, **SHORT) is None
-
-
-@pytest.mark.parametrize("size", [0, 1000])
-def test_a_damaged_checkpoint_is_replaced(size, adata, tmp_path, capsys):
-    training.load_or_train(new_model(adata), folder=tmp_path, **SHORT)
-    (path,) = tmp_path.glob("*/model.pt")
-    whole = path.stat().st_size
-    path.write_bytes(path.read_bytes()[:size])
-    model = training.load_or_train(new_model(adata), folder=tmp_path, **SHORT)
-    assert "cannot be read" in capsys.readouterr().err
-    assert model.is_trained
-    assert path.stat().st_size == whole
-    assert training.load_checkpoint(new_model(adata), folder=tmp_path, **SHORT) is not None
-
-
-def test_a_checkpoint_appears_whole_or_not_at_all(adata, tmp_path, monkeypatch):
-    def save(self, folder, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    model = new_model(adata)
-    training.train(model, **SHORT)
-    with monkeypatch.context() as patch:
-        patch.setattr(scvi.model.SCVI, "save", save)
-        with pytest.raises(OSError, match="No space left"):
-            training.save_checkpoint(model, tmp_path)
-    assert list(tmp_path.iterdir()) == []
-    training.save_checkpoint(model, tmp_path)
-    assert [path.name for path in tmp_path.glob("*/*")] == ["model.pt"]
-
-
-def test_only_a_model_with_known_settings_is_kept(adata, tmp_path):
-    model = new_model(adata)
-    model.train(**SHORT)
-    with pytest.raises(ValueError, match=r"training.train\(model\)"):
-        training.save_checkpoint(model, tmp_path)
+# --- asking a trained model ---------------------------------------------------------------------
 
 
 def test_a_model_is_asked_with_a_seed_and_without_dropout_and_then_left_as_it_was(cortex):

@@ -1,0 +1,470 @@
+"""Keep trained models in files that hold data only, so that reading one runs no code from it.
+
+scvi-tools' own ``model.save`` writes a pickle, and ``SCVI.load`` runs whatever a pickle asks for. The files written here are read with
+``torch.load(weights_only=True)``: tensors, numbers, text, and tables taken apart into these. ``load_model`` does the same for a file of
+scvi-tools that came from somebody else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import sys
+import tempfile
+import types
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import psutil
+import scipy.sparse as sp
+import scvi
+import torch
+from scvi.model._utils import parse_device_args
+from scvi.model.base import BaseModelClass
+from scvi.module.base import BaseModuleClass
+
+from helpers import data
+
+FOLDER = data.FOLDER / "checkpoints"
+
+# A file that says another number was written by another version of this module, and is left aside.
+FORMAT = 1
+
+# All that ``model.save`` of scvi-tools 1.4 and 1.5 asks for: tensors, NumPy arrays, pandas tables, and the text columns of pandas 3.
+# They build values out of values; none opens a file, starts a process or reaches the network.
+HARMLESS = {
+    "_codecs.encode",
+    "builtins.bytearray",
+    "builtins.bytes",
+    "builtins.dict",
+    "builtins.slice",
+    "collections.OrderedDict",
+    "collections.defaultdict",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "pandas.DataFrame",
+    "pandas.Index",
+    "pandas.MultiIndex",
+    "pandas.RangeIndex",
+    "pandas.StringDtype",
+    "pandas._libs.internals._unpickle_block",
+    "pandas.arrays.ArrowStringArray",
+    "pandas.core.frame.DataFrame",
+    "pandas.core.indexes.base.Index",
+    "pandas.core.indexes.base._new_Index",
+    "pandas.core.indexes.multi.MultiIndex",
+    "pandas.core.indexes.range.RangeIndex",
+    "pandas.core.internals.managers.BlockManager",
+    "pyarrow.lib._restore_array",
+    "pyarrow.lib.py_buffer",
+    "pyarrow.lib.type_for_alias",
+    "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_tensor_v2",
+}
+
+
+# --- which run a file belongs to ----------------------------------------------------------------
+
+
+def key(model: BaseModelClass, settings: dict[str, Any]) -> str:
+    """Return a name for all that decides the outcome of a training run.
+
+    Parameters
+    ----------
+    model
+        An untrained model: its data, parameters and initial weights count.
+    settings
+        How it will be trained, with ``train_kwargs``.
+    """
+    # Whether a progress bar is shown does not change what is learned.
+    kwargs = settings["train_kwargs"]
+    decisive = {name: value for name, value in kwargs.items() if name != "enable_progress_bar"}
+    # A checkpoint from before there was a record of the loss lacks what the lessons need.
+    digest = hashlib.sha256(b"with a record of the loss")
+    for choices in (
+        settings | {"train_kwargs": decisive},
+        model.registry["setup_args"],
+        model.init_params_,
+    ):
+        digest.update(json.dumps(choices, sort_keys=True, default=repr).encode())
+    _add_data(digest, model)
+    # The initial weights stand for the seed that the model was made with.
+    for name, weights in model.module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(weights.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _add_data(digest: Any, model: BaseModelClass) -> None:
+    """Add what the model sees of its data: names, and every registered field."""
+    digest.update("\n".join([*model.adata.obs_names, *model.adata.var_names]).encode())
+    for name in sorted(model.adata_manager.data_registry):
+        field = model.adata_manager.get_from_registry(name)
+        if sp.issparse(field):
+            field = field.tocsr()
+            parts = [field.indptr, field.indices, field.data]
+        else:
+            parts = [np.asarray(field)]
+        for part in parts:
+            digest.update(np.ascontiguousarray(part).tobytes())
+
+
+def is_repeatable(model: BaseModelClass, settings: dict[str, Any]) -> bool:
+    """Tell whether the same run has the same key in another process.
+
+    It has not if an argument is an object of the caller's own, such as a callback, or if the counts stay in a file.
+    """
+    try:
+        json.dumps(settings["train_kwargs"])
+    except TypeError:
+        return False
+    fields = model.adata_manager.data_registry
+    return all(_is_in_memory(model.adata_manager.get_from_registry(name)) for name in fields)
+
+
+def _is_in_memory(field: Any) -> bool:
+    return sp.issparse(field) or isinstance(field, (np.ndarray, pd.DataFrame))
+
+
+def path(settings: dict[str, Any], folder: Path) -> Path:
+    """Return where the trained model of a run is kept."""
+    return folder / f"{settings['model']}-{settings['key']}.pt"
+
+
+# --- a trained model ----------------------------------------------------------------------------
+
+
+def save(model: BaseModelClass, folder: Path = FOLDER) -> Path:
+    """Keep a trained model.
+
+    Parameters
+    ----------
+    model
+        A model trained with ``training.train``.
+    folder
+        Where checkpoints are kept.
+
+    Returns
+    -------
+    Path
+        The file. It appears whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        If the model was not trained with ``training.train``, or has weights that PyTorch does not know of.
+    OSError
+        If the file cannot be written. The model stays as it is.
+    """
+    settings = getattr(model, "train_settings_", None)
+    if settings is None:
+        raise ValueError(
+            "Only a model trained with training.train(model) can be kept: its settings make the key of the checkpoint."
+        )
+    if not isinstance(model.module, BaseModuleClass):
+        raise ValueError(
+            f"A {type(model).__name__} keeps its weights outside PyTorch, so it cannot be kept here. What to do: model.save(folder)."
+        )
+    content = {
+        "weights": model.module.state_dict(),
+        "history": model.history_,
+        "loss record": model.loss_record_,
+        "training cells": model.train_indices,
+        "held-out cells": model.validation_indices,
+        "test cells": model.test_indices,
+    }
+    return write(path(settings, folder), settings["key"], content)
+
+
+def load(
+    model: BaseModelClass, settings: dict[str, Any], folder: Path = FOLDER
+) -> BaseModelClass | None:
+    """Give an untrained model what was kept of its training.
+
+    Parameters
+    ----------
+    model
+        An untrained model. It stays untrained if there is no checkpoint for it, or a damaged one.
+    settings
+        How it would be trained, with its ``key``.
+    folder
+        Where checkpoints are kept.
+
+    Returns
+    -------
+    BaseModelClass or None
+        The model itself, now trained; or None. A checkpoint that cannot be read is said on stderr.
+    """
+    content = read(path(settings, folder), settings["key"])
+    if content is None:
+        return None
+    model.module.load_state_dict(content["weights"])
+    model.history_ = content["history"]
+    model.loss_record_ = content["loss record"]
+    model.train_indices = content["training cells"]
+    model.validation_indices = content["held-out cells"]
+    model.test_indices = content["test cells"]
+    model.train_settings_ = settings
+    model.is_trained_ = True
+    # As scvi-tools does when it loads a model.
+    device = parse_device_args("auto", "auto", return_device="torch")[-1]
+    model.to_device(device)
+    model.module.eval()
+    return model
+
+
+# --- files that hold data only ------------------------------------------------------------------
+
+
+def write(file: Path, key: str, content: dict[str, Any]) -> Path:
+    """Write a file that appears whole or not at all, however the process ends.
+
+    Parameters
+    ----------
+    file
+        Where to. A file that is there is replaced.
+    key
+        The key of the run.
+    content
+        Tensors, arrays, tables, numbers and text, in dicts, lists and tuples.
+
+    Raises
+    ------
+    OSError
+        If there is no room, or the folder cannot be written to. Nothing is left behind.
+    """
+    packed = io.BytesIO()
+    torch.save({"format": FORMAT, "key": key, "content": _taken_apart(content)}, packed)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(file.parent)
+    draft = file.with_name(f".{file.name.lstrip('.')}.{os.getpid()}.part")
+    try:
+        with draft.open("wb") as opened:
+            opened.write(_seal(packed.getbuffer()))
+            opened.write(packed.getbuffer())
+        draft.replace(file)
+    finally:
+        # A disk that is full, or a folder that cannot be written to, is told by the first error.
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+    return file
+
+
+def read(file: Path, key: str) -> dict[str, Any] | None:
+    """Return what ``write`` wrote, or None if there is nothing for this key; run no code from the file.
+
+    What cannot be read is said on stderr, and left aside.
+    """
+    try:
+        packed = _unsealed(file.read_bytes())
+        found = torch.load(io.BytesIO(packed), map_location="cpu", weights_only=True)
+        if (found["format"], found["key"]) != (FORMAT, key):
+            raise ValueError("it belongs to another run or another version of this kit")
+        return _put_together(found["content"])
+    except FileNotFoundError:
+        return None
+    except (
+        Exception
+    ) as error:  # a damaged file fails inside PyTorch in many ways; all have the same cure
+        print(
+            f"The checkpoint {file.name} cannot be read ({_reason(error)}); it is left aside.",
+            file=sys.stderr,
+        )
+        return None
+
+
+def _seal(packed: Any) -> bytes:
+    """Return a checksum that goes before the content: PyTorch does not notice a flipped bit in a weight."""
+    return hashlib.sha256(packed).digest()
+
+
+def _unsealed(content: bytes) -> memoryview:
+    packed = memoryview(content)[hashlib.sha256().digest_size :]
+    if not content.startswith(_seal(packed)):
+        raise ValueError("it is damaged or was not written by this kit")
+    return packed
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error; PyTorch's advice to switch the safety off is not for learners."""
+    asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if asked:
+        return f"it asks to run {asked[1]}, which a checkpoint never does"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the drafts of processes that were killed while they wrote."""
+    for draft in folder.glob(".*.part"):
+        # Another process may remove it first.
+        with contextlib.suppress(OSError, ValueError):
+            process = int(draft.name.split(".")[-2])
+            # One with the number of this process is of an earlier one: this one writes nothing now.
+            if process == os.getpid() or not psutil.pid_exists(process):
+                draft.unlink()
+
+
+def _taken_apart(value: Any) -> Any:
+    """Replace tables and arrays by what ``torch.load(weights_only=True)`` can read."""
+    if isinstance(value, dict):
+        return {name: _taken_apart(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_taken_apart(part) for part in value)
+    if isinstance(value, pd.DataFrame):
+        return _taken_apart_table(value)
+    if isinstance(value, np.ndarray):
+        return {"array of": str(value.dtype), "values": value.tolist()}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _taken_apart_table(table: pd.DataFrame) -> dict[str, Any]:
+    index = table.index
+    steps = [index.start, index.stop, index.step] if isinstance(index, pd.RangeIndex) else None
+    return {
+        "columns": table.columns.tolist(),
+        "dtypes": [str(dtype) for dtype in table.dtypes],
+        "values": [_taken_apart(table.iloc[:, i].tolist()) for i in range(table.shape[1])],
+        "range": steps,
+        "index": None if steps else _taken_apart(index.tolist()),
+        "index name": index.name,
+    }
+
+
+def _put_together(value: Any) -> Any:
+    """Undo ``_taken_apart``."""
+    if isinstance(value, dict) and set(value) == {"array of", "values"}:
+        return np.array(value["values"], dtype=value["array of"])
+    if isinstance(value, dict) and "index name" in value:
+        return _table(value)
+    if isinstance(value, dict):
+        return {name: _put_together(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_put_together(part) for part in value)
+    return value
+
+
+def _table(parts: dict[str, Any]) -> pd.DataFrame:
+    name = parts["index name"]
+    index = (
+        pd.RangeIndex(*parts["range"], name=name)
+        if parts["range"]
+        else pd.Index(parts["index"], name=name)
+    )
+    columns = [
+        pd.Series(values, index=index, dtype=dtype)
+        for values, dtype in zip(parts["values"], parts["dtypes"], strict=True)
+    ]
+    table = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=index)
+    several = any(isinstance(column, tuple) for column in parts["columns"])
+    make = pd.MultiIndex.from_tuples if several else pd.Index
+    table.columns = make(parts["columns"])
+    return table
+
+
+# --- model files of scvi-tools ------------------------------------------------------------------
+
+
+def load_model(folder: Path | str, adata: ad.AnnData) -> BaseModelClass:
+    """Load a model that ``model.save`` of scvi-tools wrote, without running code from its file.
+
+    ``SCVI.load`` runs whatever ``model.pt`` asks for. Use this one for a model from somebody else.
+
+    Parameters
+    ----------
+    folder
+        What was given to ``model.save``.
+    adata
+        The cells, as for ``SCVI.load``. A file with cells beside the model is not read.
+
+    Returns
+    -------
+    BaseModelClass
+        The model, as ``SCVI.load`` (or ``TOTALVI.load``, ...) gives it back.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no ``model.pt``.
+    ValueError
+        If the file asks to run something, is damaged, or holds no model of ``scvi.model``. Nothing of it was run.
+    """
+    file = Path(folder) / "model.pt"
+    if not file.exists():
+        raise FileNotFoundError(
+            f"There is no {file}. What to do: give the folder that model.save wrote."
+        )
+    content = file.read_bytes()
+    _require_harmless(file, content)
+    try:
+        # ``weights_only=True`` knows no tables, whatever is added to what it allows.
+        found = torch.load(
+            io.BytesIO(content),
+            map_location="cpu",
+            weights_only=False,
+            pickle_module=_HARMLESS_PICKLE,
+        )
+        registry = found["attr_dict"]["registry_"]
+        family = getattr(scvi.model, registry["model_name"])
+        known = (
+            issubclass(family, BaseModelClass) and registry["setup_method_name"] == "setup_anndata"
+        )
+    except (
+        Exception
+    ) as error:  # a damaged file fails inside PyTorch in many ways; all have the same cure
+        raise _not_loaded(file, _reason(error)) from error
+    if not known:
+        raise _not_loaded(file, f"it names the model {registry['model_name']}")
+    # Written anew from what was read, so that scvi-tools itself loads what was looked at and nothing else.
+    with tempfile.TemporaryDirectory() as scratch:
+        torch.save(found, Path(scratch) / "model.pt")
+        return family.load(scratch, adata=adata)
+
+
+def _require_harmless(file: Path, content: bytes) -> None:
+    """Raise unless all that a model file asks for is in ``HARMLESS``."""
+    try:
+        asked = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content))
+    except Exception as error:
+        raise _not_loaded(file, _reason(error)) from error
+    unknown = sorted(set(asked) - set(HARMLESS))
+    if unknown:
+        raise ValueError(
+            f"{file} asks to run {', '.join(unknown)} when it is loaded, which a model does not need. It was not loaded, and nothing was run. "
+            "What to do: ask whoever made it how it was written, or train the model yourself."
+        )
+
+
+def _not_loaded(file: Path, why: str) -> ValueError:
+    return ValueError(
+        f"{file} cannot be loaded as a model of scvi-tools ({why}). Nothing of it was run. What to do: get the file again, or train the model yourself."
+    )
+
+
+class _HarmlessUnpickler(pickle.Unpickler):
+    """Read a pickle that asks for nothing but ``HARMLESS``."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        """Return what the pickle asks for, or raise."""
+        # The protocol that PyTorch writes uses the names of Python 2.
+        module_name = "builtins" if module_name == "__builtin__" else module_name
+        if f"{module_name}.{global_name}" not in HARMLESS:
+            raise pickle.UnpicklingError(f"it asks to run {module_name}.{global_name}")
+        return super().find_class(module_name, global_name)
+
+
+# What ``torch.load`` takes in place of the module ``pickle``.
+_HARMLESS_PICKLE = types.SimpleNamespace(
+    __name__="pickle",
+    Unpickler=_HarmlessUnpickler,
+    load=lambda file, **how: _HarmlessUnpickler(file, **how).load(),
+)
