@@ -168,7 +168,7 @@ def _gene_lines(text: TextIO, n_cells: int, file: Path) -> Iterator[_Gene]:
 def _counts(genes: list[_Gene], cells: pd.Index, file: Path) -> np.ndarray:
     """Return the counts of some genes (genes x cells)."""
     with warnings.catch_warnings():
-        # NumPy only warns where it reads 1.5 as 1.
+        # Older NumPy only warns where it reads 1.5 as 1, and all where a line is empty.
         warnings.simplefilter("error")
         try:
             counts = np.loadtxt(

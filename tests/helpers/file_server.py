@@ -30,6 +30,8 @@ class Served:
         The byte before which the connection breaks.
     asked
         The byte from which on each request wants the file.
+    encodings
+        The encodings that each request accepts.
     """
 
     content: bytes
@@ -41,6 +43,7 @@ class Served:
     stalls_at: float = float("inf")
     breaks_at: float = float("inf")
     asked: list[int] = field(default_factory=list)
+    encodings: list[str] = field(default_factory=list)
     closed: bool = False
 
 
@@ -49,6 +52,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
         served = self.server.served
         wanted = re.match(r"bytes=(\d+)-$", self.headers.get("Range", ""))
         served.asked.append(int(wanted[1]) if wanted else 0)
+        served.encodings.append(self.headers["Accept-Encoding"])
         start = max(0, served.asked[-1] - served.early) if served.ranges else 0
         if served.status != 200:
             self.send_error(served.status)

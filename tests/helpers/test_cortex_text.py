@@ -106,6 +106,7 @@ def without(line, *columns):
         (put(300, 7, "99999999999999999999"), 300, "'99999999999999999999' is no count"),
         (put(12, 2, "#"), 12, "'#' is no count"),
         (put(461, 61, "x"), 461, "'x' is no count"),
+        (put(461, 61, "3#"), 461, "'3#' is no count"),
         (without(300, 7), 300, "gene '{gene}' has 59 counts for 60 cells"),
         (lambda lines: lines[299].append("0"), 300, "gene '{gene}' has 61 counts for 60 cells"),
         (lambda lines: lines.insert(299, [""]), 300, "gene '' has 0 counts for 60 cells"),
@@ -178,10 +179,12 @@ def test_genes_of_one_name_are_told_apart_and_stay_in_place(lines, reread, tmp_p
 
 
 def test_one_cell_and_one_gene_are_read(lines, reread):
-    first = [[*line[:2], *line[2:3]] for line in lines[:12]]
-    read = reread(first)
+    first = [line[:3] for line in lines[:13]]
+    read = reread(first[:12])
     assert read.shape == (1, 1)
     assert read.X[0, 0] == int(lines[11][2])
+    # To NumPy an empty line is none.
     first[11][2] = ""
-    with pytest.raises(ValueError, match="line 12: '' is no count"):
-        reread(first)
+    for few in (first[:12], first):
+        with pytest.raises(ValueError, match="line 12: '' is no count"):
+            reread(few)

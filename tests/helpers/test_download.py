@@ -70,6 +70,8 @@ def test_a_file_comes_whole_and_alone(served, file, content, capfd):
     assert file.read_bytes() == content
     assert visible(file.parent) == ["file.txt"]
     assert served.asked == [0]
+    # Ranges of a compressed answer would not be those of the file.
+    assert served.encodings == ["identity"]
     shown = capfd.readouterr().err
     assert "file.txt" in shown and "3.00M/3.00M" in shown
 

@@ -58,6 +58,7 @@ def test_a_gene_without_counts_changes_nothing_for_the_others(cortex, table):
     steps = genes.mean_and_variance(more)
     steps["expected variance"] = genes.expected_variance(steps)
     pd.testing.assert_frame_equal(steps[2:], table, check_index_type=False)
+    assert (steps["expected variance"][:2] == 1).all()
     standardised = genes.standardised_variance(more, steps)
     assert (standardised[:2] == 0).all()
     ours = standardised.nlargest(500).index
