@@ -547,8 +547,9 @@ def curves(model: BaseModelClass) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the model has no validation curve.
+        If the model was not trained, or has no validation curve.
     """
+    require_trained(model)
     history = model.history or {}
     if "elbo_validation" not in history:
         raise ValueError(
