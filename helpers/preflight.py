@@ -412,7 +412,7 @@ def _of_names(adata: ad.AnnData) -> Iterator[Finding]:
         elif not all(isinstance(name, str) for name in names):
             yield Finding(
                 what,
-                f"The names are {names.dtype}, not text, the first is {names[0]!r}.",
+                f"The names are {names.dtype}, not text, the first is {names[0]}.",
                 MEND,
                 "Make text of them",
                 f"adata.{attribute} = adata.{attribute}.astype(str)",

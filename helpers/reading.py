@@ -204,9 +204,9 @@ def _require_names(path: Path, prefix: str, packed: bool) -> None:
     if not missing:
         return
     if not packed and (path / f"{prefix}features.tsv").exists():
-        cure = f"pack the three files, as Cell Ranger does: gzip {path / prefix}*.tsv {path / prefix}*.mtx"
+        cure = f"pack the three files, as Cell Ranger does: gzip {path}/{prefix}*.tsv {path}/{prefix}*.mtx"
     elif packed and (path / f"{prefix}genes.tsv.gz").exists():
-        cure = f"unpack the three files, as Cell Ranger 2 left them: gunzip {path / prefix}*.gz"
+        cure = f"unpack the three files, as Cell Ranger 2 left them: gunzip {path}/{prefix}*.gz"
     else:
         cure = "copy the missing file into this folder"
     raise ReadError(f"The folder {path} lacks {' and '.join(missing)}.\nWhat to do: {cure}.")

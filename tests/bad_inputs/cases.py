@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import os
+import pickle
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +23,21 @@ import pandas as pd
 import scanpy as sc
 import scipy.sparse as sp
 import scvi
+import torch
 
-from helpers import data, elbo, genes, preflight, reading, run_report, training
+from helpers import (
+    checkpoints,
+    cortex_stand_in,
+    cortex_text,
+    data,
+    elbo,
+    environment,
+    genes,
+    preflight,
+    reading,
+    run_report,
+    training,
+)
 from tests.bad_inputs.without_rights import without_rights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -718,6 +735,8 @@ def no_counts_yet(folder):
 
 
 def untrained() -> scvi.model.SCVI:
+    """Return a small model, each time with the same weights."""
+    environment.prepare(seed=0)
     adata = data.load_pbmc()
     scvi.model.SCVI.setup_anndata(adata, layer="counts")
     return scvi.model.SCVI(adata, n_hidden=8)
@@ -759,3 +778,120 @@ def page_nowhere(folder):
     folder.chmod(0o555)
     with without_rights():
         return refusal(run_report._replace, folder / "report.html", "text")
+
+
+def kept_in(folder: Path) -> Path:
+    """Train a small model for an epoch, and keep it."""
+    model = untrained()
+    training.train(model, max_epochs=1, folder=None, enable_progress_bar=False)
+    return training.save_checkpoint(model, folder)
+
+
+def said_on_loading(folder: Path) -> str:
+    """Return what is said when the checkpoint of the small model is looked for; that it is not used is checked."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        found = training.load_checkpoint(untrained(), folder=folder, max_epochs=1)
+    assert found is None
+    return said.getvalue()
+
+
+@environment_case("a checkpoint that is not whole", "cannot be read", "is damaged", "left aside")
+def short_checkpoint(folder):
+    kept = kept_in(folder)
+    kept.write_bytes(kept.read_bytes()[:-1000])
+    return said_on_loading(folder)
+
+
+@environment_case("code in place of a checkpoint", "cannot be read", "left aside")
+def code_as_checkpoint(folder):
+    kept = kept_in(folder)
+    kept.write_bytes(pickle.dumps(Touch(folder / "code ran")))
+    said = said_on_loading(folder)
+    assert not (folder / "code ran").exists()
+    return said
+
+
+class Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.file,)
+
+
+@environment_case(
+    "a model from somebody else that runs code", "asks to run", "nothing was run", "ask"
+)
+def model_with_code(folder):
+    torch.save({"attr_dict": Touch(folder / "code ran")}, folder / "model.pt")
+    said = refusal(checkpoints.load_model, folder, data.load_pbmc())
+    assert not (folder / "code ran").exists()
+    return said
+
+
+LONG_TRAINING = """
+import pathlib
+import scvi
+from helpers import data, resuming, training
+resuming.SECONDS_BETWEEN_SAVES = 0
+adata = data.load_pbmc()
+scvi.model.SCVI.setup_anndata(adata, layer="counts")
+model = scvi.model.SCVI(adata, n_hidden=8)
+training.load_or_train(model, max_epochs={epochs}, folder=pathlib.Path({folder!r}), enable_progress_bar=False)
+print("epochs in the history:", len(model.history["elbo_train"]))
+"""
+
+
+@contextlib.contextmanager
+def another_kernel_at_work(folder: Path) -> Iterator[subprocess.Popen]:
+    """Train the model in another process, and enter the block when that has kept an epoch; then kill it."""
+    kernel = subprocess.Popen(
+        [sys.executable, "-c", f"from helpers import environment\nenvironment.prepare()\n{training_in(folder)}"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list(folder.glob(".*.progress")):
+        assert kernel.poll() is None, "the training was over before it could be killed"
+        time.sleep(0.01)
+    try:
+        yield kernel
+    finally:
+        kernel.kill()
+        kernel.wait()
+
+
+def training_in(folder: Path) -> str:
+    return LONG_TRAINING.format(epochs=60, folder=str(folder))
+
+
+@environment_case("a kernel is killed in the middle of a training", "Going on after", "history: 60")
+def killed_training(folder):
+    with another_kernel_at_work(folder):
+        pass
+    return in_a_new_process(training_in(folder))
+
+
+@environment_case("two kernels train the same model", "Another kernel trains this same model")
+def two_kernels(folder):
+    with another_kernel_at_work(folder) as kernel:
+        kernel.send_signal(signal.SIGSTOP)
+        return in_a_new_process(training_in(folder))
+
+
+@environment_case("the text of the full cortex ends early", "line", "What to do")
+def short_text(folder):
+    file = cortex_stand_in.write(folder / "text.txt", cells=20, genes=4100)
+    file.write_bytes(file.read_bytes()[:-500])
+    return refusal(cortex_text.read, file)
+
+
+@environment_case("another file than the full cortex", "md5", "What to do")
+def wrong_text(folder):
+    (folder / "downloads").mkdir()
+    name = data.SOURCES["cortex_all"].members[0]
+    (folder / "downloads" / name).write_text("another file")
+    return refusal(data.load_cortex, folder, genes="all")

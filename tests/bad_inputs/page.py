@@ -9,8 +9,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from helpers import environment, kept_runs
 from tests.bad_inputs import cases
 
@@ -35,10 +33,8 @@ def main() -> int:
     environment.prepare()
     text = TOP
     for title, section in SECTIONS.items():
-        table = pd.DataFrame(
-            [{"what is wrong": each.what, "what is said": answer(each.attempt)} for each in section]
-        )
-        text += f"\n## {title}\n\n{table.to_markdown(index=False)}\n"
+        rows = [f"| {each.what} | {answer(each.attempt)} |\n" for each in section]
+        text += f"\n## {title}\n\n| what is wrong | what is said |\n| --- | --- |\n{''.join(rows)}"
     FILE.write_text(text, "utf-8")
     print(f"{sum(map(len, SECTIONS.values()))} cases written to {FILE.name}")
     return 0
