@@ -51,6 +51,9 @@ def test_a_fingerprint_tells_other_counts_and_not_other_forms(pbmc):
     other[3, 5] += 1
     pbmc.X = other.tocsr()
     assert cortex_text_runs.fingerprint(pbmc) != first
+    pbmc.X = sp.csr_matrix(pbmc.layers["counts"])
+    pbmc.X.data[0] += 1
+    assert cortex_text_runs.fingerprint(pbmc) != first
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others do not keep the peak")
