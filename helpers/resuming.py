@@ -172,7 +172,6 @@ class KeepProgress(Callback):
             return
         print(f"Going on after epoch {trainer.current_epoch} of {trainer.max_epochs}.")
         trainer.logger.experiment.data.update(state["history"])
-        trainer.callback_metrics.update(state["metrics"])
         self.model.loss_record_ = state["loss record"]
         if trainer.early_stopping_callback is not None:
             trainer.early_stopping_callback._current_step = state["checks"]
@@ -193,7 +192,6 @@ class KeepProgress(Callback):
                 {
                     "epochs": epoch,
                     "history": trainer.logger.history,
-                    "metrics": dict(trainer.callback_metrics),
                     "loss record": self.model.loss_record_,
                     "checks": getattr(stopping, "_current_step", 0),
                     "random states": _random_states(),

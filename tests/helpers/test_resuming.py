@@ -41,15 +41,39 @@ def new(kind="SCVI", setup=None):
     return build(few(data.load_citeseq(), 50), kind, setup)
 
 
+def drawing_from_each_generator(model):
+    """Let each step move the generators of Python and NumPy, which other models or callbacks may draw from."""
+    original = model.module.loss
+
+    @functools.wraps(original)
+    def loss(*args, **kwargs):
+        move_on()
+        return original(*args, **kwargs)
+
+    model.module.loss = loss
+    return model
+
+
+def move_on():
+    """Draw from each generator, as whoever runs another cell in between."""
+    random.random()
+    np.random.random()  # noqa: NPY002
+    torch.rand(3)
+
+
 @contextlib.contextmanager
-def interrupted(model, epoch, minibatches=2, by=KeyboardInterrupt):
-    """Interrupt the training inside an epoch (from 1, of those that are still to do), as the stop button does."""
+def interrupted(model, epoch, minibatches=2, by=KeyboardInterrupt, held_out=False):
+    """Interrupt the training inside an epoch (from 1, of those that are still to do), as the stop button does.
+
+    With ``held_out`` that is while it looks at the held-out cells, of which there is one minibatch.
+    """
     original, steps = model.module.loss, itertools.count(1)
 
     @functools.wraps(original)
     def loss(*args, **kwargs):
         output = original(*args, **kwargs)
-        if output.loss.requires_grad and next(steps) > (epoch - 1) * minibatches:
+        wanted = output.loss.requires_grad is not held_out
+        if wanted and next(steps) > (epoch - 1) * minibatches:
             raise by
         return output
 
@@ -58,7 +82,7 @@ def interrupted(model, epoch, minibatches=2, by=KeyboardInterrupt):
         with pytest.raises(by) as stopped:
             yield stopped
     finally:
-        del model.module.loss
+        model.module.loss = original
 
 
 def minibatches_of(model):
@@ -100,14 +124,14 @@ RUNS = {
 def test_an_interrupted_run_ends_as_if_it_had_not_been_interrupted(name, tmp_path, capsys):
     kind, setup, preset, kwargs = RUNS[name]
     kwargs = SHORT | kwargs
-    whole = new(kind, setup)
+    whole = drawing_from_each_generator(new(kind, setup))
     training.train(whole, preset, folder=None, **kwargs)
     left = random_states()
     epochs = len(training.curves(whole)) if "second" not in name else EPOCHS
     assert epochs == (7 if "early" in name else EPOCHS)
     # In another kernel; in the same one again with the same model; in the first epoch; in the last.
     for stops in ([3], [4, 5], [1, epochs]):
-        model = new(kind, setup)
+        model = drawing_from_each_generator(new(kind, setup))
         for epoch in stops:
             done = _epochs_kept(tmp_path)
             with interrupted(model, epoch - done, minibatches_of(whole)) as stopped:
@@ -116,20 +140,14 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been_interrupted(name, tmp_pat
             assert str(stopped.value).endswith(expected)
         move_on()
         capsys.readouterr()
-        model = new(kind, setup) if len(stops) == 1 else model
+        if len(stops) == 1:
+            model = drawing_from_each_generator(new(kind, setup))
         training.train(model, preset, folder=tmp_path, **kwargs)
         assert f"Going on after epoch {stops[-1] - 1} of {EPOCHS}." in capsys.readouterr().out
         assert random_states() == left
         assert_same(model, whole)
         assert model.train_settings_ == whole.train_settings_
         assert list(tmp_path.iterdir()) == []
-
-
-def move_on():
-    """Draw from each generator, as whoever runs another cell in between."""
-    random.random()
-    np.random.random()  # noqa: NPY002
-    torch.rand(3)
 
 
 def _epochs_kept(folder):
@@ -358,6 +376,18 @@ def test_an_interrupted_model_is_as_untrained_as_before(tmp_path):
     training.train(model, "default", folder=tmp_path, **SHORT)
     training.train(other, "default", folder=None, **SHORT)
     assert_same(model, other)
+
+
+def test_a_look_at_the_held_out_cells_can_be_interrupted(tmp_path):
+    """The model is then in the mode in which it does not learn."""
+    whole, model = new(), new()
+    training.train(whole, folder=None, **SHORT)
+    with interrupted(model, 4, 1, held_out=True):
+        training.train(model, folder=tmp_path, **SHORT)
+    assert _epochs_kept(tmp_path) == 3
+    assert all(part.training for part in model.module.modules())
+    training.train(model, folder=tmp_path, **SHORT)
+    assert_same(model, whole)
 
 
 def test_an_error_is_raised_as_it_is_and_the_run_goes_on_afterwards(tmp_path, capsys):
