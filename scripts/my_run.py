@@ -6,6 +6,7 @@ Change the lines in capitals, then run it with the Python of the kit: .venv/bin/
 
 from pathlib import Path
 
+import anndata as ad
 import numpy as np  # noqa: F401 -- for lines that mend
 import scipy.sparse as sp  # noqa: F401 -- for lines that mend
 import scvi
@@ -39,8 +40,8 @@ print(preflight.verdict(findings), preflight.text(findings), sep="\n")
 preflight.require_ready(findings)
 
 # The training sees the selected genes; all genes stay in adata.
-selected = adata.copy()
-selected.layers["counts"] = selected.X if LAYER is None else selected.layers[LAYER]
+counts = adata.X if LAYER is None else adata.layers[LAYER]
+selected = ad.AnnData(counts, obs=adata.obs, var=adata.var, layers={"counts": counts})
 if selected.n_vars > 2000:
     genes.select(selected, batch_key=BATCH)
 data.check_counts(selected, layer="counts", batch_key=BATCH)
