@@ -119,3 +119,54 @@ def test_what_stops_scvi_stops_the_report_too(pbmc):
     with pytest.raises(ValueError) as caught:
         data.check_counts(pbmc)
     assert report.loc["counts", "found"] in str(caught.value)
+
+
+def two_batches(sizes):
+    """Cells by batch and label: {(batch, label): cells}."""
+    rows = [key for key, n in sizes.items() for _ in range(n)]
+    obs = pd.DataFrame(rows, columns=["batch", "label"]).set_index(
+        pd.RangeIndex(len(rows)).astype(str)
+    )
+    return ad.AnnData(np.ones((len(rows), 3), dtype=np.float32), obs=obs)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "alone"),
+    [
+        ({("a", "x"): 99, ("b", "x"): 1, ("a", "y"): 50, ("b", "y"): 150}, ["x"]),
+        ({("a", "x"): 90, ("b", "x"): 10, ("a", "y"): 50, ("b", "y"): 150}, []),
+        # Batch b is so small that few cells of any label can be in it.
+        ({("a", "x"): 97, ("b", "x"): 3, ("a", "y"): 970, ("b", "y"): 30}, []),
+        ({("a", "x"): 100, ("a", "y"): 500, ("b", "y"): 10}, ["x"]),
+    ],
+    ids=["a stray cell", "a tenth", "a small batch", "none in a small batch"],
+)
+def test_a_label_that_is_nearly_in_one_batch_counts_as_such(sizes, alone):
+    table = preflight.shared_labels(two_batches(sizes), "batch", "label")
+    assert list(table.index[table["in one batch"]]) == alone
+
+
+@pytest.mark.parametrize(
+    ("cells", "genes", "turned"),
+    [
+        ("CTRL_ACGTACGTACGTACGT-1", "ENSG00000000003", False),
+        ("ENSMUSG00000000001", "ACGTACGTACGTACGT-1", True),
+        ("ENSG00000000003", "sample_1", True),
+        ("first_{}", "GSM1:ACGTACGTACGTACGTx", True),
+        ("cell {}", "gene {}", False),
+    ],
+)
+def test_cells_and_genes_that_changed_places_are_seen_by_their_names(cells, genes, turned, pbmc):
+    """Names differ by a number behind them, as barcodes and identifiers do not; their form is what counts."""
+    few = ad.AnnData(pbmc.X[:500, :50].copy())
+    few.obs_names = [f"{cells}.{i}" for i in range(few.n_obs)]
+    few.var_names = [f"{genes}.{i}" for i in range(few.n_vars)]
+    assert (preflight.check(few).loc["size", "verdict"] == preflight.MEND) == turned
+
+
+def test_a_finding_is_a_line_with_its_cure(pbmc):
+    pbmc.X.data[3] = -1
+    text = preflight.text(preflight.check(pbmc))
+    assert text.startswith("- mend: Negative: 1 entries of X")
+    assert "layer = 'counts'" in text
+    assert preflight.text(preflight.check(pbmc, "counts", None).iloc[:2]) == ""
