@@ -402,7 +402,18 @@ def test_a_damaged_or_missing_model_file_is_said(damage, saved, adata, tmp_path)
         checkpoints.load_model(tmp_path / "elsewhere", adata)
 
 
-def test_a_program_in_place_of_a_model_is_refused(saved, adata):
+@pytest.mark.filterwarnings("ignore:`torch.jit.s")
+def test_a_program_in_place_of_a_model_is_refused_unread(saved, adata, monkeypatch):
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(saved / "model.pt"))
+    read = []
+    monkeypatch.setattr(torch.jit, "load", lambda *args, **kwargs: read.append(args))
     with pytest.raises(ValueError, match="cannot be loaded"):
         checkpoints.load_model(saved, adata)
+    assert not read
+
+
+def test_nothing_is_run_even_if_the_first_look_at_a_file_overlooks_it(tmp_path):
+    trace = tmp_path / "was run"
+    with pytest.raises(pickle.UnpicklingError, match=r"asks to run \w+\.mkdir"):
+        checkpoints._HARMLESS_PICKLE.load(io.BytesIO(pickle.dumps(Evil(trace))))
+    assert not trace.exists()

@@ -360,18 +360,34 @@ def test_short_trainings_never_touch_the_disk(tmp_path, monkeypatch):
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_an_interruption_loses_no_finished_epoch_however_long_ago_the_last_was_written(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(resuming, "SECONDS_BETWEEN_SAVES", 1e9)
+    whole, model = new(), new()
+    training.train(whole, folder=None, **SHORT)
+    # In the tenth minibatch: the second of the fifth epoch, so the weights have moved on since the fourth.
+    with interrupted(model, 10, 1) as stopped:
+        training.train(model, folder=tmp_path, **SHORT)
+    assert str(stopped.value).endswith("goes on after epoch 4.")
+    training.train(model, folder=tmp_path, **SHORT)
+    assert f"Going on after epoch 4 of {EPOCHS}." in capsys.readouterr().out
+    assert_same(model, whole)
+
+
 def test_an_interrupted_model_is_as_untrained_as_before(tmp_path):
     model, other = new(), new()
     before = {name: weights.clone() for name, weights in model.module.state_dict().items()}
     modes = [part.training for part in model.module.modules()]
-    handler = signal.getsignal(signal.SIGINT)
+    # As in a kernel, whoever began this process.
+    of_this_process = signal.signal(signal.SIGINT, signal.default_int_handler)
     with interrupted(model, 4):
         training.train(model, folder=tmp_path, **SHORT)
     assert not model.is_trained
     assert all(torch.equal(w, before[n]) for n, w in model.module.state_dict().items())
     assert [part.training for part in model.module.modules()] == modes
     # Lightning would ignore the next one.
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.signal(signal.SIGINT, of_this_process) is signal.default_int_handler
     # Other settings are another run.
     training.train(model, "default", folder=tmp_path, **SHORT)
     training.train(other, "default", folder=None, **SHORT)
