@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -111,7 +110,8 @@ class Progress(CheckpointIO):
             self.release()
 
     def release(self) -> None:
-        """Let other kernels go on with this run."""
+        """Let other kernels go on with this run, and free the memory, which ``model.trainer`` would hold."""
+        self.from_lightning, self.state, self.found = {}, None, None
         if self.lock.is_locked:
             self.lock.release(force=True)
             # Held by nobody, it means nothing. Two kernels that cross here write the same state.
@@ -228,7 +228,7 @@ def _set_random_states(states: dict[str, Any]) -> None:
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])  # noqa: NPY002
     torch.set_rng_state(states["torch"])
-    if states["cuda"]:
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])
 
 
@@ -251,7 +251,6 @@ def keeping(model: BaseModelClass, progress: Progress | None) -> Iterator[dict[s
     """
     before = copy.deepcopy(model.module.state_dict())
     modes = {part: part.training for part in model.module.modules()}
-    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         yield {} if progress is None else _arguments(model, progress)
     except BaseException as error:
@@ -261,8 +260,7 @@ def keeping(model: BaseModelClass, progress: Progress | None) -> Iterator[dict[s
         if progress is not None:
             progress.save()
         if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
-            # Lightning ignores further interrupts and ends the process; a notebook shows that as an error of its own.
-            signal.signal(signal.SIGINT, on_interrupt or signal.default_int_handler)
+            # Lightning would end the process; a notebook shows that as an error of its own.
             raise KeyboardInterrupt(_stopped(progress)) from None
         raise
     finally:

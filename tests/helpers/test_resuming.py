@@ -166,6 +166,8 @@ def test_keeping_the_progress_changes_nothing(tmp_path):
     assert random_states() == left
     assert_same(with_it, without)
     assert list(tmp_path.iterdir()) == []
+    # The model stays, and so does its trainer with all that it was given.
+    assert with_it.trainer.strategy.checkpoint_io.state is None
 
 
 # --- real kernels, really killed ----------------------------------------------------------------
@@ -386,7 +388,7 @@ def test_an_interrupted_model_is_as_untrained_as_before(tmp_path):
     assert not model.is_trained
     assert all(torch.equal(w, before[n]) for n, w in model.module.state_dict().items())
     assert [part.training for part in model.module.modules()] == modes
-    # Lightning would ignore the next one.
+    # While it ends, Lightning ignores a second one; afterwards none.
     assert signal.signal(signal.SIGINT, of_this_process) is signal.default_int_handler
     # Other settings are another run.
     training.train(model, "default", folder=tmp_path, **SHORT)
