@@ -1055,7 +1055,7 @@ def _protein_column_problems(table: pd.DataFrame, key: str) -> Iterator[str]:
         )
 
 
-def _protein_value_problems(table: pd.DataFrame, adata: ad.AnnData, key: str) -> Iterator[str]:
+def _protein_value_problems(table: pd.DataFrame, adata: ad.AnnData, key: str) -> Iterator[Problem]:
     def place(number: int) -> str:
         row, column = divmod(number, table.shape[1])
         return f"cell {adata.obs_names[row]}, protein {table.columns[column]}"

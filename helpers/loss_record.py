@@ -251,7 +251,7 @@ def logged_column(history: Mapping[str, pd.DataFrame], key: str) -> pd.Series | 
 
 def _terms(loss: LossOutput) -> dict[str, torch.Tensor]:
     """Return the terms that a module reports, by its own names for them."""
-    parts = [loss.reconstruction_loss, loss.kl_local, loss.kl_global]
+    parts: list[Any] = [loss.reconstruction_loss, loss.kl_local, loss.kl_global]
     terms = {name: term for part in parts for name, term in part.items()}
     if loss.classification_loss is not None:
         terms["classification_loss"] = loss.classification_loss

@@ -170,7 +170,7 @@ def text(report: pd.DataFrame) -> str:
         What ``check`` returned.
     """
     lines = []
-    for _, row in report[report["verdict"] != OK].iterrows():
+    for row in report[report["verdict"] != OK].to_dict("records"):
         cure = ": ".join(part for part in (row["what to do"], row["mending call"]) if part)
         lines.append(f"- {row['verdict']}: {row['found']} {cure}")
     return "\n".join(lines)

@@ -234,7 +234,7 @@ def _read_loom(path: Path) -> ad.AnnData:
 
 def _read_table(path: Path, genes_in: str) -> ad.AnnData:
     # Tab, comma or semicolon: whichever is most frequent in the first line.
-    with _opener(path)(path, "rt", encoding="utf-8-sig") as file:
+    with _opener(path)(path, "rt", encoding="utf-8") as file:
         first = file.readline()
     separator = max("\t,;", key=first.count)
     if not first.count(separator):
@@ -246,7 +246,7 @@ def _read_table(path: Path, genes_in: str) -> ad.AnnData:
             f"{path} holds about {first.count(separator) * _lines(path):,} numbers as text, too many to read at once.\n"
             "What to do: save it as .h5ad where it was made, or as a folder with matrix.mtx; sparse counts take a twentieth."
         )
-    table = pd.read_csv(path, sep=separator, index_col=0, encoding="utf-8-sig")
+    table = pd.read_csv(path, sep=separator, index_col=0, encoding="utf-8")
     words = [name for name, kind in table.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
     if words:
         column = table[words[0]]

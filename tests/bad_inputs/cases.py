@@ -704,7 +704,7 @@ def other_version(folder):
     (folder / "scanpy-1.0.dist-info").mkdir()
     (folder / "scanpy-1.0.dist-info" / "METADATA").write_text("Name: scanpy\nVersion: 1.0\n")
     return in_a_new_process(
-        f"import sys; sys.path.insert(0, {str(folder)!r})\nprint(environment.check().loc['scanpy'].tolist())"
+        f"import sys; sys.path.insert(0, {str(folder)!r})\nprint(environment.check().loc[['scanpy']].to_string(index=False, header=False))"
     )
 
 

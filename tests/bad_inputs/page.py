@@ -14,7 +14,7 @@ from tests.bad_inputs import cases
 
 FILE = kept_runs.DOCS / "bad_inputs.md"
 
-SECTIONS: dict[str, Sequence[cases.Case | cases.Cells]] = {
+SECTIONS: dict[str, Sequence[cases.Case | cases.Cells | cases.File]] = {
     "Cells": cases.CELLS,
     "Files": cases.FILES,
     "The environment, and the order of things": cases.ENVIRONMENT,

@@ -739,6 +739,14 @@ def test_bad_values_are_named_with_place_and_cure(spoil, what, where, cure, pbmc
     assert cure in message
 
 
+def test_the_layer_with_all_counts_is_offered_first(pbmc):
+    """Beside them there may be some of the counts only, such as those that were spliced."""
+    pbmc.layers["a part"] = pbmc.layers["counts"].copy()
+    pbmc.layers["a part"].data[::2] = 0
+    normalised(pbmc)
+    assert data.places_with_counts(pbmc) == ["layer = 'counts'", "layer = 'a part'"]
+
+
 def test_missing_layer_is_named_with_those_there_are(pbmc):
     with pytest.raises(ValueError, match=r"no layer 'raw'. Layers: 'counts'"):
         data.check_counts(pbmc, layer="raw")

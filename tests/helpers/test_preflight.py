@@ -4,6 +4,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 
 from helpers import data, environment, preflight, reading, scaling, spoiled_cells, training
 
@@ -170,3 +171,24 @@ def test_a_finding_is_a_line_with_its_cure(pbmc):
     assert text.startswith("- mend: Negative: 1 entries of X")
     assert "layer = 'counts'" in text
     assert preflight.text(preflight.check(pbmc, "counts", None).iloc[:2]) == ""
+
+
+def selected(adata, counts):
+    """Return the genes that scanpy selects from counts stored in some way."""
+    cells = ad.AnnData(counts, var=adata.var[[]])
+    sc.pp.highly_variable_genes(cells, n_top_genes=300, flavor="seurat_v3")
+    return set(cells.var_names[cells.var["highly_variable"]])
+
+
+def test_what_is_said_of_small_integers_is_so(cortex):
+    """Written out, other genes are selected from them; sparse, the same, and the report has nothing to say."""
+    few = cortex[::3, :1000].copy()
+    rows = np.asarray(few.X.sum(axis=1)).ravel() > 0
+    few = few[rows].copy()
+    truth = selected(few, few.X)
+    for store, verdict in ((lambda x: x.toarray(), preflight.MEND), (lambda x: x, preflight.OK)):
+        counts = store(few.X.astype(np.uint16))
+        assert (selected(few, counts) == truth) == (verdict == preflight.OK)
+        report = preflight.check(ad.AnnData(counts, var=few.var[[]]))
+        assert set(report.loc[report.index == "storage", "verdict"]) <= {verdict}
+        assert ("storage" in report.index) == (verdict == preflight.MEND)

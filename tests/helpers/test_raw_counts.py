@@ -74,6 +74,14 @@ def scaled(values):
     return (values - values.mean(axis=0)) / values.std(axis=0).clip(min=1)
 
 
+def test_zeros_that_are_stored_are_zeros(pbmc):
+    values = made(pbmc, "normalised, and ln(1 + x) taken")
+    values.data[values.indptr[3] : values.indptr[4]] = 0
+    recovered = raw_counts.recover(values)
+    assert recovered[3].nnz == 0
+    assert (recovered[4:] != pbmc.X[4:]).nnz == 0
+
+
 SPOILT = {
     "scaled": scaled,
     "smoothed": lambda values: (values + np.roll(values, 1, axis=0)) / 2,

@@ -1,5 +1,8 @@
 """The verdicts of the page. (The page itself is made and read in test_run_script.)"""
 
+import errno
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import anndata as ad
@@ -108,6 +111,10 @@ def test_what_the_page_needs_is_asked_for(trained, tmp_path):
     assert not (tmp_path / "page.html").exists()
 
 
+def full_disk(*arguments):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_a_page_that_was_there_is_replaced_only_by_a_whole_one(trained, tmp_path, monkeypatch):
     page = tmp_path / "page.html"
     page.write_text("the page of yesterday")
@@ -119,6 +126,13 @@ def test_a_page_that_was_there_is_replaced_only_by_a_whole_one(trained, tmp_path
             SimpleNamespace(read_text=lambda encoding: "{{ nothing_of_that }}"),
         )
         with pytest.raises(Exception, match="nothing_of_that"):
+            run_report.write(page, trained, findings, "cells.h5ad")
+    assert page.read_text() == "the page of yesterday"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full_disk)
+        with pytest.raises(
+            OSError, match=r"Cannot write .*page.html: No space left[^$]*What to do"
+        ):
             run_report.write(page, trained, findings, "cells.h5ad")
     assert page.read_text() == "the page of yesterday"
     assert run_report.write(page, trained, findings, "cells.h5ad") == page

@@ -5,6 +5,7 @@ import html.parser
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -26,7 +27,7 @@ def values(text):
 
 def test_settings_are_filled_in_and_others_stay():
     before = values(run_script.TEMPLATE.read_text("utf-8"))
-    after = values(run_script.filled(FILE="it's mine.h5ad", BATCH="day"))
+    after = values(run_script.filled(FILE=Path("it's mine.h5ad"), BATCH="day"))
     assert set(before) == {"FILE", "LAYER", "BATCH", "LABEL", "PRESET", "RESULTS"}
     assert after == before | {"FILE": "it's mine.h5ad", "BATCH": "day"}
 
@@ -90,16 +91,16 @@ class Page(html.parser.HTMLParser):
         self.open, self.tags, self.text = [], [], []
         self.feed(text)
 
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
         if tag not in self.VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
-    def handle_data(self, text):
-        self.text.append(text)
+    def handle_data(self, data):
+        self.text.append(data)
 
     def all(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]
