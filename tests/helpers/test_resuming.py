@@ -173,12 +173,22 @@ def test_keeping_the_progress_changes_nothing(tmp_path):
 # --- real kernels, really killed ----------------------------------------------------------------
 
 
-def kernel(folder, where):
-    command = [sys.executable, "-m", "tests.helpers.killed_training", str(folder), str(where)]
-    root = Path(__file__).resolve().parents[2]
-    return subprocess.Popen(
-        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+@pytest.fixture
+def kernel():
+    """Begin a process that trains; none outlives the test."""
+    begun = []
+
+    def begin(folder, where):
+        command = [sys.executable, "-m", "tests.helpers.killed_training", str(folder), str(where)]
+        root = Path(__file__).resolve().parents[2]
+        pipe = subprocess.PIPE
+        begun.append(subprocess.Popen(command, cwd=root, stdout=pipe, stderr=pipe, text=True))
+        return begun[-1]
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.wait()
 
 
 def until_it_waits(process):
@@ -187,10 +197,7 @@ def until_it_waits(process):
 
 
 def end(process):
-    try:
-        _, problems = process.communicate(timeout=300)
-    finally:
-        process.kill()
+    _, problems = process.communicate(timeout=300)
     return process.returncode, problems
 
 
@@ -215,7 +222,7 @@ def assert_goes_on(whole, folder, epochs, capsys):
 
 
 @needs_signals
-def test_a_kernel_that_is_killed_again_and_again_loses_nothing(whole, tmp_path, capsys):
+def test_a_kernel_that_is_killed_again_and_again_loses_nothing(kernel, whole, tmp_path, capsys):
     moments, done = random.Random(0), 0
     for ending in ("SIGKILL", "SIGINT", "SIGTERM"):
         # Within two to four further epochs of two steps.
@@ -232,14 +239,16 @@ def test_a_kernel_that_is_killed_again_and_again_loses_nothing(whole, tmp_path, 
 
 @needs_signals
 @pytest.mark.parametrize("where", ["half", "draft"])
-def test_a_kernel_that_is_killed_while_it_writes_loses_one_epoch(where, whole, tmp_path, capsys):
+def test_a_kernel_that_is_killed_while_it_writes_loses_one_epoch(
+    where, kernel, whole, tmp_path, capsys
+):
     assert end(kernel(tmp_path, where))[0] == -signal.SIGKILL
     assert len(list(tmp_path.glob(".*.part"))) == 1
     assert_goes_on(whole, tmp_path, 1, capsys)
 
 
 @needs_signals
-def test_a_second_kernel_neither_waits_nor_disturbs(whole, tmp_path, capsys):
+def test_a_second_kernel_neither_waits_nor_disturbs(kernel, whole, tmp_path, capsys):
     first = kernel(tmp_path, 7)
     until_it_waits(first)
     kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
