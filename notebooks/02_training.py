@@ -169,7 +169,8 @@ training.plot_shape(adata.n_obs)
 #
 # > **Predict.** Where will their curve lie: above, below or on that of the training cells?
 #
-# To train again later, first run the cell with `SCVI(adata)` again: a model is trained once.
+# To train again later, first run the cell with `SCVI(adata)` again: a model is trained once. If you stop a long training (the square button above), run the cell again: it goes on after the last finished epoch, and ends
+# as if you had not stopped it.
 
 # %% tags=["nbval-ignore-output", "progress"]
 training.train(model, preset="class")
@@ -228,7 +229,8 @@ latent.shape
 # %% [markdown]
 # ## Save and load
 #
-# `save` stores the weights and the settings. It does not store the cells, so give them again when you load.
+# `save` stores the weights and the settings. It does not store the cells, so give them again when you load. `SCVI.load` runs whatever a file asks for, so use it only for files from you or from people you trust. For a
+# model from somebody else there is `checkpoints.load_model(folder, adata)` in the helpers: it runs nothing, and refuses a file that asks for more than a model needs.
 
 # %%
 model.save("../data/my_first_model", overwrite=True)
@@ -236,7 +238,7 @@ again = scvi.model.SCVI.load("../data/my_first_model", adata=adata)
 print("same latent representation:", bool((again.get_latent_representation() == latent).all()))
 
 # %% [markdown]
-# The next lessons load this model instead of training it again. For them it is stored under a key that is made from the data,
+# The next lessons load this model instead of training it again. For them it is stored in a [checkpoint](../docs/glossary.md#checkpoint), under a key that is made from the data,
 # the settings, the seed and the versions. If any of them changes, the key changes, and an old model is never loaded by mistake.
 
 # %% tags=["nbval-ignore-output"]

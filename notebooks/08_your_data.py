@@ -373,7 +373,7 @@ print(f"On the page: {len(verdicts)} verdicts, each a question to you.")
 #
 # <details><summary>5. A colleague sends you a folder with a trained model. Why not simply load it?</summary>
 #
-# A model file of scvi-tools can run any code when it is loaded. Load only what you trust. Better, ask for the script and the counts, and train it yourself.
+# A model file of scvi-tools can run any code when it is loaded. `checkpoints.load_model` of the helpers reads it without running anything, or refuses. Better still, ask for the script and the counts, and train it yourself.
 #
 # </details>
 #
