@@ -69,7 +69,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 LEARNING_RATE_SHARES = ("lr_rise", "lr_fall")
 SHARES = (*LEARNING_RATE_SHARES, "kl_warmup")
 
-# Who passes one of these to ``train`` looks after checkpoints, processes or the history himself.
+# A caller who passes one of these to ``train`` looks after checkpoints, processes or the history, too.
 OWN_BOOKS = {
     "ckpt_path",
     "devices",

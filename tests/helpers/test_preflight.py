@@ -192,3 +192,14 @@ def test_what_is_said_of_small_integers_is_so(cortex):
         report = preflight.check(ad.AnnData(counts, var=few.var[[]]))
         assert set(report.loc[report.index == "storage", "verdict"]) <= {verdict}
         assert ("storage" in report.index) == (verdict == preflight.MEND)
+
+
+def test_a_file_of_the_learner_is_not_overwritten_by_the_spoiled_one(pbmc, tmp_path):
+    mine = tmp_path / "mine.h5ad"
+    pbmc.write_h5ad(mine)
+    before = mine.read_bytes()
+    with pytest.raises(FileExistsError, match=r"left as it is[^$]*What to do: give another name"):
+        spoiled_cells.write(mine)
+    assert mine.read_bytes() == before
+    spoiled = spoiled_cells.write(tmp_path / "spoiled.h5ad")
+    assert spoiled_cells.write(spoiled) == spoiled
