@@ -18,7 +18,7 @@ try:
 except ImportError as error:
     raise ImportError(
         'The package scikit-misc is missing or damaged, which fits the curve of flavor="seurat_v3".\n'
-        "What to do: run `make lab` again, which installs what is missing; in an environment of your own: pip install scikit-misc, then restart the kernel."
+        "What to do: run `make lab` again, which installs what is missing; in an environment of your own, install the package scikit-misc; then restart the kernel."
     ) from error
 
 

@@ -191,7 +191,10 @@ def test_the_reason_of_a_failure_is_one_line_in_plain_words():
     assert not sweep._died(RayTaskError("train", "trace", ValueError("its own")))
 
 
-def test_a_sweep_is_stopped_before_the_disk_is_full(tmp_path, monkeypatch):
+def test_a_sweep_is_stopped_before_the_disk_is_full(tmp_path, monkeypatch, request):
+    # A test run in the background of a shell ignores interrupts; a kernel does not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     usage = namedtuple("usage", "total used free")
     (tmp_path / "sweep" / "trial").mkdir(parents=True)
     (tmp_path / "sweep" / "trial" / "result.json").write_text('{"epoch": 1}\n{"node": "a"}\n')
