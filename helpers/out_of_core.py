@@ -183,11 +183,15 @@ def open_counts(file: Path | str) -> ad.AnnData:
     file = Path(file)
     _require_rows_in_x(file)
     adata = ad.read_h5ad(file, backed="r")
-    for start in range(0, adata.n_obs, BLOCK):
-        end = min(start + BLOCK, adata.n_obs)
-        with _saying(f"{file.name}, cells {start:,} to {end - 1:,}"):
-            # This closes the file again; the next look at X opens it.
-            data.check_counts(adata[start:end].to_memory())
+    try:
+        for start in range(0, adata.n_obs, BLOCK):
+            end = min(start + BLOCK, adata.n_obs)
+            with _saying(f"{file.name}, cells {start:,} to {end - 1:,}"):
+                data.check_counts(adata[start:end].to_memory())
+    except BaseException:
+        # Whoever holds the error would hold the file open, too.
+        adata.file.close()
+        raise
     return adata
 
 

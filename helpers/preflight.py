@@ -263,12 +263,13 @@ def _turned(adata: ad.AnnData) -> bool:
 
 
 def _share(pattern: re.Pattern[str], names: pd.Index) -> float:
-    few = names[:1000].astype(str)
-    return float(np.mean([bool(pattern.match(name)) for name in few])) if len(few) else 0.0
+    # Not astype(str): pandas 3 leaves a missing name missing.
+    few = [str(name) for name in names[:1000]]
+    return float(np.mean([bool(pattern.match(name)) for name in few])) if few else 0.0
 
 
 def _like_genes(names: pd.Index) -> bool:
-    known = COMMON_GENES & set(names.astype(str).str.lower())
+    known = COMMON_GENES & {str(name).lower() for name in names}
     return len(known) >= 2 or _share(GENE_ID, names) > 0.5
 
 
@@ -464,7 +465,7 @@ def _of_unnamed_batches(adata: ad.AnnData) -> Finding:
         if BATCH_NAMES.search(str(name)) and 1 < adata.obs[name].nunique() <= MANY_BATCHES
     ]
     numbers = [
-        found[1] for name in adata.obs_names.astype(str) if (found := SAMPLE_NUMBER.match(name))
+        found[1] for name in map(str, adata.obs_names) if (found := SAMPLE_NUMBER.match(name))
     ]
     if not likely and len(numbers) == adata.n_obs and len(set(numbers)) > 1:
         return Finding(

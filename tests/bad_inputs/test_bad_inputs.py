@@ -75,9 +75,9 @@ def pictures(adata):
     values = adata.X.toarray() if sp.issparse(adata.X) else adata.X
     return {
         "X": values,
-        "obs": adata.obs.astype(str),
-        "cells": adata.obs_names,
-        "genes": adata.var_names,
+        "obs": adata.obs.astype(object).map(str),
+        "cells": [str(name) for name in adata.obs_names],
+        "genes": [str(name) for name in adata.var_names],
     }
 
 
