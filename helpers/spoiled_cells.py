@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 
@@ -77,13 +76,10 @@ def write(path: Path | str, folder: Path = data.FOLDER) -> Path:
         warnings.simplefilter("ignore")
         sc.pp.normalize_total(adata, target_sum=1e4)
         sc.pp.log1p(adata)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".part-{os.getpid()}-{path.name}")
-    try:
+    with data.scratch_folder(path.parent) as scratch:
+        draft = scratch / path.name
         adata.write_h5ad(draft, compression="gzip")
         return draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def with_values_as_counts(path: Path | str) -> ad.AnnData:

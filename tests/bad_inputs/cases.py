@@ -683,15 +683,21 @@ def environment_case(what: str, *says: str):
     return add
 
 
+def new_process(code: str, **variables: str) -> subprocess.Popen[str]:
+    """Start Python code as a notebook's kernel would; what it says can be read."""
+    folders = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from helpers import environment\nenvironment.prepare()\n{code}"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)} | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def in_a_new_process(code: str, **variables: str) -> str:
     """Run Python code as a notebook's kernel would, and return all that it said."""
-    answer = subprocess.run(
-        [sys.executable, "-c", f"from helpers import environment\nenvironment.prepare()\n{code}"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])} | variables,
-        capture_output=True,
-        text=True,
-    )  # fmt: skip
-    return answer.stdout + answer.stderr
+    return "".join(new_process(code, **variables).communicate())
 
 
 @environment_case("scikit-misc is missing", "scikit-misc is missing", "run `make lab` again")
@@ -848,12 +854,7 @@ print("epochs in the history:", len(model.history["elbo_train"]))
 @contextlib.contextmanager
 def another_kernel_at_work(folder: Path) -> Iterator[subprocess.Popen]:
     """Train the model in another process, and enter the block when that has kept an epoch; then kill it."""
-    kernel = subprocess.Popen(
-        [sys.executable, "-c", f"from helpers import environment\nenvironment.prepare()\n{training_in(folder)}"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    kernel = new_process(training_in(folder))
     while not list(folder.glob(".*.progress")):
         assert kernel.poll() is None, "the training was over before it could be killed"
         time.sleep(0.01)
@@ -861,7 +862,7 @@ def another_kernel_at_work(folder: Path) -> Iterator[subprocess.Popen]:
         yield kernel
     finally:
         kernel.kill()
-        kernel.wait()
+        kernel.communicate()
 
 
 def training_in(folder: Path) -> str:

@@ -4,7 +4,12 @@ import numpy as np
 import pandas as pd
 import scvi
 
+from helpers import genes
+
 N_CELLS = 128
+
+# Enough to train something on 700 cells in a second or two.
+SHORT = {"max_epochs": 2, "enable_progress_bar": False}
 
 
 def few(whole, n_genes):
@@ -35,3 +40,16 @@ def build(adata, kind="SCVI", setup=None, **parameters):
     family = getattr(scvi.model, kind)
     family.setup_anndata(adata, layer="counts", **SETUP.get(kind, {}) | (setup or {}))
     return family(adata, **BUILD.get(kind, {}) | parameters)
+
+
+def on_two_chips(pbmc):
+    """Keep 200 genes of the 700 blood cells, in place, with a made-up batch, and return them."""
+    genes.select(pbmc, 200)
+    pbmc.obs["chip"] = pd.Categorical(["a", "b"] * 350)
+    return pbmc
+
+
+def new_model(adata, seed=0, batch_key=None, **parameters):
+    scvi.settings.seed = seed
+    scvi.model.SCVI.setup_anndata(adata, layer="counts", batch_key=batch_key)
+    return scvi.model.SCVI(adata, **parameters)

@@ -12,27 +12,17 @@ import pytest
 import scvi
 import torch
 
-from helpers import checkpoints, data, genes, training
+from helpers import checkpoints, data, training
 from tests.helpers.evil import Evil, works
 from tests.helpers.full_disk import full_disk, needs_limits
 from tests.helpers.random_states import random_states
 from tests.helpers.same_models import assert_same
-from tests.helpers.small_models import build, few
-
-SHORT = {"max_epochs": 2, "enable_progress_bar": False}
+from tests.helpers.small_models import SHORT, build, few, new_model, on_two_chips
 
 
 @pytest.fixture
 def adata(pbmc):
-    genes.select(pbmc, 200)
-    pbmc.obs["chip"] = pd.Categorical(["a", "b"] * 350)
-    return pbmc
-
-
-def new_model(adata, seed=0, batch_key=None, **parameters):
-    scvi.settings.seed = seed
-    scvi.model.SCVI.setup_anndata(adata, layer="counts", batch_key=batch_key)
-    return scvi.model.SCVI(adata, **parameters)
+    return on_two_chips(pbmc)
 
 
 def key(adata, train_kwargs=None, preset="class", **kwargs):

@@ -1,31 +1,19 @@
 """Training with a preset, its record, and checkpoints that are never stale."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import scvi
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from helpers import data, figures, genes, loss_record, training
+from helpers import data, figures, loss_record, training
 from tests.helpers.random_states import random_states
-from tests.helpers.small_models import build, few
-
-# Enough to train something on 700 cells in a second or two.
-SHORT = {"max_epochs": 2, "enable_progress_bar": False}
+from tests.helpers.small_models import SHORT, build, few, new_model, on_two_chips
 
 
 @pytest.fixture
 def adata(pbmc):
-    genes.select(pbmc, 200)
-    pbmc.obs["chip"] = pd.Categorical(["a", "b"] * 350)
-    return pbmc
-
-
-def new_model(adata, seed=0, batch_key=None, **parameters):
-    scvi.settings.seed = seed
-    scvi.model.SCVI.setup_anndata(adata, layer="counts", batch_key=batch_key)
-    return scvi.model.SCVI(adata, **parameters)
+    return on_two_chips(pbmc)
 
 
 # --- train --------------------------------------------------------------------------------------
