@@ -36,8 +36,8 @@ def newest(arguments: list[str]) -> int:
 
 def run(environment: Environment, arguments: list[str]) -> int:
     """Set an environment up, then run pytest in it."""
-    # The sweep of lesson 07 is tested on a real Ray.
-    set_up(environment, frozenset({"test", "sweep"}))
+    # The sweep of lesson 07 is tested on a real Ray, the book and the editions with their real tools.
+    set_up(environment, frozenset({"book", "sweep", "teach", "test"}))
     if not arguments:
         say("Running all tests and all lessons (about 8 minutes on two cores).")
     # A whole notebook or test file goes to one worker, because its parts build on each other.

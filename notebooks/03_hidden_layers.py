@@ -22,7 +22,7 @@
 # - say how many hidden layers scVI and TotalVI have, how wide they are, and where dropout is;
 # - compute by hand how many parameters one more layer costs.
 #
-# **Time**: 40 minutes to read and run (less than a minute of it is computing), 10 minutes for the questions.
+# **Time**: 40 minutes to read and run (less than a minute of it is computing), 20 minutes for the quiz and the exercises.
 # **Needs**: lesson 02, or the model that it stored.
 
 # %%
@@ -394,45 +394,117 @@ models.drop(index=first)[["encoder", "decoder", "other networks", "width", "late
 #
 # ## Check yourself
 #
-# <details><summary>1. Your colleague counts ten <code>Linear</code> in a dump of default scVI and says: "ten layers". What do you answer?</summary>
+# Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+
+# %%
+from helpers import exercises, quizzes
+
+quizzes.of_lesson("03")
+
+# %% [markdown]
+# ## Exercises
 #
-# Four of the ten never run: three in `l_encoder`, one is `px_r_decoder`. Of the six that do, four are heads: mean and variance of the latent
-# representation, scale and extra zeros of the counts. Two are hidden layers.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
+# and each time a hint goes further. Solutions are folded away.
+
+# %%
+check = exercises.of_lesson("03")
+
+# %% [markdown]
+# ### Exercise 1 · What a layer costs
 #
-# </details>
-#
-# <details><summary>2. <code>SCVI(adata, n_layers=3, n_hidden=64)</code>: how many hidden layers, and how many parameters has the second one of the encoder?</summary>
-#
-# Three in the encoder and three in the decoder. The second one reads 64 numbers: 64 × 64 weights + 64 biases = 4,160, and 128 more in its batch
-# normalisation.
-#
-# </details>
-#
-# <details><summary>3. A module is listed in a dump with real cells. Does it learn?</summary>
-#
-# Not necessarily. It ran, but its output may be dropped. Look whether the loss depends on it.
-#
-# </details>
-#
-# <details><summary>4. Why does the encoder have two heads, and why do they not count as hidden layers?</summary>
-#
-# It describes a cell by a cloud: one head gives its centre, the other its width. There the encoder ends: no linear layer of the encoder reads
-# them. The decoder reads numbers that are drawn from the cloud, and it is a network of its own.
-#
-# </details>
-#
-# **Try it.** LinearSCVI is scVI with a decoder that is easier to read. How many hidden layers has its decoder, and what does it do
-# about the library size? In a new cell:
+# A hidden layer of 64 neurons reads the 128 numbers of the layer before it. How many parameters does it have, together with its batch
+# normalisation? One line is enough.
+
+# %% tags=["exercise"]
+n_parameters = ...
+
+# %% tags=["check"]
+check.cost_of_a_layer(n_parameters)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
 # ```python
-# scvi.model.LinearSCVI.setup_anndata(adata, layer="counts")
-# print(architecture.explain(scvi.model.LinearSCVI(adata)))
+# n_parameters = 128 * 64 + 64 + 2 * 64
 # ```
 #
-# <details><summary>The answer</summary>
-#
-# None: each gene is read off the latent numbers by a head. And `l_encoder` is trained, because here the library size is learned.
+# Weights, biases, and a scale and a shift for each neuron: 8,384.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 2 · What never runs
 #
+# Two parts of default scVI never run in training. Find them in the module table, and write their names into a list. The name of a part is the
+# last word that all its paths share: `z_encoder` is one (and it runs).
+
+# %% tags=["exercise"]
+idle = ...
+
+# %% tags=["check"]
+check.idle_parts(idle, model=model)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# idle = ["l_encoder", "px_r_decoder"]
+# ```
+#
+# `l_encoder` would learn the library size, which is read from the counts instead. `px_r_decoder` would compute a dispersion for each count; by
+# default there is one for each gene. `architecture.unused(model)` lists both, and the setting that wakes each.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 3 · A linear decoder
+#
+# LinearSCVI is scVI with a decoder that is easier to read. Predict how many hidden layers its *decoder* has. Then build the model with your
+# cells, and count.
+
+# %% tags=["exercise"]
+n_hidden_layers = ...
+
+# %% tags=["check"]
+check.linear_decoder(n_hidden_layers, adata=adata)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# linear_cells = adata.copy()
+# scvi.model.LinearSCVI.setup_anndata(linear_cells, layer="counts")
+# n_hidden_layers = architecture.hidden_layers(scvi.model.LinearSCVI(linear_cells))["decoder"]
+# ```
+#
+# None: each gene is read off the latent numbers by a head.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 4 · Small and deep
+#
+# Build a model of your cells with at least two hidden layers in the encoder and in the decoder, and fewer than 300,000 trained
+# parameters. Many answers are right.
+
+# %% tags=["exercise"]
+your_model = ...
+
+# %% tags=["check"]
+check.small_and_deep(your_model)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# your_model = scvi.model.SCVI(adata, n_layers=2, n_hidden=32)
+# ```
+#
+# Nearly all parameters sit where the genes meet the neurons, so `n_hidden` decides. Whether so small a model is good enough is a question for
+# lesson 07.
+#
+# </details>
+
+# %% [markdown]
 # Next: lesson 04 answers the second question: what loss is it using here?

@@ -7,13 +7,13 @@ import nbformat
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.needed_cells import needed
 from tests.browser.page_scripts import (
     SCROLL_TO_CELL,
     assert_ran_cleanly,
     open_lesson,
     run_some,
 )
+from tests.notebooks.needed_cells import needed
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 

@@ -29,6 +29,7 @@ FRAME = (
     "## The answer",
     "## What you know now",
     "## Check yourself",
+    "## Exercises",
 )
 
 

@@ -27,4 +27,5 @@ def names(source: str, how: type[ast.expr_context]) -> set[str]:
     if how is ast.Store:
         imported = [node for node in nodes if isinstance(node, ast.alias)]
         found |= {node.asname or node.name.partition(".")[0] for node in imported}
+        found |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
     return found
