@@ -234,4 +234,4 @@ def verdict(option: Option) -> str:
 def markup(text: str) -> str:
     """Turn `code` and *emphasis* into HTML, and leave everything else as text."""
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
-    return re.sub(r"(?<!\w)\*([^*]+)\*(?!\w)", r"<em>\1</em>", text)
+    return re.sub(r"(?<!\w)\*(\S|\S[^*]*\S)\*(?!\w)", r"<em>\1</em>", text)

@@ -86,16 +86,15 @@ def as_number(name: str, answer: Any, unit: str = "") -> tuple[float | None, str
         return None, f"`{name}` is {answer}. It should be {wanted}, not True or False."
     if callable(answer):
         return None, f"`{name}` is a function. Call it, and keep what it returns: {wanted}."
-    size = getattr(answer, "size", None)
-    if size == 1 and hasattr(answer, "item"):
-        answer = answer.item()
-    elif hasattr(answer, "shape") and size is not None and np.ndim(answer) > 0:
+    if hasattr(answer, "detach"):  # a tensor, perhaps one that PyTorch follows
+        answer = answer.detach().numpy()
+    if getattr(answer, "size", None) == 1 and hasattr(answer, "item"):
+        return as_number(name, answer.item(), unit)
+    if hasattr(answer, "shape"):
         return None, (
             f"`{name}` has the shape {tuple(answer.shape)}. It should be one number{f' ({unit})' if unit else ''}: "
             "have you forgotten a sum or a mean, or to pick one value?"
         )
-    elif isinstance(answer, Iterable):
-        return None, f"`{name}` is a {type(answer).__name__}. It should be {wanted}."
     if not isinstance(answer, Real):
         return None, f"`{name}` is a {type(answer).__name__}. It should be {wanted}."
     value = float(answer)
@@ -300,16 +299,28 @@ def _as_array(name: str, answer: Any, shape: tuple[int, ...]) -> tuple[np.ndarra
     if isinstance(answer, str) or callable(answer):
         kind = "text" if isinstance(answer, str) else "a function"
         return None, f"`{name}` is {kind}. It should hold numbers, with the shape {shape}."
-    if hasattr(answer, "toarray"):
-        answer = answer.toarray()
-    try:
-        given = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
+    given = _floats(answer)
+    if given is None:
+        kind = type(answer).__name__
         return (
             None,
-            f"`{name}` is a {type(answer).__name__} and does not hold only numbers. It should have the shape {shape}.",
+            f"`{name}` is a {kind} and does not hold only numbers. It should have the shape {shape}.",
         )
     return given, ""
+
+
+def _floats(answer: Any) -> np.ndarray | None:
+    """Return numbers in any container as an array; None where there is anything else, text of digits too."""
+    if hasattr(answer, "toarray"):
+        answer = answer.toarray()
+    if hasattr(answer, "detach"):
+        answer = answer.detach()
+    try:
+        if np.asarray(answer).dtype.kind in "US":
+            return None
+        return np.asarray(answer, dtype=float)
+    except (TypeError, ValueError):
+        return None
 
 
 def function(
@@ -388,9 +399,8 @@ def call(name: str, answer: Callable[..., Any], arguments: Sequence[Any]) -> tup
 
 def _same(value: Any, expected: Any, within: float) -> bool:
     """Tell whether two numbers or arrays are the same, but for rounding."""
-    try:
-        given, wanted = (np.asarray(each, dtype=float) for each in (value, expected))
-    except (TypeError, ValueError):
+    given, wanted = _floats(value), np.asarray(expected, dtype=float)
+    if given is None:
         return False
     return given.shape == wanted.shape and np.allclose(given, wanted, rtol=1e-6, atol=within)
 
