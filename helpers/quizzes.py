@@ -53,8 +53,9 @@ FINISH = """
         const answers = part.querySelector(".Answer");
         answers.setAttribute("role", "radiogroup");
         answers.setAttribute("aria-labelledby", question.id);
-        const feedback = part.querySelector(".Feedback");
-        feedback.setAttribute("role", "status");
+        part.querySelector(".Feedback").setAttribute("role", "status");
+        // The arrow keys move between options; JupyterLab would take them to move between cells.
+        answers.querySelectorAll("input").forEach(each => { each.dataset.lmSuppressShortcuts = "true"; });
     });
     document.getElementById("%(id)s-text").hidden = true;
 })(100);

@@ -35,6 +35,11 @@ RUN_SOME = """async (numbers, given) => {
     return JSON.stringify(panel.context.model.toJSON());
 }"""
 
+# One lesson's memory is enough for a small machine.
+CLOSE_KERNEL = """async () => {
+    await window.jupyterapp.shell.currentWidget.sessionContext.shutdown();
+}"""
+
 # Lab draws only the cells that are near what is on the screen.
 SCROLL_TO_CELL = """async text => {
     const notebook = window.jupyterapp.shell.currentWidget.content;
@@ -72,6 +77,11 @@ def assert_ran_cleanly(cells: list[dict]) -> None:
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     for cell in cells:
         assert not checks.noise(cell["outputs"]), cell["source"]
+
+
+def close_kernel(page) -> None:
+    """Shut the kernel of the lesson in front down."""
+    evaluate_within(page, 60, CLOSE_KERNEL)
 
 
 def evaluate_within(page, seconds: int, script: str):
