@@ -11,7 +11,7 @@ from commands.environment import (
     python_version,
     variables,
 )
-from commands.set_up import set_up
+from commands.set_up import FOR_TESTS, set_up
 
 
 def main(arguments: list[str]) -> int:
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     lanes = [latest_environment(), own_environment()]
     versions = []
     for environment in lanes:
-        set_up(environment, frozenset({"test", "sweep"}))
+        set_up(environment, FOR_TESTS)
         version = python_version(environment.python)
         say(f"Taking a snapshot of the libraries with Python {version} ...")
         status = subprocess.run(

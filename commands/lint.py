@@ -4,7 +4,7 @@ import subprocess
 
 from commands.console import say
 from commands.environment import ROOT, own_environment, variables
-from commands.set_up import set_up
+from commands.set_up import EVERYTHING, set_up
 
 CHECKS = (
     ["ruff", "check", "."],
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     """Set up, then run every check, also after one has failed."""
     environment = own_environment()
     # pyright reads the tests too, and has to find what they import.
-    set_up(environment, frozenset({"lint", "test", "sweep"}))
+    set_up(environment, EVERYTHING)
     failed = []
     for check in CHECKS:
         say(f"--- {' '.join(check)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from commands.console import CommandError, say, step
 from commands.environment import ROOT, Environment, variables
 from commands.process import run_with_log
-from commands.set_up import PINS
+from commands.set_up import EVERYTHING, PINS
 
 # A lane is a range of Python versions that takes the same releases.
 OLD_LANE = 'python_version < "3.12"'
@@ -58,7 +58,8 @@ def freeze(python: str, folder: Path, old_lane: bool) -> list[str]:
     lane = Environment(folder, owned=True)
     torch = [f"torch=={OLD_TORCH}"] if old_lane else []
     log = folder / "pip.log"
-    command = [str(lane.python), "-m", "pip", "install", *torch, "-e", ".[test,lint,sweep]"]
+    project = f".[{','.join(sorted(EVERYTHING))}]"
+    command = [str(lane.python), "-m", "pip", "install", *torch, "-e", project]
     if run_with_log(command, log, cwd=ROOT, env=variables(lane)):
         raise CommandError(f"pip failed:\n{log.read_text('utf-8')[-2000:]}")
     answer = subprocess.run(

@@ -10,7 +10,7 @@ from pathlib import Path
 from commands.console import CommandError, say
 from commands.environment import ROOT, Environment, own_environment, variables
 from commands.pins import BROUGHT_BY_TORCH
-from commands.set_up import set_up
+from commands.set_up import EVERYTHING, set_up
 
 DOCS = ROOT / "docs"
 PAGE = DOCS / "licences.md"
@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
     if arguments:
         raise CommandError(f"sbom takes no arguments, not: {' '.join(arguments)}")
     environment = own_environment()
-    set_up(environment, frozenset({"test", "lint", "sweep"}))
+    set_up(environment, EVERYTHING)
     write(environment)
     return 0
 

@@ -28,6 +28,11 @@ from commands.process import run_with_log
 
 PINS = "requirements/tested.txt"
 
+# The groups of pyproject.toml that the tests need, and all there are: pyright and the bill of packages look
+# at what the tests import, too.
+FOR_TESTS = frozenset({"book", "sweep", "teach", "test"})
+EVERYTHING = FOR_TESTS | {"lint"}
+
 # How pip and its libraries name a network that is not there.
 NO_NETWORK = (
     "NewConnectionError",

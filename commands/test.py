@@ -12,7 +12,7 @@ from commands.environment import (
     variables,
 )
 from commands.process import replace_by
-from commands.set_up import set_up
+from commands.set_up import FOR_TESTS, set_up
 
 
 def main(arguments: list[str]) -> int:
@@ -37,7 +37,7 @@ def newest(arguments: list[str]) -> int:
 def run(environment: Environment, arguments: list[str]) -> int:
     """Set an environment up, then run pytest in it."""
     # The sweep of lesson 07 is tested on a real Ray, the book and the editions with their real tools.
-    set_up(environment, frozenset({"book", "sweep", "teach", "test"}))
+    set_up(environment, FOR_TESTS)
     if not arguments:
         say("Running all tests and all lessons (about 8 minutes on two cores).")
     # A whole notebook or test file goes to one worker, because its parts build on each other.
