@@ -82,7 +82,7 @@ def as_number(name: str, answer: Any, unit: str = "") -> tuple[float | None, str
     wanted = f"a number{f' ({unit})' if unit else ''}"
     if isinstance(answer, str):
         return None, f"`{name}` is text. Write {wanted} without quotation marks."
-    if isinstance(answer, bool | np.bool_):
+    if isinstance(answer, bool):
         return None, f"`{name}` is {answer}. It should be {wanted}, not True or False."
     if callable(answer):
         return None, f"`{name}` is a function. Call it, and keep what it returns: {wanted}."
@@ -118,15 +118,15 @@ def _how_wrong(name: str, value: float, expected: float, unit: str, near: float)
     def is_close(to: float) -> bool:
         return abs(value - to) <= max(near, 1e-6 * abs(to))
 
-    if expected and is_close(-expected):
+    if is_close(-expected):
         return f"{shown} The size is right, the sign is not."
-    if expected and is_close(100 * expected):
+    if is_close(100 * expected):
         return f"{shown} That looks like per cent. The exercise asks for a share between 0 and 1."
-    if expected and is_close(expected / 100):
+    if is_close(expected / 100):
         return f"{shown} That looks like a share between 0 and 1. The exercise asks for per cent."
     if "nats" in unit and is_close(expected / math.log(2)):
         return f"{shown} That is in bits. Take the natural logarithm, and it is in nats."
-    if expected and abs(value - expected) <= 0.02 * abs(expected):
+    if abs(value - expected) <= 0.02 * abs(expected):
         return (
             f"{shown} That is very near. Have you rounded on the way, or left out something small?"
         )
