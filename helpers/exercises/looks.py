@@ -215,7 +215,7 @@ def names(
             f"`{name}` should hold names (text in quotation marks); {odd[0]!r} is a {type(odd[0]).__name__}."
         )
     given = list(map(spelling, given))
-    unknown = [each for each in given if each not in known | expected]
+    unknown = [each for each in given if each not in known]
     if unknown:
         return not_yet(f'"{unknown[0]}" does not exist here. Look how the names are spelt.')
     taken, hit = set(given), len(set(given) & expected)

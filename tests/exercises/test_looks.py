@@ -238,6 +238,7 @@ def test_a_table_made_by_a_mistake_gets_its_reply_whatever_its_shape():
     assert numbers(TABLE.sum(axis=0), mistakes=mistakes).text == "These are the sums."
     assert numbers(TABLE + 1, mistakes=mistakes).text == "One too many."
     assert numbers(TABLE, mistakes=mistakes).is_right
+    assert "One." not in numbers(np.ones((3, 2)), mistakes=[(np.ones(()), "One.")]).text
 
 
 CASES = [((2.0, 3.0), 6.0), ((np.array([1.0, 2.0]), 4.0), np.array([4.0, 8.0]))]
