@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import os
 import sys
 import sysconfig
@@ -113,7 +114,7 @@ class PutStubsBack(NbGraderPreprocessor):
     """Put the stub that a learner gets in the place of the solution."""
 
     def preprocess_cell(
-        self, cell: NotebookNode, resources: dict[str, Any], cell_index: int
+        self, cell: NotebookNode, resources: dict[str, Any], index: int
     ) -> tuple[NotebookNode, dict[str, Any]]:
         """Change one cell, if it is an answer."""
         if is_solution(cell):
@@ -145,7 +146,7 @@ def source(lesson: NotebookNode, number: str) -> NotebookNode:
     number
         Of the lesson.
     """
-    notebook, _ = ClearOutputPreprocessor().preprocess(nbformat.from_dict(lesson), {})
+    notebook, _ = ClearOutputPreprocessor().preprocess(copy.deepcopy(lesson), {})
     found = parts.find(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "code":

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import re
 import shutil
@@ -89,7 +90,7 @@ def for_students(lesson: NotebookNode) -> NotebookNode:
     lesson
         As it is stored; not changed.
     """
-    edition = nbformat.from_dict(lesson)
+    edition = copy.deepcopy(lesson)
     without_solutions = TagRemovePreprocessor(remove_cell_tags={parts.SOLUTION})
     for preprocessor in (without_solutions, ClearOutputPreprocessor()):
         edition, _ = preprocessor.preprocess(edition, {})
@@ -114,7 +115,7 @@ def for_teachers(lesson: NotebookNode, notes: Mapping[str, str]) -> NotebookNode
     EditionError
         If the lesson has no section of that name.
     """
-    edition = nbformat.from_dict(lesson)
+    edition = copy.deepcopy(lesson)
     for part in parts.find(edition):
         stub, check, solution = (
             edition.cells[place] for place in (part.stub, part.check, part.solution)

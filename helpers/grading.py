@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import hashlib
 import json
 import logging
@@ -118,7 +119,7 @@ class TakeMarks(NbGraderPreprocessor):
     """
 
     def preprocess_cell(
-        self, cell: NotebookNode, resources: dict[str, Any], cell_index: int
+        self, cell: NotebookNode, resources: dict[str, Any], index: int
     ) -> tuple[NotebookNode, dict[str, Any]]:
         """Change the outputs of one cell, if it is a check."""
         if not is_grade(cell):
@@ -321,7 +322,7 @@ def mend(submitted: NotebookNode, released: NotebookNode) -> list[str]:
         if original is None:
             cell.metadata.pop("nbgrader", None)
             continue
-        cell.metadata.nbgrader = nbformat.from_dict(original.metadata.nbgrader)
+        cell.metadata.nbgrader = copy.deepcopy(original.metadata.nbgrader)
         if is_grade(original) and cell.source.strip() != original.source.strip():
             notes.append(f"check {_grade_id(cell)} was edited")
     there = [_grade_id(cell) for cell in submitted.cells]
@@ -330,7 +331,7 @@ def mend(submitted: NotebookNode, released: NotebookNode) -> list[str]:
         if name in there:
             place = len(there) - there[::-1].index(name)
             continue
-        submitted.cells.insert(place, nbformat.from_dict(original))
+        submitted.cells.insert(place, copy.deepcopy(original))
         there.insert(place, name)
         place += 1
         notes.append(f"cell {name} was missing")
@@ -569,7 +570,7 @@ def _table(found: list[Submission], records: list[dict[str, Any] | None]) -> pd.
         )
     table = pd.DataFrame(rows)
     last = ["note", "page"]
-    return table[[*table.columns.drop(last), *last]]
+    return table.loc[:, [*table.columns.drop(last), *last]]
 
 
 def _write_table(table: pd.DataFrame, folder: Path) -> None:

@@ -183,12 +183,12 @@ def test_each_note_is_right_below_its_heading_and_nothing_else_moved(lesson, tea
 
 def test_note_for_a_section_that_is_not_there_is_an_error_that_names_both(monkeypatch, tmp_path):
     (tmp_path / "03_hidden_layers.md").write_text(
-        "# Teaching\n\nAll.\n\n## The anwser\n\n**1 minute.**\n"
+        "# Teaching\n\nAll.\n\n## The answers\n\n**1 minute.**\n"
     )
     monkeypatch.setattr(editions, "NOTES", tmp_path)
     with pytest.raises(editions.EditionError) as error:
         editions.write_teacher(tmp_path / "build")
-    assert "'The anwser'" in str(error.value)
+    assert "'The answers'" in str(error.value)
     assert "03_hidden_layers.md" in str(error.value)
     assert "03_hidden_layers.ipynb" in str(error.value)
     assert not (tmp_path / "build" / "teacher").exists()
