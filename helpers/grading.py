@@ -417,7 +417,7 @@ class Class:
         -------
         dict
             ``marks`` for each check, ``notes`` for the teacher, cells that were ``stopped`` and with which ``limit``, the place of
-            the ``page``; without ``marks``, ``notes`` say why there are none.
+            the ``page``.
         """
         number, student = submission.lesson, submission.student
         name = name_of(number)
@@ -428,12 +428,8 @@ class Class:
         nbformat.write(notebook, place)
         config = self.course.settings(name, student)
         config.RunSubmission.limit = self.limit
-        try:
-            self.course.work(Autograde, config)
-            self.course.work(GenerateFeedback, config)
-        except NbGraderException:
-            log = self.course.folder / "nbgrader.log"
-            return {"notes": [f"nbgrader could not mark it; {log.name} says why"]}
+        self.course.work(Autograde, config)
+        self.course.work(GenerateFeedback, config)
         with self.course.gradebook() as gradebook:
             grades = gradebook.find_submission_notebook(name, name, student).grades
             scores = {grade.name: grade.auto_score for grade in grades}
@@ -469,6 +465,12 @@ def _write(file: Path, text: str) -> None:
     draft = file.with_name(f"{file.name}.draft")
     draft.write_text(text, "utf-8")
     draft.replace(file)
+
+
+def place_of(folder: Path, build: Path = editions.BUILD) -> Path:
+    """Return where the marks of a class go."""
+    # nbgrader reads * and [ in a path as patterns.
+    return build / "grades" / re.sub(r"[^\w .-]", "_", folder.resolve().name)
 
 
 def grade(
@@ -507,7 +509,7 @@ def grade(
         If there is nothing to mark, or another process marks the same class.
     """
     found = submissions(folder, lessons)
-    place = build / "grades" / re.sub(r"[^\w .-]", "_", folder.resolve().name)
+    place = place_of(folder, build)
     place.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(place / ".lock", timeout=0), _logged(place / "nbgrader.log"):
@@ -527,11 +529,18 @@ def _grade(found: list[Submission], marked: Class, tell: Callable[[str], None]) 
         tell(
             f"{len(found) - len(left)} of {len(found)} notebooks need no marking, or cannot be marked."
         )
+    if left:
+        tell(f"{len(left)} to mark, one after the other.")
     begun = time.monotonic()
     for done, number in enumerate(left):
         each = found[number]
         start = time.monotonic()
-        records[number] = record = marked.mark(each)
+        try:
+            record = marked.mark(each)
+        except Exception:  # whatever it is, the others are to be marked
+            get_logger().exception("%s, lesson %s", each.student, each.lesson)
+            record = {"notes": ["it could not be marked: nbgrader.log says why"]}
+        records[number] = record
         _write_table(_table(found, records), marked.course.folder)
         now = time.monotonic()
         rest = (now - begun) / (done + 1) * (len(left) - done - 1)
@@ -615,9 +624,8 @@ def main(arguments: list[str]) -> int:
     for row in unmarked.itertuples():
         print(f"Not marked: {row.student}. {row.note}", file=sys.stderr)
     print(f"{len(table) - len(unmarked)} of {len(table)} notebooks are marked.")
-    print(
-        f"Marks: build/grades/{given.folder.resolve().name}/marks.csv; it names the page for each student."
-    )
+    file = (place_of(given.folder) / "marks.csv").relative_to(editions.ROOT)
+    print(f"Marks: {file.as_posix()}; it names the page for each student.")
     return 1 if len(unmarked) else 0
 
 

@@ -7,7 +7,8 @@ import nbclient
 import nbformat
 import pytest
 
-from helpers import assignment, editions
+from commands import command_line
+from helpers import assignment, editions, grading
 from helpers.exercises import parts
 from tests.notebooks import notebook_checks as checks
 from tests.notebooks.needed_cells import needed
@@ -286,3 +287,30 @@ def test_settings_of_the_user_are_neither_read_nor_written(course):
     home = course.folder.parents[1] / "home"
     assert (course.folder / "gradebook.db").exists()
     assert [path.name for path in home.iterdir()] == ["nbgrader_config.py"]
+
+
+# --- the commands -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["student", "03"], "student takes no arguments, not: 03"),
+        (["assignment", "grade"], 'make assignment ARGS="grade FOLDER"'),
+    ],
+)
+def test_wrong_arguments_are_an_error_that_says_what_to_do(arguments, said, capsys):
+    assert command_line.main(arguments) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "said"),
+    [
+        (assignment, ["99"], "There are: "),
+        (grading, ["nowhere"], "There is no folder nowhere."),
+    ],
+)
+def test_modules_show_errors_without_a_traceback(module, arguments, said, capsys):
+    assert module.main(arguments) == 1
+    assert said in capsys.readouterr().err

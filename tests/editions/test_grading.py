@@ -202,6 +202,20 @@ def test_marks_are_kept_and_only_what_changed_is_marked_again(build, marks, monk
     record.write_text(kept, "utf-8")
 
 
+def test_notebook_that_cannot_be_marked_does_not_stop_the_others(build, marks, monkeypatch):
+    def mark(self, each):
+        if each.student == "Forger":
+            raise RuntimeError("the disk is full")
+        return {"notes": [], "marks": {"one": 1.0}}
+
+    monkeypatch.setattr(grading.Class, "kept", lambda self, each: None)
+    monkeypatch.setattr(grading.Class, "mark", mark)
+    table = grade(build).set_index("student")
+    assert "nbgrader.log says why" in table.loc["Forger", "note"]
+    assert "the disk is full" in (place(build) / "nbgrader.log").read_text("utf-8")
+    assert table.loc[["Mixed", "Stuck", "Zoë _A_"], "marks"].sum() == 3
+
+
 def test_other_exercises_than_those_that_were_marked_are_an_error(build, marks):
     file = build / "lessons" / of_03.LESSON.name
     kept = file.read_bytes()
