@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from IPython.display import display
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -48,14 +50,14 @@ class Reply:
         return self.verdict == self.RIGHT
 
     def marks(self, most: float) -> float:
-        """Print the reply and return the marks for it, as a grader reads them.
+        """Show the reply and return the marks for it: nbgrader takes the number that a cell ends with.
 
         Parameters
         ----------
         most
             For a right answer. Every other gets 0.
         """
-        print(self)
+        display(self)
         return most if self.is_right else 0
 
 
@@ -109,10 +111,8 @@ class Exercise:
         TypeError
             If the call itself is not one of this check: too few or too many answers.
         """
-        inspect.signature(self.look).bind(*answers, **named)
-        open_ones = [
-            name for name, answer in zip(self.answers, answers, strict=True) if untouched(answer)
-        ]
+        given = inspect.signature(self.look).bind(*answers, **named).arguments
+        open_ones = [name for name in self.answers if untouched(given[name])]
         if open_ones:
             names = " and ".join(f"`{name}`" for name in open_ones)
             return Reply(
