@@ -32,6 +32,9 @@ LINES_A_MINUTE = 10
 # Assumed, in seconds.
 FIGURE, TABLE, PRINTED, PREDICTION = 45, 20, 5, 30
 
+# What is counted of a section.
+CONTENTS = ("words", "predictions", "lines", "figures", "tables", "printed")
+
 # Planned and computed minutes of a lesson may be apart by so much. Readers of the range above differ by 300/175 = 1.7
 # among themselves. A plan outside of it suits none of them.
 MOST_APART = 300 / 175
@@ -151,7 +154,7 @@ def notes(lesson: str, folder: Path = NOTES) -> dict[str, int]:
 def words(markdown: str) -> int:
     """Count the words that a reader sees: no addresses, no HTML, no lines of tables."""
     text = re.sub(r"\]\([^)]*\)", "]", markdown)
-    text = re.sub(r"<[^>]+>|^[|\s:-]+$", " ", text, flags=re.MULTILINE)
+    text = re.sub(r"</?[a-zA-Z][^>\n]*>|^[|\s:-]+$", " ", text, flags=re.MULTILINE)
     return len(re.findall(r"[^\W_]+(?:[-'.,_/=][^\W_]+)*", text))
 
 
@@ -163,7 +166,7 @@ def contents(cells: list[NotebookNode]) -> dict[str, int]:
     dict
         ``words`` of prose, ``predictions``, ``lines`` of code, and stored outputs: ``figures``, ``tables``, ``printed``.
     """
-    found = dict.fromkeys(("words", "predictions", "lines", "figures", "tables", "printed"), 0)
+    found: dict[str, int] = {each: 0 for each in CONTENTS}
     for cell in cells:
         if cell.cell_type == "markdown":
             found["words"] += words(cell.source)

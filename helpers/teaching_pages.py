@@ -65,7 +65,7 @@ A plan below what is computed leaves no time to talk. Nobody was watched with a 
 {_table(heads, rows)}
 """
     for name in lessons.index:
-        text += f"\n## {name}\n\n{_sections_table(name)}\n"
+        text += f"\n## {name}\n\n[Notes](notes/{name}.md)\n\n{_sections_table(name)}\n"
     return text
 
 
@@ -171,7 +171,7 @@ def _lesson_link(lesson: str) -> str:
 
 def _section_link(lesson: str, title: str) -> str:
     """Link a section, by the anchor that JupyterLab gives it."""
-    anchor = title.replace("`", "").replace(" ", "-").replace('"', "%22")
+    anchor = title.replace("`", "").replace(" ", "-")
     return f"[{title}]({LESSONS}/{lesson}.ipynb#{anchor})"
 
 
