@@ -96,6 +96,7 @@ def plans_page() -> str:
 Written by `make teaching` from [plans.toml](plans.toml); change that file, and run it again: it says what does not fit. What to say, section by section, is in the
 [notes](guide.md#notes-for-each-lesson); what goes wrong is in [trouble](trouble.md).
 
+- Set-up was done [before](guide.md#the-night-before). A class that begins with it needs a good network, and half an hour more.
 - *clock*: from the start. *min*: minutes here, and in brackets those of the notes. Where they are fewer, the row says why.
 - **A section that a plan leaves out is run all the same**: later cells may need it. Click on the next section that you teach, then *Run > Run All Above Selected Cell*.
 - Everybody writes a guess down before the cell is run. That is where the time goes, and what it is for.
