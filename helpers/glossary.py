@@ -162,8 +162,7 @@ def first_uses(lessons: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, int
 
 
 def _linked_nearby(markdown: str, use: Use) -> bool:
-    """Tell whether the paragraph of a use has a link to its entry: "**UMAP** ([uniform manifold ...](...))"."""
-    start = markdown.rfind("\n\n", 0, use.start) + 1
-    end = markdown.find("\n\n", use.end)
-    paragraph = markdown[start : end if end >= 0 else None]
-    return anchor(use.term) in {target for _, target in links(paragraph)}
+    """Tell whether a use or the rest of its paragraph links the entry: "**UMAP** ([uniform manifold ...](...))"."""
+    # Before it there is none: a link is a use, and would be the first.
+    rest = markdown[use.start :].partition("\n\n")[0]
+    return use.linked or anchor(use.term) in {target for _, target in links(rest)}
