@@ -75,6 +75,10 @@ COMMANDS = {
         kept_results.bad_inputs,
         "do all that goes wrong, and write what the kit says (about two minutes)",
     ),
+    "teaching": (
+        kept_results.teaching,
+        "write plans, minutes and misconceptions for teachers, from the lessons",
+    ),
     "connections": (
         connections.main,
         "record what all lessons attempt on a network (about six minutes)",

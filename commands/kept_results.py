@@ -63,3 +63,8 @@ bad_inputs = _command(
     "tests.bad_inputs.page",
     "Doing all that goes wrong, and writing what is said.",
 )
+teaching = _command(
+    "teaching",
+    "helpers.teaching_pages",
+    "Reading the lessons, and writing what teachers need of them.",
+)
