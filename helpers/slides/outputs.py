@@ -19,7 +19,7 @@ SHORT_CELL = 30
 # A figure that is less wide than this times its height stands beside the words.
 TALL = 1.4
 
-NUMBER = re.compile(r"[-+−]?[\d,]+(\.\d+)?(e[-+]?\d+)?%?|NaN|nan|<NA>")
+NUMBER = re.compile(r"[-+\u2212]?[\d,]+(\.\d+)?(e[-+]?\d+)?%?|NaN|nan|<NA>")
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,11 @@ def _figure(image: Tag) -> Output:
 def _is_tall(source: str) -> bool:
     """Tell from the head of an embedded PNG whether it is tall; other pictures are not."""
     kind, _, content = source.partition("base64,")
-    if kind != "data:image/png;":
-        return False
     # The first 24 bytes end with width and height.
-    width, height = struct.unpack(">II", base64.b64decode(content[:32])[16:24])
+    head = base64.b64decode(content[:32])
+    if kind != "data:image/png;" or len(head) < 24:
+        return False
+    width, height = struct.unpack(">II", head[16:24])
     return width < TALL * height
 
 
