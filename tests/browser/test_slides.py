@@ -364,7 +364,7 @@ def test_index_leads_to_each_deck(browser, folder):
     links = [link.get_attribute("href") for link in page.locator("a").all()]
     assert links == [f"{name}.html" for name in LESSONS]
     assert Axe().run(page).response["violations"] == []
-    page.locator("a").nth(3).click()
+    page.get_by_role("link", name="How many hidden layers are there?").click()
     page.wait_for_selector("body[data-ready]")
     assert page.locator("h1").inner_text() == "How many hidden layers are there?"
     context.close()

@@ -82,9 +82,9 @@ def test_links_become_their_text():
 
 
 def test_formulas_are_left_for_mathjax_and_prices_are_none():
-    assert (
-        markup.to_html(r"So $a_1 < b_2$ is *it*.") == r"<p>So \(a_1 &lt; b_2\) is <em>it</em>.</p>"
-    )
+    made = markup.to_html(r"So $a_1 < b_2$ is *it*.")
+    assert r"\(a_1 &lt; b_2\)" in made
+    assert "<em>it</em>" in made
     assert r"\[x = y\]" in markup.to_html("$$x = y$$")
     assert "\\(" not in markup.to_html("It costs 5$ or 6$ here.")
 
