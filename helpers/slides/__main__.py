@@ -54,15 +54,11 @@ def build(notebooks: Path, notes: Path, target: Path, numbers: Sequence[str] = (
             raise ValueError(
                 f"There is no lesson {number!r}. What to do: take one of {', '.join(lessons)}."
             )
-    pages, entries = {}, []
+    pages = {}
     for number, file in lessons.items():
-        wanted = not numbers or number in numbers
-        if not wanted and not (target / f"{file.stem}.html").is_file():
-            continue
-        start = time.monotonic()
-        deck = deck_of(file, notes / f"{file.stem}.md")
-        entries.append(page.entry(file.stem, deck))
-        if wanted:
+        if not numbers or number in numbers:
+            start = time.monotonic()
+            deck = deck_of(file, notes / f"{file.stem}.md")
             pages[f"{file.stem}.html"] = page.deck_page(deck).encode()
             taken = time.monotonic() - start
             print(f"{file.stem}: {len(deck.slides)} slides ({taken:.1f} s)", file=sys.stderr)
@@ -70,7 +66,8 @@ def build(notebooks: Path, notes: Path, target: Path, numbers: Sequence[str] = (
         page.write(target / page.SHARED / name, content)
     for name, content in pages.items():
         page.write(target / name, content)
-    page.write(target / "index.html", page.index_page(entries).encode())
+    entries = [page.entry(target / f"{file.stem}.html") for file in lessons.values()]
+    page.write(target / "index.html", page.index_page(list(filter(None, entries))).encode())
     remove_others(target, {f"{file.stem}.html" for file in lessons.values()} | {"index.html"})
 
 

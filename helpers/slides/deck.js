@@ -142,7 +142,7 @@ function toggleCode() {
 }
 
 async function startDeck() {
-    await Promise.all([...document.fonts].map(font => font.load()));
+    await Promise.allSettled([...document.fonts].map(font => font.load()));
     if (window.MathJax.typesetPromise) {
         await window.MathJax.startup.promise;
         await window.MathJax.typesetPromise();

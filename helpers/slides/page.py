@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import importlib.metadata
+import json
 import os
 import re
 import tempfile
@@ -52,14 +54,33 @@ class Entry:
 
 
 def deck_page(deck: Deck) -> str:
-    """Return the page of one deck."""
+    """Return the page of one deck. It says about itself what the index needs."""
     page = _template("deck.html").render(
         deck=deck,
-        question=_words(deck.question),
         title=f"{deck.number} · {_words(deck.question)}",
+        about=json.dumps(_about(deck)),
         notes_of=notes_of,
     )
     return page.replace("<!-- formulas -->", _formulas(page))
+
+
+def _about(deck: Deck) -> dict[str, str | int]:
+    """Return what the index says of a deck."""
+    time = re.search(r"\d+ minutes.*?(?=\.|$)", deck.time.partition("\n")[0])
+    return {
+        "number": deck.number,
+        "question": markup.line_to_html(deck.question),
+        "time": time[0] if time else "",
+        "slides": len(deck.slides),
+    }
+
+
+def entry(file: Path) -> Entry | None:
+    """Read from a deck what the index says of it; None where there is no deck, or one of an older kit."""
+    if not file.is_file():
+        return None
+    about = re.search(r'<meta name="deck" content="([^"]*)">', file.read_text("utf-8"))
+    return Entry(file.stem, **json.loads(html.unescape(about[1]))) if about else None
 
 
 def _formulas(page: str) -> str:
@@ -72,18 +93,6 @@ def _formulas(page: str) -> str:
 def index_page(entries: Sequence[Entry]) -> str:
     """Return the page that lists the decks."""
     return _template("index.html").render(entries=entries)
-
-
-def entry(name: str, deck: Deck) -> Entry:
-    """Return what the index says of a deck."""
-    time = re.search(r"\d+ minutes.*?(?=\.|$)", deck.time.partition("\n")[0])
-    return Entry(
-        name,
-        deck.number,
-        markup.line_to_html(deck.question),
-        time[0] if time else "",
-        len(deck.slides),
-    )
 
 
 def notes_of(slide: Slide, section: Section) -> str:

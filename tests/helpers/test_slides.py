@@ -9,6 +9,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from commands import command_line
 from helpers.slides import lesson, markup, page, rules
 from helpers.slides.__main__ import build, main
 
@@ -280,6 +281,13 @@ def test_one_lesson_leaves_the_others_and_the_index_lists_all_that_are_there(sma
     assert re.search(r"97_small: 2 slides \(\d+\.\d s\)", capsys.readouterr().err)
 
 
+def test_one_lesson_is_made_even_where_another_is_broken(small):
+    build(small, small, small / "slides")
+    (small / "97_small.ipynb").write_text("{")
+    build(small, small, small / "slides", ["98"])
+    assert "97_small.html" in (small / "slides" / "index.html").read_text("utf-8")
+
+
 def test_what_cannot_be_made_leaves_all_as_it_was(small):
     target = small / "slides"
     build(small, small, target)
@@ -324,3 +332,10 @@ def test_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatc
 def test_unknown_lesson_is_named(capsys):
     assert main(["77"]) == 1
     assert "There is no lesson '77'. What to do: take one of 00, 01" in capsys.readouterr().err
+
+
+def test_command_names_the_lessons_before_it_sets_anything_up(capsys):
+    assert command_line.main(["slides", "77"]) == 1
+    shown = capsys.readouterr()
+    assert "There is no lesson 77. What to do: name one of 00, 01" in shown.err
+    assert shown.out == ""
