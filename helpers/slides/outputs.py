@@ -6,7 +6,7 @@ import base64
 import html
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from bs4 import BeautifulSoup, Tag
@@ -106,14 +106,25 @@ def _table(table: Tag) -> Output:
     rows = table.find_all("tr")
     head = len(table.select("thead tr"))
     width = max(len(row.find_all(["th", "td"])) for row in rows) if rows else 0
-    body = [_row(row, "row") for row in rows[head : head + MOST_ROWS]]
+    body = rows[head : head + MOST_ROWS]
+    numbers = _columns_of_numbers(body)
     size = f'data-rows="{len(rows) - head}" data-columns="{width}"'
     return Output(
         "table",
-        f'<table class="data" {size}><thead>{"".join(_row(row, "col") for row in rows[:head])}</thead>'
-        f"<tbody>{''.join(body)}</tbody></table>",
+        f'<table class="data" {size}><thead>{"".join(_row(row, "col", numbers) for row in rows[:head])}</thead>'
+        f"<tbody>{''.join(_row(row, 'row') for row in body)}</tbody></table>",
         len(rows),
     )
+
+
+def _columns_of_numbers(rows: Sequence[Tag]) -> set[int]:
+    """Return the places of columns that hold numbers alone, whose headers stand to the right as well."""
+    columns = zip(*(row.find_all(["th", "td"]) for row in rows), strict=False)
+    return {
+        place
+        for place, cells in enumerate(columns)
+        if all(NUMBER.fullmatch(cell.get_text(strip=True)) for cell in cells)
+    }
 
 
 def _merge_names_of_rows(table: Tag) -> None:
@@ -130,17 +141,23 @@ def _merge_names_of_rows(table: Tag) -> None:
         table.select("thead tr")[1].decompose()
 
 
-def _row(row: Tag, scope: str) -> str:
-    """Return one row of a table."""
+def _row(row: Tag, scope: str, numbers: Collection[int] = ()) -> str:
+    """Return one row of a table; in a row of headers, those of numbers are told by their places."""
     cells = []
-    for cell in row.find_all(["th", "td"])[:MOST_COLUMNS]:
+    for place, cell in enumerate(row.find_all(["th", "td"])[:MOST_COLUMNS]):
         text = html.escape(cell.get_text(" ", strip=True), quote=False)
         spans = "".join(f' {n}="{cell[n]}"' for n in ("colspan", "rowspan") if cell.get(n))
-        look = "number" if NUMBER.fullmatch(text) else "short" if len(text) <= SHORT_CELL else ""
+        of_column = "number" if place in numbers else ""
+        look = of_column if scope == "col" else _look(text)
         if cell.name == "th" and text:
-            cells.append(
-                f'<th scope="{scope}"{spans} class="{look if scope == "row" else ""}">{text}</th>'
-            )
+            cells.append(f'<th scope="{scope}"{spans} class="{look}">{text}</th>')
         else:
             cells.append(f'<td{spans} class="{look}">{text}</td>')
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _look(text: str) -> str:
+    """Return the class of a cell: a number stands to the right, and what is short stays in one line."""
+    if NUMBER.fullmatch(text):
+        return "number"
+    return "short" if len(text) <= SHORT_CELL else ""

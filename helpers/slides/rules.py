@@ -140,8 +140,9 @@ class _Writer:
             case Heading(level=2):
                 self.end_section()
                 self.sections.append(Section(piece.text))
-                self.heading, self.before = piece.text, "heading"
+                self.begin_part(piece)
             case Heading():
+                self.place_texts()
                 self.begin_part(piece)
             case Predict():
                 self.ask(piece)
@@ -165,8 +166,7 @@ class _Writer:
     # --- what makes slides --------------------------------------------------------------------------
 
     def begin_part(self, heading: Heading) -> None:
-        """Begin what is below a smaller heading. What you may think is a slide."""
-        self.place_texts()
+        """Begin what is below a heading. What you may think is a slide."""
         claim = CLAIM.fullmatch(heading.text)
         if claim:
             said = f'<p class="big">{markup.line_to_html(claim[2])}</p>'
@@ -317,7 +317,8 @@ class _Writer:
     def add(self, slide: Slide) -> None:
         """Put a slide at the end; one without a line above gets the section's title there."""
         section = markup.line_to_html(self.sections[-1].title)
-        if not slide.above and section != slide.heading:
+        is_section = slide.kind == "claim" and CLAIM.fullmatch(self.sections[-1].title)
+        if not slide.above and section != slide.heading and not is_section:
             slide.above = section
         self.sections[-1].slides.append(slide)
 

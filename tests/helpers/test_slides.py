@@ -126,6 +126,13 @@ def test_what_you_may_think_is_a_slide_and_the_heading_of_what_answers_it(tmp_pa
     assert "Now another thing:" in body(slides[3])
 
 
+def test_a_section_may_be_what_you_may_think(tmp_path):
+    slides = slides_of(tmp_path, '## You may think: "so"', run("a", "no"), "## T", run("b", "x"))
+    assert kinds(slides) == ["title", "claim", "result", "result"]
+    assert [slide.above for slide in slides[1:]] == ["", "", ""]
+    assert [slide.heading for slide in slides[2:]] == ["You may think: &quot;so&quot;", "T"]
+
+
 def test_code_is_behind_its_result_with_what_came_before_it(tmp_path):
     slides = slides_of(tmp_path, "## S\n\nA text.", run("x = 1"), run("print(x)", "1"))
     assert slides[-1].code == "x = 1\n\nprint(x)"
