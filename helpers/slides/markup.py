@@ -12,7 +12,7 @@ from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\([^()\s]*\)")
-SENTENCE_ENDS = re.compile(r"(?<=[.!?:])([*_\")]*)\s+(?=[A-Z0-9`*_\"($])")
+SENTENCE_ENDS = re.compile(r"(?<=[.!?])([*_\")]*)\s+(?=[A-Z0-9`*_\"($])")
 UNDIVIDED = re.compile(r"`[^`]+`|\$[^$]+\$")
 # With such a beginning a sentence alone says too little: "Step 2."
 SHORT_SENTENCE = 40
@@ -59,7 +59,11 @@ def sentences(source: str) -> list[str]:
     text = " ".join(source.split())
     # What is code or a formula may look like the end of a sentence.
     hidden = UNDIVIDED.sub(lambda found: "`" + "x" * (len(found[0]) - 2) + "`", text)
-    ends = [found.end() for found in SENTENCE_ENDS.finditer(hidden)]
+    ends = [
+        found.end()
+        for found in SENTENCE_ENDS.finditer(hidden)
+        if hidden.count("(", 0, found.end()) == hidden.count(")", 0, found.end())
+    ]
     return [
         text[first:last].strip() for first, last in pairwise([0, *ends, len(text)]) if first < last
     ]

@@ -53,7 +53,8 @@ def body(slide: rules.Slide) -> str:
             ["**Step 2.**", "Draw a curve.", "It is smooth."],
         ),
         ("About 0.5 of them, e.g. the first.", ["About 0.5 of them, e.g. the first."]),
-        ('He says: "No." It is so.', ["He says:", '"No."', "It is so."]),
+        ('He says: "No." It is so.', ['He says: "No."', "It is so."]),
+        ("It is (nearly. Or not.) so. Yes.", ["It is (nearly. Or not.) so.", "Yes."]),
         (
             'Give `{"a": None, "b": 1}. X` to it. Then go.',
             ['Give `{"a": None, "b": 1}. X` to it.', "Then go."],
