@@ -15,6 +15,7 @@ from commands import (
     pins,
     sbom,
     set_up,
+    slides,
     test,
 )
 from commands.console import CommandError
@@ -34,6 +35,7 @@ COMMANDS = {
     "drift": (drift.main, "note what differs between the two lanes (about a minute)"),
     "lint": (lint.main, "check style, spelling and types"),
     "notebooks": (notebooks.main, "run the lessons afresh and store their outputs"),
+    "slides": (slides.main, "make slides of the lessons, to present offline (ARGS=03 for one)"),
     "bench": (kept_results.bench, "measure set-up, lessons and presets (about 45 minutes)"),
     "reference-run": (
         kept_results.reference_run,
