@@ -201,24 +201,10 @@ def names(
     spelling
         Turns each given name into the form of ``expected``, where several forms are meant alike.
     """
-    if isinstance(answer, str):
-        return not_yet(f'`{name}` is one text. Write a list of names: `{name} = ["...", "..."]`.')
-    try:
-        given = list(answer)
-    except (TypeError, NotImplementedError):
-        return not_yet(
-            f'`{name}` is a {type(answer).__name__}. Write a list of names: `["...", "..."]`.'
-        )
     expected, known = set(expected), set(known)
-    odd = [each for each in given if not isinstance(each, str)]
-    if odd:
-        return not_yet(
-            f"`{name}` should hold names (text in quotation marks); {odd[0]!r} is a {type(odd[0]).__name__}."
-        )
-    given = list(map(spelling, given))
-    unknown = [each for each in given if each not in known | expected]
-    if unknown:
-        return not_yet(f'"{unknown[0]}" does not exist here. Look how the names are spelt.')
+    given, fault = as_names(name, answer, known | expected, spelling)
+    if given is None:
+        return not_yet(fault)
     taken, hit = set(given), len(set(given) & expected)
     if taken == expected:
         return right(praise)
@@ -233,6 +219,32 @@ def names(
         parts += [(missing or {})[each] for each in lacking if each in (missing or {})]
         parts.append(f"{len(lacking)} {'is' if len(lacking) == 1 else 'are'} missing.")
     return not_yet(" ".join(parts))
+
+
+def as_names(
+    name: str, answer: Any, known: Iterable[str], spelling: Callable[[str], str] = str
+) -> tuple[list[str] | None, str]:
+    """Return an answer as a list of names that exist, or None and what is wrong with it."""
+    if isinstance(answer, str):
+        return None, f'`{name}` is one text. Write a list of names: `{name} = ["...", "..."]`.'
+    try:
+        given = list(answer)
+    except (TypeError, NotImplementedError):
+        return (
+            None,
+            f'`{name}` is a {type(answer).__name__}. Write a list of names: `["...", "..."]`.',
+        )
+    odd = [each for each in given if not isinstance(each, str)]
+    if odd:
+        return (
+            None,
+            f"`{name}` should hold names (text in quotation marks); {odd[0]!r} is a {type(odd[0]).__name__}.",
+        )
+    given, known = list(map(spelling, given)), set(known)
+    unknown = [each for each in given if each not in known]
+    if unknown:
+        return None, f'"{unknown[0]}" does not exist here. Look how the names are spelt.'
+    return given, ""
 
 
 def numbers(
@@ -304,7 +316,7 @@ def _as_array(name: str, answer: Any, shape: tuple[int, ...]) -> tuple[np.ndarra
         answer = answer.toarray()
     try:
         given = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         return (
             None,
             f"`{name}` is a {type(answer).__name__} and does not hold only numbers. It should have the shape {shape}.",
@@ -390,7 +402,7 @@ def _same(value: Any, expected: Any, within: float) -> bool:
     """Tell whether two numbers or arrays are the same, but for rounding."""
     try:
         given, wanted = (np.asarray(each, dtype=float) for each in (value, expected))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         return False
     return given.shape == wanted.shape and np.allclose(given, wanted, rtol=1e-6, atol=within)
 
