@@ -62,6 +62,8 @@ def same_count(actb_per_10000: Any, *, adata: AnnData) -> Reply:
                 np.full(2, 10_000 * 2 * actb[0] / sizes.sum()),
                 "You have divided by the total of both cells. Each cell has a library size of its own.",
             ),
+            (expected[0], "That is the first cell, and right. Give both numbers in a list."),
+            (expected[1], "That is the second cell, and right. Give both numbers in a list."),
             (
                 sizes,
                 "These are the library sizes. Which part of each is *Actb*?",

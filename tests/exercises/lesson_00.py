@@ -28,7 +28,7 @@ WRONG = {
             "actb_per_10000 = 10_000 * 30 / per_cell.loc[['cell_0088', 'cell_2459'], 'library size']",
             "another order",
         ),
-        ("actb_per_10000 = 10_000 * 30 / 2051", "shape ()"),
+        ("actb_per_10000 = 10_000 * 30 / 2051", "both numbers in a list"),
     ],
     "lost_classes": [
         ("lost = ['microglia', 'endothelial-mural']", "judged by the figure"),
