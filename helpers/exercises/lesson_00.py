@@ -96,7 +96,7 @@ def lost_classes(lost: Any, *, adata: AnnData) -> Reply:
         praise=f"{_listed(share[expected])}. These are small cells, not bad ones. A limit for all classes alike throws away biology.",
         wrong=kept
         | {
-            "oligodendrocytes": f"{kept['oligodendrocytes']} Many cells, but of the second largest class: the share counts, not the number."
+            "oligodendrocytes": f"{kept.get('oligodendrocytes', '')} Many cells, but of the second largest class: the share counts, not the number."
         },
         missing={
             "astrocytes_ependymal": "Have you judged by the figure? Count, class by class.",
