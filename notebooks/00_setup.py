@@ -19,7 +19,7 @@
 # - explain why two cells of the same kind can have very different totals;
 # - say what a batch is, and check that a matrix holds counts.
 #
-# **Time**: 20 minutes to read and run, 10 minutes for the questions at the end. **Needs**: nothing; no statistics.
+# **Time**: 20 minutes to read and run, 20 minutes for the quiz and the exercises. **Needs**: nothing; no statistics.
 #
 # **How to read a lesson.** Click on a cell and press <kbd>Shift</kbd> + <kbd>Enter</kbd> to run it and go on.
 # Where it says *Predict*, write your guess down first. A wrong guess teaches most.
@@ -243,26 +243,129 @@ print("so the counts of two cells cannot be compared as they are.")
 #
 # ## Check yourself
 #
-# <details><summary>1. A colleague sees no <i>Plp1</i> in a cell and says: "So it is no oligodendrocyte." Is that safe here?</summary>
+# Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+
+# %%
+from helpers import exercises, quizzes
+
+quizzes.of_lesson("00")
+
+# %% [markdown]
+# ## Exercises
 #
-# Quite safe for <i>Plp1</i>: its counts in oligodendrocytes are so high that none of them is zero. For a gene with one or two
-# molecules a cell it would not be safe, because zero is then a likely count even where the gene is on.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
+# and each time a hint goes further. Solutions are folded away.
+
+# %%
+check = exercises.of_lesson("00")
+
+# %% [markdown]
+# ### Exercise 1 · The same count
+#
+# `cell_2459` and `cell_0088` both have 30 counts of *Actb*. How many is that for 10,000 counts of the cell? Give two numbers in a list, first
+# for `cell_2459`, then for `cell_0088`. The table `per_cell` has the library sizes.
+
+# %% tags=["exercise"]
+actb_per_10000 = ...
+
+# %% tags=["check"]
+check.same_count(actb_per_10000, adata=adata)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# two_cells = ["cell_2459", "cell_0088"]
+# actb_per_10000 = 10_000 * 30 / per_cell.loc[two_cells, "library size"]
+# ```
+#
+# About 146 and 13. The same count is eleven times as large a part of the first cell, a cell of the microglia, as of the second, an
+# interneuron. So the counts of two cells cannot be compared as they are.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 2 · Small cells, bad cells?
 #
-# <details><summary>2. You get a matrix whose first value is 2.397895. Can you give it to scVI?</summary>
+# A colleague drops all cells with fewer than 5,000 counts: "They are of bad quality." Which classes would lose more than half of their cells?
+# Write their names into a list, as they are in `adata.obs["cell_type"]`.
+
+# %% tags=["exercise"]
+lost = ...
+
+# %% tags=["check"]
+check.lost_classes(lost, adata=adata)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
-# No. It is not a whole number, so it is not a count. It looks like log(1 + 10). Ask for the raw counts.
+# ```python
+# is_small = per_cell["library size"] < 5_000
+# share_lost = is_small.groupby(adata.obs["cell_type"], observed=True).mean()
+# lost = list(share_lost[share_lost > 0.5].index)
+# ```
+#
+# Astrocytes, the cells of blood vessels, and microglia: small cells with little mRNA. Oligodendrocytes lose many cells, too, but only a
+# fifth of the class. If cells have to be dropped, look at each class first.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 3 · Look less closely
 #
-# <details><summary>3. Why does the kit use one thread?</summary>
+# You lost four of five molecules above, and the share of zeros rose to 74 %. Which share of the molecules must you keep so that nine of
+# ten entries are zero? Write your guess down first. Then try values of `keep` in `counts.thin` until 89 % to 91 % of the entries are zero.
+# Many answers are right.
+
+# %% tags=["exercise"]
+keep = ...
+
+# %% tags=["check"]
+check.look_less_closely(keep, adata=adata)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
-# Two threads add numbers in another order, and the last digits change. With one thread a run repeats exactly on your machine.
-# Another processor or another version can still change the last digits, so the lessons print rounded numbers.
+# ```python
+# keep = 0.05
+# for try_keep in (0.5, 0.2, 0.1, 0.05):
+#     print(try_keep, round(counts.share_of_zeros(counts.thin(adata, try_keep)), 3))
+# ```
+#
+# Half of the molecules can go, and the share of zeros rises only from 43 % to 57 %: large counts stay above zero. Only when most counts
+# are down to one or two molecules do zeros take over. With a twentieth of the molecules you are there.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 4 · Counts or not?
 #
-# **Try it.** Change `keep` in the cell with `counts.thin` to 0.05 and to 0.5. Which share of zeros do you expect each time?
+# Write the core of `check_counts` yourself: a function that gets an array of numbers and returns True if all of them can be counts, else
+# False. Think of two things that a count can never be.
+
+
+# %% tags=["exercise"]
+def holds_counts(matrix):
+    return ...
+
+
+# %% tags=["check"]
+check.counts_or_not(holds_counts, adata=adata)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
+# ```python
+# def holds_counts(matrix):
+#     is_whole = (matrix % 1 == 0).all()
+#     is_never_negative = (matrix >= 0).all()
+#     return is_whole and is_never_negative
+# ```
+#
+# How the numbers are stored does not matter: 3.0 is a count. Whether an array that passes *does* hold counts, only the people who made it
+# can say: rounded values pass, too.
+#
+# </details>
+
+# %% [markdown]
 # Next: [01 · Which genes, and why these?](01_genes.ipynb)

@@ -23,7 +23,7 @@
 # - compute what `seurat_v3` computes, and check it against scanpy;
 # - compare ways to select genes, and say what `subset=True` throws away.
 #
-# **Time**: 25 minutes to read and run, 10 minutes for the questions. **Needs**: lesson 00, or the words *count* and *library size*.
+# **Time**: 25 minutes to read and run, 25 minutes for the quiz and the exercises. **Needs**: lesson 00, or the words *count* and *library size*.
 
 # %%
 import numpy as np
@@ -252,32 +252,131 @@ print(f"Two other methods share {shared.min():,} of them or more.")
 #
 # ## Check yourself
 #
-# <details><summary>1. Gene A has mean 100 and variance 500. Gene B has mean 2 and variance 40. Which is more likely to be selected?</summary>
+# Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+
+# %%
+from helpers import exercises, quizzes
+
+quizzes.of_lesson("01")
+
+# %% [markdown]
+# ## Exercises
 #
-# Gene B. Look at the curve: around a mean of 100 the usual variance is above 10,000, so gene A varies little for its mean.
-# Around a mean of 2 it is below 10, so gene B varies a lot.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
+# and each time a hint goes further. Solutions are folded away.
 #
-# </details>
+# `adata` has lost half of its genes. So the exercises use the data as they were, under another name:
+
+# %%
+check = exercises.of_lesson("01")
+fresh = data.load_cortex()
+
+# %% [markdown]
+# ### Exercise 1 · Every molecule twice
 #
-# <details><summary>2. You pass log-transformed values to <code>flavor="seurat_v3"</code>. What goes wrong?</summary>
-#
-# The curve and the limit are made for counts. scanpy warns that it found non-integers, and goes on. You get genes, but not those
-# that the method means.
-#
-# </details>
-#
-# <details><summary>3. Would you select genes again after removing one class of cells?</summary>
-#
-# Yes, if you want to study what is left. Genes that varied only between that class and the others no longer vary.
-#
-# </details>
-#
-# **Try it.** How well do 500 genes do? Run this in a new cell:
+# By mistake, each molecule of *Mt1* was counted twice: a count of 3 became 6. Nothing changed in the cells. How many times as large is the
+# variance of *Mt1* now? Predict, then compute it. `fresh[:, "Mt1"].to_df(layer="counts")` has the counts as they should be.
+
+# %% tags=["exercise"]
+times = ...
+
+# %% tags=["check"]
+check.doubled_counts(times, adata=fresh)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
 # ```python
-# fresh, kept = data.load_cortex(), data.load_cortex()
-# genes.select(kept, 500)
-# genes.class_accuracy(fresh, kept.var_names)
+# mt1 = fresh[:, "Mt1"].to_df(layer="counts")["Mt1"]
+# times = (2 * mt1).var() / mt1.var()
 # ```
 #
+# Four times. The mean is twice as large, and so is each distance from it; the variance is made of squared distances. So a gene with large
+# counts has a large variance, even if its cells differ no more than those of other genes.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 2 · Step 3 by hand
+#
+# Write step 3 for one gene, with its limit. `values` are the counts of the gene, an array with one number for each cell. Standardise each: subtract
+# the mean, divide by the root of the expected variance. Limit each to the root of the number of cells. Return the variance of the result.
+
+
+# %% tags=["exercise"]
+def standardised_variance(values, expected_variance):
+    return ...
+
+
+# %% tags=["check"]
+check.by_hand(standardised_variance, adata=fresh)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def standardised_variance(values, expected_variance):
+#     standardised = (values - values.mean()) / expected_variance**0.5
+#     limited = np.minimum(standardised, len(values) ** 0.5)
+#     return limited.var()
+# ```
+#
+# Without the limit it would be the variance divided by the expected variance. With it, a single cell can no longer make a gene look variable.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 3 · Without one class
+#
+# *Plp1* is high in oligodendrocytes and low elsewhere. Its standardised variance among all cells is 2.7. Leave the oligodendrocytes out: is it
+# larger or smaller among the cells that are left? Write your guess down. Then repeat the steps of the lesson with those cells.
+
+# %% tags=["exercise"]
+plp1_left = ...
+
+# %% tags=["check"]
+check.without_a_class(plp1_left, adata=fresh)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# others = fresh[fresh.obs["cell_type"] != "oligodendrocytes"].copy()
+# others_table = genes.mean_and_variance(others)
+# others_table["expected variance"] = genes.expected_variance(others_table)
+# plp1_left = genes.standardised_variance(others, others_table)["Plp1"]
+# ```
+#
+# Many expect that *Plp1* no longer varies. It varies more than any other gene now: most of the cells that are left have one molecule or none, and
+# some have hundreds. For so small a mean that is very unusual. What "highly variable" means depends on the cells that are there.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 4 · A hundred genes
+#
+# Find at most 100 genes with which the class of 94 % of the cells or more is voted right (`genes.class_accuracy(fresh, few_genes)`). Many answers
+# are right.
+
+# %% tags=["exercise"]
+few_genes = ...
+
+# %% tags=["check"]
+check.few_genes(few_genes, adata=fresh)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# few = fresh.copy()
+# genes.select(few, 100)
+# few_genes = few.var_names
+# ```
+#
+# The 100 most variable genes reach 95 %, nearly as many as all 4,000. The 100 with the largest mean and the 100 with the largest variance miss
+# the mark. With 500 genes instead of 100 you gain one more per cent of the cells.
+#
+# </details>
+
+# %% [markdown]
 # Next: [02 · What do `setup_anndata`, `SCVI` and `train` do?](02_training.ipynb)

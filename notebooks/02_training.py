@@ -26,7 +26,7 @@
 # - explain why it trains for 400 epochs, and when that changes;
 # - read a training curve with held-out cells, and save and load a model.
 #
-# **Time**: 30 minutes to read and run (about a quarter of a minute of it is training), 10 minutes for the questions.
+# **Time**: 30 minutes to read and run (about a quarter of a minute of it is training), 25 minutes for the quiz and the exercises.
 # **Needs**: lesson 01, or the call that selects 2,000 genes.
 
 # %%
@@ -327,31 +327,125 @@ print(f"train adjusts those that are used, by default for {epochs} epochs.")
 #
 # ## Check yourself
 #
-# <details><summary>1. You have 80,000 cells. How many epochs will <code>train()</code> run?</summary>
+# Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+
+# %%
+from helpers import exercises, quizzes
+
+quizzes.of_lesson("02")
+
+# %% [markdown]
+# ## Exercises
 #
-# 20,000 / 80,000 × 400 = 100.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
+# and each time a hint goes further. Solutions are folded away.
+
+# %%
+check = exercises.of_lesson("02")
+
+# %% [markdown]
+# ### Exercise 1 · How many steps?
 #
-# </details>
-#
-# <details><summary>2. Your friend trains for 100 epochs instead of 400 and changes nothing else. What else differs from the default run?</summary>
-#
-# The part of the loss that is faded in over 400 epochs only reaches a quarter of its weight. Fewer epochs change the loss itself, not
-# only the time. The preset shortens the fading as well.
-#
-# </details>
-#
-# <details><summary>3. The held-out curve falls, then rises, while the training curve keeps falling. What does that mean?</summary>
-#
-# The model begins to learn the training cells by heart (overfitting). Stop earlier, or use a smaller model.
-#
-# </details>
-#
-# **Try it.** What do five epochs give? Run this in a new cell:
+# Another study has 60,000 cells. How many steps does `train()` make with them, if you choose nothing? A tenth of the cells is held out, and a minibatch
+# that is not full is a step, too. A line or two of arithmetic is enough.
+
+# %% tags=["exercise"]
+n_steps = ...
+
+# %% tags=["check"]
+check.default_steps(n_steps)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
 # ```python
-# short = scvi.model.SCVI(adata)
-# training.train(short, max_epochs=5)
-# training.plot_curves(training.curves(short))
+# n_epochs = round(20_000 / 60_000 * 400)
+# n_minibatches = -(-54_000 // 128)  # rounded up
+# n_steps = n_epochs * n_minibatches
 # ```
 #
+# 133 epochs of 422 minibatches: 56,126 steps. Above 20,000 cells this number stays nearly the same, however many cells there are.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 2 · How far does the KL weight get?
+#
+# In a default run the KL weight is 0 in the first epoch and rises by 1/400 with each epoch after it. It never rises above 1. Write a function that gets a number
+# of cells and returns the KL weight in the *last* epoch of a default run. You may use `training.default_epochs`.
+
+
+# %% tags=["exercise"]
+def last_kl_weight(n_cells):
+    return ...
+
+
+# %% tags=["check"]
+check.weight_at_the_end(last_kl_weight)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def last_kl_weight(n_cells):
+#     return (training.default_epochs(n_cells) - 1) / 400
+# ```
+#
+# Up to 20,000 cells the weight just gets to its end. With 100,000 cells it ends at 0.2, with a million below 0.02. Then one part of the loss
+# hardly counted during the whole run, and nothing in the output says so.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 3 · When would you have stopped?
+#
+# `kept` has a row for each of the 400 epochs of the default run. `elbo` is the negative ELBO of the training cells, `held_out_elbo` that of the
+# held-out cells. In which epoch was the model at its best?
+
+# %% tags=["exercise"]
+best_epoch = ...
+
+# %% tags=["check"]
+check.best_epoch(best_epoch, kept=kept)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# best_epoch = kept["held_out_elbo"].idxmin()
+# ```
+#
+# In epoch 264. From epoch 200 on the held-out curve is nearly flat, and a run with another seed would have its lowest point elsewhere. So the
+# exact epoch means little; that a third of the run brought nothing means more.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 4 · Five epochs
+#
+# Build a new model of `adata` and train it for at most five epochs, so that the negative ELBO of its held-out cells is 2,980 nats per cell or
+# less. Many answers are right. `training.train` takes the settings of the class preset and those that you give, `your_model.train` those of scvi-tools.
+
+# %% tags=["exercise"]
+your_model = ...
+
+# %% tags=["check"]
+check.five_epochs(your_model, adata=adata, kept=kept)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# scvi.model.SCVI.setup_anndata(adata, layer="counts")
+# your_model = scvi.model.SCVI(adata)
+# training.train(your_model, max_epochs=5)
+# ```
+#
+# The preset is squeezed into five epochs: the learning rate rises in the first half epoch and falls in the last two, and the KL weight is at 1 from
+# the third epoch on. Look at it with `training.plot_curves(training.curves(your_model))`: most of the fall is over after these five. The small steps of
+# the default need more than fifty epochs for that.
+#
+# </details>
+
+# %% [markdown]
 # Next: lesson 03 answers the first of the two questions: how many hidden layers are there?
