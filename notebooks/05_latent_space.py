@@ -21,7 +21,7 @@
 # - cluster cells, and compare the clusters with published classes and with those of PCA;
 # - move a cell through the latent space, and see which genes change.
 #
-# **Time**: 45 minutes to read and run (about a minute of it is computing), 10 minutes for the questions.
+# **Time**: 45 minutes to read and run (about a minute of it is computing), 25 minutes for the quiz and the exercises.
 # **Needs**: lesson 02, or the model that it stored. Two lessons go on from here: [05b](05b_expression.ipynb) asks which genes differ,
 # [05c](05c_batches.ipynb) what `batch_key` does.
 
@@ -433,51 +433,128 @@ print(f"Finding the seven classes: scVI beats PCA of its own size in {wins} of 3
 #
 # ## Check yourself
 #
-# <details><summary>1. You call <code>get_latent_representation(give_mean=False)</code> twice and get different numbers. A bug?</summary>
+# Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+
+# %%
+from helpers import exercises, quizzes
+
+quizzes.of_lesson("05")
+
+# %% [markdown]
+# ## Exercises
 #
-# No. Each call draws one position from each cell's cloud. The default gives the centres, the same each time.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
+# and each time a hint goes further. Solutions are folded away.
+
+# %%
+check = exercises.of_lesson("05")
+
+# %% [markdown]
+# ### Exercise 1 · Of which class is the encoder least sure?
+#
+# `centres, variances = model.get_latent_representation(return_dist=True)` gives the centres of all clouds and their variances, a row a cell. The width of a
+# cloud is the square root of its [variance](../docs/glossary.md#variance). Which class has the widest clouds in the mean? Predict it; then compute it, and write
+# its name in quotation marks.
+
+# %% tags=["exercise"]
+least_sure = ...
+
+# %% tags=["check"]
+check.widest_clouds(least_sure, model=model)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# centres, variances = model.get_latent_representation(return_dist=True)
+# widths = pd.Series(np.sqrt(variances).mean(axis=1))
+# least_sure = widths.groupby(classes.to_numpy(), observed=True).mean().idxmax()
+# ```
+#
+# Microglia, with few counts a cell and few cells to learn from. The cells of the blood vessels, with the fewest counts of all, come next.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 2 · Other numbers, same neighbours
 #
-# <details><summary>2. A colleague trains the same model with another seed, and her dimension 3 separates the microglia, while yours does not. Whose model is wrong?</summary>
+# Make ten other numbers for each cell, `yours`, so that all nearest neighbours stay as they are and none of your dimensions is an old one by another
+# name: no correlation beyond 0.95 or -0.95 with any. Many answers are right, but not `turned`, which the lesson has made.
+
+# %% tags=["exercise"]
+yours = ...
+
+# %% tags=["check"]
+check.other_numbers(yours, latent_space=latent_space, turned=turned)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
-# Neither. Order, sign and angle of the dimensions depend on the seed. Compare what rests on distances: neighbours, clusters.
+# ```python
+# yours = latent_space @ ortho_group.rvs(10, random_state=3)
+# ```
+#
+# A turn keeps every distance, and mixes all dimensions. Moving, mirroring and changing the order keep the distances, too, but give old dimensions new names.
+# Stretching single dimensions keeps neither.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 3 · A cluster for the microglia
 #
-# <details><summary>3. In a t-SNE, cluster A is twice as wide as cluster B. What do you conclude?</summary>
+# At resolution 0.5 microglia share a cluster with the cells of the blood vessels. Find a resolution at which one cluster holds at least half of the
+# microglia, and at least half of its cells are microglia. Several answers are right. What happens to the other classes on the way?
+
+# %% tags=["exercise"]
+your_resolution = ...
+
+# %% tags=["check"]
+check.own_cluster(your_resolution, graph=graph, classes=classes)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
-# Nothing about its diversity. Count the cells, and measure the spread in the latent space.
+# ```python
+# for your_resolution in (1, 1.5, 2, 2.5, 3, 4):
+#     finer = clusters.confusion(clusters.leiden(graph, your_resolution), classes)
+#     cluster = finer["microglia"].idxmax()
+#     there, its_cells = finer.loc[cluster, "microglia"], finer.loc[cluster].sum()
+#     if 2 * there >= max(its_cells, finer["microglia"].sum()):
+#         break
+# ```
+#
+# Above 1 they come out, and there are two dozen clusters or more. A knob for all cells at once cannot be right for a class of 98 cells and for one of 939.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 4 · More dimensions
 #
-# <details><summary>4. A paper reports an ARI of 0.85 with its new method and 0.80 with the old one. What do you ask?</summary>
-#
-# At which resolution or number of clusters, and chosen how? How much does the ARI change with the seed? Were the reference classes made from the same cells, and how? Which finer
-# groups does it find?
-#
-# </details>
-#
-# <details><summary>5. Why not cluster the t-SNE?</summary>
-#
-# It has lost about half of the neighbours, and its distances are distorted. The ten numbers have all of them, and cost nothing more.
-#
-# </details>
-#
-# **Try it.** Does a latent space of 30 dimensions find the subclasses as well as PCA with 30 components does? In a new cell (a quarter of a minute):
+# Does the model use more room if it gets it? Train a model `wider` of the same cells with 30 latent dimensions (`n_latent=30`), otherwise as at the top of this
+# lesson: `environment.prepare(seed=0)` before it, then `training.train`. It takes a quarter of a minute. How many of its dimensions are in use,
+# with 0.1 nats per cell or more?
+
+# %% tags=["exercise"]
+wider = ...
+n_in_use = ...
+
+# %% tags=["check"]
+check.more_dimensions(wider, n_in_use, model=model)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
 # ```python
 # environment.prepare(seed=0)
 # wider = scvi.model.SCVI(adata, n_latent=30)
 # training.train(wider)
-# neighbours.label_accuracy(wider.get_latent_representation()[named], subclasses[named])
+# n_in_use = (elbo.dimensions_in_use(wider)["kl"] >= elbo.IN_USE).sum()
 # ```
 #
-# <details><summary>What to look for</summary>
-#
-# A little better than with 10 dimensions, not as well as PCA with 30 components. About a third of the dimensions stay unused: look at
-# `elbo.dimensions_in_use(wider)`. More room does not mean that the model takes it.
+# About a third of the dimensions stay unused: each has its price in nats. So the subclasses are found about as well as with ten dimensions, and not as well as by
+# PCA with 30 components, whose numbers are free.
 #
 # </details>
-#
+
+# %% [markdown]
 # Next: [05b](05b_expression.ipynb) goes from positions back to genes.
