@@ -201,24 +201,10 @@ def names(
     spelling
         Turns each given name into the form of ``expected``, where several forms are meant alike.
     """
-    if isinstance(answer, str):
-        return not_yet(f'`{name}` is one text. Write a list of names: `{name} = ["...", "..."]`.')
-    try:
-        given = list(answer)
-    except (TypeError, NotImplementedError):
-        return not_yet(
-            f'`{name}` is a {type(answer).__name__}. Write a list of names: `["...", "..."]`.'
-        )
     expected, known = set(expected), set(known)
-    odd = [each for each in given if not isinstance(each, str)]
-    if odd:
-        return not_yet(
-            f"`{name}` should hold names (text in quotation marks); {odd[0]!r} is a {type(odd[0]).__name__}."
-        )
-    given = list(map(spelling, given))
-    unknown = [each for each in given if each not in known | expected]
-    if unknown:
-        return not_yet(f'"{unknown[0]}" does not exist here. Look how the names are spelt.')
+    given, fault = as_names(name, answer, known | expected, spelling)
+    if given is None:
+        return not_yet(fault)
     taken, hit = set(given), len(set(given) & expected)
     if taken == expected:
         return right(praise)
@@ -233,6 +219,32 @@ def names(
         parts += [(missing or {})[each] for each in lacking if each in (missing or {})]
         parts.append(f"{len(lacking)} {'is' if len(lacking) == 1 else 'are'} missing.")
     return not_yet(" ".join(parts))
+
+
+def as_names(
+    name: str, answer: Any, known: Iterable[str], spelling: Callable[[str], str] = str
+) -> tuple[list[str] | None, str]:
+    """Return an answer as a list of names that exist, or None and what is wrong with it."""
+    if isinstance(answer, str):
+        return None, f'`{name}` is one text. Write a list of names: `{name} = ["...", "..."]`.'
+    try:
+        given = list(answer)
+    except (TypeError, NotImplementedError):
+        return (
+            None,
+            f'`{name}` is a {type(answer).__name__}. Write a list of names: `["...", "..."]`.',
+        )
+    odd = [each for each in given if not isinstance(each, str)]
+    if odd:
+        return (
+            None,
+            f"`{name}` should hold names (text in quotation marks); {odd[0]!r} is a {type(odd[0]).__name__}.",
+        )
+    given, known = list(map(spelling, given)), set(known)
+    unknown = [each for each in given if each not in known]
+    if unknown:
+        return None, f'"{unknown[0]}" does not exist here. Look how the names are spelt.'
+    return given, ""
 
 
 def numbers(
