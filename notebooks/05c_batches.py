@@ -23,7 +23,7 @@
 # - recognise confounding, and say why nothing can repair it;
 # - judge a correction on real data.
 #
-# **Time**: 35 minutes to read and run (half a minute of it is computing), 10 minutes for the questions.
+# **Time**: 35 minutes to read and run (half a minute of it is computing), 25 minutes for the quiz and the exercises.
 # **Needs**: lesson 02. [05](05_latent_space.ipynb) is useful.
 
 # %%
@@ -264,51 +264,126 @@ print(f"{full['scVI with batch_key']:.1f} of {full['scVI, before the effect']:.1
 #
 # ## Check yourself
 #
-# <details><summary>1. You train with <code>batch_key</code> on three batches. How many inputs has the decoder's first layer?</summary>
+# Six questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+
+# %%
+from helpers import exercises, quizzes
+
+quizzes.of_lesson("05c")
+
+# %% [markdown]
+# ## Exercises
 #
-# Thirteen: ten latent dimensions and one for each batch.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
+# and each time a hint goes further. Solutions are folded away.
+
+# %%
+check = exercises.of_lesson("05c")
+
+# %% [markdown]
+# ### Exercise 1 · What `batch_key` adds
 #
-# </details>
-#
-# <details><summary>2. After correction the kNN batch accuracy is 0.50, for two batches of equal size. Are you content?</summary>
-#
-# Not yet. Is the kNN class accuracy (or any other sign of the biology) as high as before? And do both batches have the same kinds of cells? If not, a perfect
-# correction has *more* than 0.5.
-#
-# </details>
-#
-# <details><summary>3. All patients were measured in batch 1, all controls in batch 2. A colleague proposes <code>batch_key="batch"</code>. What happens?</summary>
-#
-# Most of the difference between patients and controls is called batch effect and goes away. Without `batch_key` the batch effect is called disease. The data cannot say which; measure some of each in both batches.
-#
-# </details>
-#
-# <details><summary>4. How could you see confounding before you train?</summary>
-#
-# Count the cells of each kind in each batch. An empty field is a warning.
-#
-# </details>
-#
-# <details><summary>5. Where in the model is the learned batch effect?</summary>
-#
-# In the decoder's weights for the batch inputs. `transform_batch` in `get_normalized_expression` sets these inputs as you like.
-#
-# </details>
-#
-# **Try it.** Make the batch effect half as strong: a gene loses at most two fifths of its molecules. What does `batch_key` do now? In a new cell:
+# How many [parameters](../docs/glossary.md#parameter) has the model with `batch_key` more than the one without? Work it out from the inputs and the 128
+# [neurons](../docs/glossary.md#neuron) of the decoder's hidden layer. One line is enough.
+
+# %% tags=["exercise"]
+n_added = ...
+
+# %% tags=["check"]
+check.price_of_batches(n_added, models=models)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
 # ```python
-# weak = batches.simulate(cortex, strength=0.4)
-# weak_models = batches.train_both(weak)
-# spaces = {name: model.get_latent_representation() for name, model in weak_models.items()}
-# batches.measure(spaces, weak).round(2)
+# n_added = 2 * 128
 # ```
 #
-# <details><summary>What to look for</summary>
-#
-# Even without `batch_key` the batches are nearly mixed: so weak an effect hardly reaches the latent space. With it they are
-# mixed, and the classes are as easy to find. No harm, and little good.
+# Two switches, each with a weight to each of the 128 neurons. That is all there is for 500 genes: the batch effect of a gene is what the neurons do to it.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 2 · A correction of your own
 #
+# Write a function that moves the cells of a latent space so that the batches are mixed *and* the classes stay. It gets the positions (cells x
+# dimensions) and the batch of each cell ("A" or "B", an array of text), and returns new positions. The check tries it on the latent space of the model without
+# `batch_key`. Asked for: kNN batch accuracy below 0.75, kNN class accuracy above 0.85. Many answers are right, and a few lines will do.
+
+
+# %% tags=["exercise"]
+def correct(positions, batch): ...
+
+
+# %% tags=["check"]
+check.own_correction(correct, adata=adata, latent_spaces=latent_spaces)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def correct(positions, batch):
+#     moved = positions.copy()
+#     for name in ("A", "B"):
+#         moved[batch == name] -= positions[batch == name].mean(axis=0)
+#     return moved
+# ```
+#
+# All cells of a batch move by the same vector, so cells of a class stay together. This works because half of the cells of each class are in each batch:
+# then the means of the batches differ by the batch effect and little else. The check tells what happens if not.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 3 · A batch effect that does no harm
+#
+# How weak must a batch effect be, so that you need no `batch_key`? Make cells with `batches.simulate(cortex, strength=...)`, and train a model
+# without `batch_key` on them: `batches.train(cells)`, about ten seconds. Asked for: a `strength` of at least 0.3, and a kNN batch accuracy below 0.65.
+
+# %% tags=["exercise"]
+weak_model = ...
+
+# %% tags=["check"]
+check.harmless(weak_model)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# weak_model = batches.train(batches.simulate(cortex, strength=0.4))
+# ```
+#
+# Where no gene loses more than two fifths of its molecules, the batches are nearly mixed without `batch_key`: so weak an effect hardly reaches the latent space.
+# `batches.train_both` trains the model with `batch_key`, too. Its batches are mixed, and the classes are as easy to find: no harm, and little good.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 4 · Plan the experiment
+#
+# Eight samples are to be measured in two runs, four in each. The names say what they are: P patient, C control, F female, M male.
+#
+# PF1, PF2, PM1, PM2, CF1, CF2, CM1, CM2
+#
+# Which four go into run 1, so that neither illness nor sex is confounded with the run? The others go into run 2. Many answers are right.
+
+# %% tags=["exercise"]
+in_run_1 = ...
+
+# %% tags=["check"]
+check.design(in_run_1)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# in_run_1 = ["PF1", "PM1", "CF1", "CM1"]
+# ```
+#
+# One of each kind in each run, so that each kind shows the batch effect, and each run shows the illness. `["PF1", "PF2", "CM1", "CM2"]` looks balanced, too, but
+# in that run every patient is a woman and every control a man.
+#
+# </details>
+
+# %% [markdown]
 # Next: lesson 06 adds proteins to the model.

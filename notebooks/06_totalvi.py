@@ -23,7 +23,7 @@
 # - name the parts of TotalVI's loss, and add them up;
 # - say in which points TotalVI differs from SCVI.
 #
-# **Time**: 40 minutes to read and run (about a minute of it is computing), 10 minutes for the questions.
+# **Time**: 40 minutes to read and run (about a minute of it is computing), 25 minutes for the quiz and the exercises.
 # **Needs**: lesson 02. [03](03_hidden_layers.ipynb) and [04](04_loss.ipynb) explain what is only named here.
 
 # %%
@@ -339,7 +339,8 @@ examples = {group: groups.index[groups == group][0] for group in ("B cells", "CD
 totalvi_figures.plot_mixture(model, "CD19", examples)
 
 # %% [markdown]
-# For these two cells the model is sure, so you see only one hump in each. ("Try it" has a protein where you see both.)
+# For these two cells the model is sure, so you see only one hump in each. TIGIT is on some NK and T cells, and its counts are small. Put "TIGIT", "NK cells" and "CD8 T cells" in
+# their places and run the cell again: now you see both in a cell. The model is not sure.
 #
 # Why two distributions? One could have done: the decoder knows from the position what kind of cell it has, and could give a large mean or a small one. With two, the model says how probable it is that a count
 # is *only background*. Lesson 06b uses that, and looks where it works.
@@ -383,52 +384,121 @@ print("The loss:", " + ".join(map(elbo.term_name, elbo.contributions(ledger))))
 #
 # ## Check yourself
 #
-# <details><summary>1. A friend reads <code>n_latent: 20</code> as "20 layers". What do you say?</summary>
+# Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+
+# %%
+from helpers import exercises, quizzes
+
+quizzes.of_lesson("06")
+
+# %% [markdown]
+# ## Exercises
 #
-# These are 20 numbers that describe a cell, the latent dimensions. They are no layers, and not even neurons of a hidden layer. Layers do not occur in the summary.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
+# and each time a hint goes further. Solutions are folded away.
+
+# %%
+check = exercises.of_lesson("06")
+
+# %% [markdown]
+# ### Exercise 1 · What the weight hides
 #
-# </details>
-#
-# <details><summary>2. How would you build a TotalVI with two hidden layers in the decoder?</summary>
-#
-# `scvi.model.TOTALVI(blood, n_layers_decoder=2)`. The argument is passed on to the module. The printed summary stays the same! Ask `architecture.summary` whether it worked.
-#
-# </details>
-#
-# <details><summary>3. You train for 20 epochs, and the warm-up takes 30. What is wrong with the loss?</summary>
-#
-# The KL weight ends below 1. So the KL divergences count too little, as in SCVI, and *so do the proteins*.
-#
-# </details>
-#
-# <details><summary>4. A protein has 12 counts in a cell. Is it there?</summary>
-#
-# You cannot tell from the number alone. In batch 5k, 12 is a typical background count of CD3, and no foreground at all. Look at the histogram of the protein in the batch.
-#
-# </details>
-#
-# <details><summary>5. The negative ELBO of TotalVI is higher than that of SCVI. Is TotalVI worse?</summary>
-#
-# You cannot say. It has to explain 14 counts more in each cell, and has terms that SCVI does not have. Compare only what describes the same data.
-#
-# </details>
-#
-# **Try it.** TIGIT is on some NK and T cells, and its counts are small. What does the decoder say about it in one cell of each? And which setting wakes the head of extra zeros? In new cells:
-#
-# ```python
-# examples = {name: groups.index[groups == name][0] for name in ("NK cells", "CD8 T cells")}
-# totalvi_figures.plot_mixture(model, "TIGIT", examples)
-# ```
+# In the table of *The loss*, the part of the proteins falls from epoch 2 to 5, and then rises again to epoch 31. Do the proteins get worse? That table has the KL weight
+# in it. How many nats per cell does the proteins' reconstruction loss have in epoch 2 *without* the weight? `added` and `ledger` hold all that you need.
+
+# %% tags=["exercise"]
+proteins_in_epoch_2 = ...
+
+# %% tags=["check"]
+check.without_weight(proteins_in_epoch_2, ledger=ledger)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
 # ```python
-# woken = scvi.model.TOTALVI(blood, gene_likelihood="zinb")
-# architecture.parameters_by_state(woken)
+# proteins_in_epoch_2 = added.loc[2, "reconst_loss_protein"] / ledger.loc[2, "kl_weight"]
 # ```
 #
-# <details><summary>What to look for</summary>
-#
-# Now both parts of the mixture can be seen in a cell: the model is not sure. With `zinb` the head `px_dropout_decoder_gene` is trained; what is still ignored belongs to the library size.
+# About 2,900 nats per cell, and about 64 in epoch 80. The proteins are described ever better; only the weight lets their part look small at first. (In epoch 1 the
+# weight is 0, so you cannot divide. The loss was there, and nothing of it counted.)
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 2 · Long enough for the proteins
 #
+# You have 100,000 cells, and keep TotalVI's default [warm-up](../docs/glossary.md#kl-warm-up). After how many epochs does the weight reach 1? Give the least whole number.
+
+# %% tags=["exercise"]
+n_epochs = ...
+
+# %% tags=["check"]
+check.long_enough(n_epochs)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# n_epochs = math.ceil(0.75 * 100_000 / math.ceil(0.9 * 100_000 / 256))
+# ```
+#
+# 75,000 steps at 352 an epoch: 214 epochs. Try a million cells: 214 again, since warm-up and epoch grow alike. So TotalVI's default warm-up takes 214 epochs of any large data, and
+# a default training of more than about 37,000 cells is shorter than that.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 3 · Deeper, and used
+#
+# Build a TotalVI of your cells, without training it, with at least two hidden layers in the *decoder*, and with less than 30 % of its parameters
+# [ignored](../docs/glossary.md#ignored-module). Then print it, and look whether the summary tells. Many answers are right.
+
+# %% tags=["exercise"]
+your_totalvi = ...
+
+# %% tags=["check"]
+check.deeper_and_used(your_totalvi)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# your_totalvi = scvi.model.TOTALVI(blood, n_layers_decoder=2, gene_likelihood="zinb")
+# ```
+#
+# With `zinb` the head of extra zeros, `px_dropout_decoder_gene`, is trained; what is still ignored belongs to the library size. The summary says `zinb`, and of the
+# layers nothing.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 4 · Where does the foreground begin?
+#
+# Write a function that gets the counts of one protein in one batch (an array, a number for each cell) and returns the threshold between background and foreground: a
+# count. The check tries it on CD3, CD8a, CD14, CD19 and CD45RA in both batches. Asked for: at most 5 % of the cells are on another side than in `thresholds`. Your way of
+# finding it may be simple. Many answers are right.
+
+
+# %% tags=["exercise"]
+def divide(counts): ...
+
+
+# %% tags=["check"]
+check.where_it_begins(divide, blood=blood, thresholds=thresholds)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def divide(counts):
+#     logged = np.log1p(counts)
+#     return np.expm1((logged.min() + logged.max()) / 2)
+# ```
+#
+# Half-way between the smallest and the largest count, on the logarithmic axis on which the humps lie apart. It is crude, since it leans on two cells;
+# `proteins.thresholds` fits both humps. And it returns a number for PD-1, too, where there is nothing to divide.
+#
+# </details>
+
+# %% [markdown]
 # Next: [06b](06b_proteins.ipynb), what the proteins are good for.

@@ -20,7 +20,7 @@
 # - read denoised proteins and probabilities of foreground, and say where they mean nothing;
 # - find the proteins that differ between groups, and say which conclusions 400 cells allow.
 #
-# **Time**: 40 minutes to read and run (half a minute of it is computing), 10 minutes for the questions.
+# **Time**: 40 minutes to read and run (half a minute of it is computing), 25 minutes for the quiz and the exercises.
 # **Needs**: [06](06_totalvi.ipynb). [05](05_latent_space.ipynb) explains the maps and measures.
 
 # %%
@@ -329,47 +329,121 @@ for name in ("scVI", citeseq_runs.HIDDEN, "TotalVI", "proteins alone"):
 #
 # ## Check yourself
 #
-# <details><summary>1. A colleague clusters cells by TotalVI, and finds that the clusters agree with protein gates. Has she shown that TotalVI is good?</summary>
+# Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+
+# %%
+from helpers import exercises, quizzes
+
+quizzes.of_lesson("06b")
+
+# %% [markdown]
+# ## Exercises
 #
-# No. Gates and model saw the same proteins. Let her hide the gate proteins from the model, or judge by something else.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
+# and each time a hint goes further. Solutions are folded away.
+
+# %%
+check = exercises.of_lesson("06b")
+
+# %% [markdown]
+# ### Exercise 1 · Two genes, one protein
 #
-# </details>
-#
-# <details><summary>2. Why can the counts of the gene PTPRC not tell CD45RA from CD45RO?</summary>
-#
-# Both proteins are made from the RNA of this one gene, spliced in different ways. A count says only that the RNA came from the gene.
-#
-# </details>
-#
-# <details><summary>3. TotalVI gives CD15 a probability of foreground of nearly 1 in most cells. What do you look at first?</summary>
-#
-# At its histogram. In batch 5k there is one hump, so the word "foreground" means nothing there.
-#
-# </details>
-#
-# <details><summary>4. Which is larger, the number of molecules of CD4 protein or of CD4 RNA that were counted in a CD4 T cell?</summary>
-#
-# The protein, by far: about a thousand against none or one. That is why gates work so well.
-#
-# </details>
-#
-# <details><summary>5. Why do different seeds give different answers here, and hardly any in lesson 05?</summary>
-#
-# There were 3,005 cells, here 400. Which 40 of them are held out, and where the training starts, makes a difference when there are few.
-#
-# </details>
-#
-# **Try it.** Look at another protein, for example TIGIT, on NK cells. In a new cell:
+# The protein CD8 is put together from the products of two genes, CD8A and CD8B. In what share of the CD8 T cells (those of the gate, in `groups`) was not one
+# molecule of RNA counted, neither of CD8A nor of CD8B? Give a number between 0 and 1.
+
+# %% tags=["exercise"]
+share_without = ...
+
+# %% tags=["check"]
+check.unseen_in_rna(share_without, blood=blood, groups=groups)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
 # ```python
-# of_tigit = totalvi.describe_protein(model, "TIGIT")
-# totalvi_figures.plot_foreground({"TIGIT": of_tigit}, groups)
+# of_both = blood[(groups == "CD8 T cells").to_numpy(), ["CD8A", "CD8B"]].layers["counts"]
+# share_without = (np.asarray(of_both.sum(axis=1)) == 0).mean()
 # ```
 #
-# <details><summary>What to look for</summary>
-#
-# NK cells have it; most others do not. The counts are small, so background and foreground lie close together, and the probabilities lie between 0 and 1 more often than for CD19.
+# 5 of 41 cells. With CD8A alone it would be 8. A second gene helps, because a molecule that is missed of one may be caught of the other. The protein is seen in all
+# 41; but by the gate they were chosen for it.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 2 · Not to be trusted
 #
+# Of which proteins should you not believe the probability of foreground, in one batch at least? Write a list of their names.
+
+# %% tags=["exercise"]
+not_to_trust = ...
+
+# %% tags=["check"]
+check.no_foreground(not_to_trust, blood=blood)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# no_humps = proteins.thresholds(blood)["threshold"].isna().groupby(level="protein").any()
+# not_to_trust = list(no_humps.index[no_humps])
+# ```
+#
+# CD15, CD25 and PD-1. TIGIT is none of them: NK cells have it, most others do not. But its counts are small, so background and foreground lie close together. Draw it, and you see
+# probabilities between 0 and 1 more often than for CD19: `totalvi_figures.plot_foreground({"TIGIT": totalvi.describe_protein(model, "TIGIT")}, groups)`.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 3 · The same batch for all
+#
+# Give a [denoised](../docs/glossary.md#denoised-expression) CD19 for each cell, in the order of `blood`, with which the two batches can be compared. Asked for: in the B cells the median of one batch is less than 1.5 times
+# that of the other, and B cells still have more than ten times as much as CD4 T cells. Many answers are right.
+
+# %% tags=["exercise"]
+cd19 = ...
+
+# %% tags=["check"]
+check.same_batch_for_all(cd19, blood=blood, groups=groups)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# _, as_of_5k = model.get_normalized_expression(transform_batch="5k", n_samples=25)
+# cd19 = as_of_5k["CD19"]
+# ```
+#
+# All cells are decoded as if they were of batch 5k. `transform_batch=["10k", "5k"]` decodes each cell twice and takes the mean. To divide the values of each batch
+# by the median of its B cells would meet the numbers, too, if you bring them back to the scale of counts; but then you would have *said* that B cells are the same in both batches.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 4 · A fair judge
+#
+# To compare TotalVI with SCVI you need something that neither has seen. Choose five genes as judges: not among the 2,000 on which the models were trained, each counted in at
+# least 40 of the cells, and not the gene of a protein that TotalVI was given. Write a list of their names. Many answers are right, and the check lets your judges judge.
+
+# %% tags=["exercise"]
+judges = ...
+
+# %% tags=["check"]
+check.fair_judges(judges, blood=blood, model=model, spaces=spaces)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# unseen = blood[:, ~blood.var_names.isin(model.adata.var_names)]
+# often = unseen.var_names[unseen.layers["counts"].getnnz(axis=0) >= 40]
+# judges = [gene for gene in often if gene.startswith("RPL")][:5]
+# ```
+#
+# RPL genes are needed by all cells, but more in some kinds than in others. Whether TotalVI or SCVI is ahead depends on the five genes: of all that
+# could be chosen, each is ahead for about half. That decides nothing. But it is a fair question, and agreement with the gates is not.
+#
+# </details>
+
+# %% [markdown]
 # Next: lesson 07 asks how many hidden layers you should use.
