@@ -19,7 +19,7 @@
 # - say what layers and neurons bring for these cells, and what they cost;
 # - run such an experiment yourself, on one computer or on many, with the same call.
 #
-# **Time**: 35 minutes to read and run, 10 minutes for the questions. **Needs**: lessons [03](03_hidden_layers.ipynb) and [04](04_loss.ipynb). [05](05_latent_space.ipynb) is useful.
+# **Time**: 35 minutes to read and run, 25 minutes for the quiz and the exercises. **Needs**: lessons [03](03_hidden_layers.ipynb) and [04](04_loss.ipynb). [05](05_latent_space.ipynb) is useful.
 
 # %%
 from helpers import environment
@@ -297,37 +297,149 @@ for name, table in by_budget.items():
 #
 # ## Check yourself
 #
-# <details><summary>1. You train two architectures, each with a seed of its own. One has a lower held-out loss by 30 nats. What do you conclude?</summary>
+# Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+
+# %%
+from helpers import exercises, quizzes
+
+quizzes.of_lesson("07")
+
+# %% [markdown]
+# ## Exercises
 #
-# Nothing. Each seed holds out other cells, and that alone moves the loss by more. Give both the same seed.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
+# and each time a hint goes further. Solutions are folded away.
+
+# %%
+check = exercises.of_lesson("07")
+
+# %% [markdown]
+# ### Exercise 1 · Fifty coins
+#
+# A colleague compares 50 architectures with the default. Suppose that none of the 50 differs from it. By luck, some beat the default with every
+# seed all the same. With how many seeds may she expect that of *fewer than one* of the 50? Write the smallest number of seeds.
+
+# %% tags=["exercise"]
+n_seeds = ...
+
+# %% tags=["check"]
+check.seeds_against_luck(n_seeds)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# n_seeds = 6  # 50 * 0.5**5 is 1.56, 50 * 0.5**6 is 0.78
+# ```
+#
+# Each seed is a coin, so each one more halves the number of lucky winners. This is an expectation: even with six seeds there is often one. What is
+# found in a large sweep should be tried again, with new seeds.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 2 · Equal seconds
 #
-# <details><summary>2. A colleague compares 50 architectures with the default, with two seeds each, and reports one that beat the default both times. Is she right?</summary>
+# All trials got the same number of epochs, 14. Somebody finds it fairer to give all of them the same CPU *seconds*. Take the seconds that the
+# default needs for its 14 epochs. How many epochs do three layers of 256 neurons get in that time? The table of costs above has what you need.
+
+# %% tags=["exercise"]
+n_epochs = ...
+
+# %% tags=["check"]
+check.equal_seconds(n_epochs, trials=trials)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
-# Perhaps, but luck alone would give her about 12 of these: two coins fall "better, better" in a quarter of the throws. Let her try that one again, with new seeds.
+# ```python
+# seconds_of = sweep_runs.costs(trials)["CPU seconds"]
+# n_epochs = 14 * seconds_of[1, 128] / seconds_of[3, 256]
+# ```
+#
+# About 10. Either rule is fair, and you have to say which one you took. Here the epochs were equal, and the seconds are reported beside the result.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 3 · When trials have died
 #
-# <details><summary>3. Why is the training loss no judge of architectures?</summary>
+# Trials can die, and then their rows are missing. Write a function that gets a table like `trials`, with its rows in any order, and an
+# architecture. It returns one number: the mean difference in `negative ELBO`, architecture less default (1 layer of 128), over the seeds that
+# both have.
+
+
+# %% tags=["exercise"]
+def paired_difference(table, n_layers, n_hidden):
+    return ...
+
+
+# %% tags=["check"]
+check.within_a_seed(paired_difference, trials=trials)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
-# A larger network can learn the training cells by heart ([overfitting](../docs/glossary.md#overfitting)). Only cells that it has not seen tell whether that helps.
+# ```python
+# def paired_difference(table, n_layers, n_hidden):
+#     chosen = (table["n_layers"] == n_layers) & (table["n_hidden"] == n_hidden)
+#     usual = (table["n_layers"] == 1) & (table["n_hidden"] == 128)
+#     of_architecture = table[chosen].set_index("seed")["negative ELBO"]
+#     of_default = table[usual].set_index("seed")["negative ELBO"]
+#     return (of_architecture - of_default).mean()
+# ```
+#
+# pandas subtracts where the index is the same, here the seed. If no trial is missing, the difference of the two means is the same number. If some
+# are, it is not: the two means are then over other seeds, and so over other held-out cells.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 4 · A fair pair of your own
 #
-# <details><summary>4. A paper says: "two hidden layers are worse than one". What do you ask?</summary>
+# No Ray is needed for one pair. Train two scVI models of the 700 blood cells: `usual` with the default architecture, `other` with other layers,
+# neurons or latent dimensions, as you like. All else must be the same for both, so that their losses on held-out cells can be compared.
+# `environment.prepare(seed=1)` sets the seed. The two trainings take about a quarter of a minute.
 #
-# With which budget, and for which of the two was it chosen? How many seeds, and were they paired? Which cells? Here the answer changed with the budget alone.
+# ```python
+# import scvi
+# from helpers import data, training
+#
+# blood = data.load_pbmc()
+# scvi.model.SCVI.setup_anndata(blood, layer="counts")
+# ```
+
+# %% tags=["exercise"]
+usual = ...
+other = ...
+
+# %% tags=["check"]
+check.fair_pair(usual, other)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# import scvi
+# from helpers import data, training
+#
+# blood = data.load_pbmc()
+# scvi.model.SCVI.setup_anndata(blood, layer="counts")
+# environment.prepare(seed=1)
+# usual = scvi.model.SCVI(blood)
+# training.train(usual)
+# environment.prepare(seed=1)
+# other = scvi.model.SCVI(blood, n_latent=5)
+# training.train(other)
+# ```
+#
+# The seed decides which cells are held out, so it is set before each. `training.train` gives both the same budget. One pair is one seed: a difference
+# of a few nats may well turn round with the next.
 #
 # </details>
-#
-# <details><summary>5. Why did all trials get the same number of epochs and not the same number of seconds?</summary>
-#
-# Either would be a fair rule; you have to say which. With equal seconds, 256 neurons would get fewer epochs. Here the seconds are reported beside the result.
-#
-# </details>
-#
-# **Try it.** Does the latent space need more dimensions? With Ray installed, in a new cell (about two minutes):
+
+# %% [markdown]
+# **Further.** Does the latent space need more dimensions? With Ray installed, in a new cell (about two minutes):
 #
 # ```python
 # sizes = {"model_params": {"n_latent": [5, 10, 20], "seed": [1, 2]}}

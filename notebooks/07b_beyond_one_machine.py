@@ -20,7 +20,7 @@
 # - say what several processes do with cells, steps and weights when they train one model;
 # - compute what a class of 200 needs.
 #
-# **Time**: 40 minutes to read and run (half a minute of it is computing), 10 minutes for the questions. **Needs**: lessons [02](02_training.ipynb) and [04](04_loss.ipynb) (the KL weight). [03](03_hidden_layers.ipynb) explains idle modules.
+# **Time**: 40 minutes to read and run (half a minute of it is computing), 25 minutes for the quiz and the exercises. **Needs**: lessons [02](02_training.ipynb) and [04](04_loss.ipynb) (the KL weight). [03](03_hidden_layers.ipynb) explains idle modules.
 
 # %%
 import numpy as np
@@ -81,9 +81,9 @@ scaling.plot(table)
 # > **Predict.** Time and memory, predicted from at most 10,000 cells: by how many percent are they off at 100,000?
 
 # %%
-check = scaling.check_of_the_line(measured)
-shown = check[["epoch seconds", "peak MiB"]].mul(100).round().astype(int).add_suffix(", error in %")
-shown.insert(0, "reach", check["reach"].round(1))
+left_out = scaling.check_of_the_line(measured)
+shown = left_out[["epoch seconds", "peak MiB"]].mul(100).round().astype(int).add_suffix(", error in %")
+shown.insert(0, "reach", left_out["reach"].round(1))
 shown
 
 # %% [markdown]
@@ -481,12 +481,7 @@ print(f"the nodes have {together.min()} to {together.max()} GiB together.")
 
 # %% [markdown]
 # Memory runs out before time does, and a default run of many cells leaves a part of the loss out. If the counts stay in a file, memory hardly grows with the cells, and the model is the same but for the order of rows. Several processes share the cells of each step and end with equal weights; keep the cells of a step the same, or there are fewer steps. A class is bound by memory as well.
-
-# %%
-from_file.file.close()
-folder.cleanup()
-
-# %% [markdown]
+#
 # ## What you know now
 #
 # | you may have thought | in fact |
@@ -501,37 +496,143 @@ folder.cleanup()
 #
 # ## Check yourself
 #
-# <details><summary>1. Your file has 2 million cells with the counts in <code>layers["counts"]</code>. You open it with <code>backed="r"</code>. What happens?</summary>
+# Six questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+
+# %%
+from helpers import exercises, quizzes
+
+quizzes.of_lesson("07b")
+
+# %% [markdown]
+# ## Exercises
 #
-# All layers are read into memory, and the kernel probably dies. Write a file with the counts in `X` first, piece by piece.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
+# and each time a hint goes further. Solutions are folded away.
+
+# %%
+check = exercises.of_lesson("07b")
+
+# %% [markdown]
+# ### Exercise 1 · What counts take
+#
+# Before you load a large file, compute how much memory its counts take. Write a function that returns GiB. The counts are sparse, of 32-bit floats;
+# places are 32-bit whole numbers. `share` is the share of the counts that are not 0, from 0 to 1.
+
+
+# %% tags=["exercise"]
+def gib_of_counts(n_cells, n_genes, share):
+    return ...
+
+
+# %% tags=["check"]
+check.size_of_counts(gib_of_counts, counts=in_memory.X)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def gib_of_counts(n_cells, n_genes, share):
+#     not_zero = n_cells * n_genes * share
+#     return not_zero * (4 + 4) / 2**30
+# ```
+#
+# 4 bytes for the count and 4 for the number of its gene. Where each cell begins is noted as well, 4 bytes a cell: next to nothing. For ten million cells
+# of 2,000 genes, a tenth not 0, you get the 15 GiB of the figure. The training takes more than the counts alone.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 2 · A warm-up that ends
 #
-# <details><summary>2. You compute the positions of <code>model.validation_indices</code> from a file and put them beside the types of these cells. The types look random. Why?</summary>
+# You have 250,000 cells, and train with the defaults of scvi-tools: 32 epochs. Choose the length of the KL warm-up, `n_epochs_kl_warmup`. The weight should
+# rise over at least three epochs, and be 1 in at least half of the epochs. Many answers are right.
+
+# %% tags=["exercise"]
+warmup_epochs = ...
+
+# %% tags=["check"]
+check.warm_up_that_ends(warmup_epochs)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
-# The positions came sorted by the number of the cell within each minibatch, the types in the order of `validation_indices`. Sort the indices first.
+# ```python
+# warmup_epochs = 10
+# ```
+#
+# Any whole number from 3 to 16 meets the two requirements. In the training it is `model.train(plan_kwargs={"n_epochs_kl_warmup": 10})`. Which of them is
+# best for your cells, the negative ELBO of the held-out cells tells (lesson 04).
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 3 · Rows in your order
 #
-# <details><summary>3. A colleague trains with four cards instead of one, and the held-out loss is worse. All settings are the same. What do you suspect?</summary>
+# You want to put the positions of `model.validation_indices` beside the types of these cells. But `model` reads its counts from a file, and the
+# positions come in another order than you ask for. Write a function that returns the positions of the cells with the numbers `indices`, a row each,
+# *in the order of* `indices`.
+
+
+# %% tags=["exercise"]
+def positions(indices):
+    return ...
+
+
+# %% tags=["check"]
+check.rows_as_asked(positions, model=model)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
-# A step takes four times as many cells, so there are a quarter of the steps. Take a quarter of the minibatch on each card, or more epochs.
+# ```python
+# def positions(indices):
+#     order = np.argsort(indices)
+#     in_order = model.get_latent_representation(indices=np.asarray(indices)[order])
+#     found = np.empty_like(in_order)
+#     found[order] = in_order
+#     return found
+# ```
+#
+# Ask in ascending order, then put each row where its cell was asked for. `model.get_latent_representation()[indices]` is right as well, and shorter: it
+# computes all cells. With three cells you would see the mistake. With hundreds you would see types that look random.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 4 · Computers for 80 learners
 #
-# <details><summary>4. A learner says: "my kernel died". What do you ask first?</summary>
+# Choose a cluster for a class of 80: how many cores and how many GiB a node has, and how many such nodes there are. All 80 must find a place. If all press
+# *Run All* at once, nobody should wait longer than two minutes. And there is money for 160 GiB of memory together. Many answers are right.
+
+# %% tags=["exercise"]
+cores = ...
+gib = ...
+n_nodes = ...
+
+# %% tags=["check"]
+check.computers_for_a_class(cores, gib, n_nodes, lessons_measured=lessons_measured)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
-# How many kernels are open. One fits into what is set aside, two into the limit, three large ones do not.
+# ```python
+# cores, gib, n_nodes = 8, 32, 5
+# ```
+#
+# `classroom.nodes(lessons_measured, learners=80)` shows how many nodes of usual sizes it takes. With 4 GiB for each core, memory is full first. On nodes with
+# much more memory for each core, the cores are.
 #
 # </details>
-#
-# <details><summary>5. You shut half of the cores of the cluster down, to save money. What do 200 learners notice?</summary>
-#
-# Some of them find no place, even if the memory stays: a quarter of a core is set aside for each, 50 cores together, and half of the cores is less. Halve `cpu.guarantee` too; then they wait twice as long in the worst case. And most nodes are sold with a fixed amount of memory for each core.
-#
-# </details>
-#
-# **Try it.** What does a file that is compressed cost? In new cells (about twenty seconds):
+
+# %% [markdown]
+# At the end, close the file and remove it:
+
+# %%
+from_file.file.close()
+folder.cleanup()
+
+# %% [markdown]
+# **Further.** What does a file that is compressed cost? In new cells (about twenty seconds):
 #
 # ```python
 # with tempfile.TemporaryDirectory() as place:
@@ -541,4 +642,4 @@ folder.cleanup()
 #         print(how, out_of_core_runs.measure(Path(place, "one.h5ad"), "from the file")["CPU seconds"])
 # ```
 #
-# Lesson 08 will bring in your own data.
+# Next: lesson 08 brings in your own data.

@@ -19,7 +19,7 @@
 # - get raw counts back where only normalised values are left, and test whether they are right;
 # - run one script from your file to a page about your run, and read that page.
 #
-# **Time**: 40 minutes to read and run, 10 minutes for the questions. **Needs**: lessons [01](01_genes.ipynb) to [05](05_latent_space.ipynb). [05c](05c_batches.ipynb) is useful.
+# **Time**: 40 minutes to read and run, 25 minutes for the quiz and the exercises. **Needs**: lessons [01](01_genes.ipynb) to [05](05_latent_space.ipynb). [05c](05c_batches.ipynb) is useful.
 #
 # **With your own file.** Do the lesson once with our cells. Then go to *Your own file* near the end: four cells, and nothing of yours is changed.
 
@@ -347,48 +347,131 @@ print(f"On the page: {len(verdicts)} verdicts, each a question to you.")
 #
 # ## Check yourself
 #
-# <details><summary>1. <code>X</code> of your file holds 0.69, 1.1, 1.39 and so on, and there is no layer. What do you do?</summary>
+# Six questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+
+# %%
+from helpers import exercises, quizzes
+
+quizzes.of_lesson("08")
+
+# %% [markdown]
+# ## Exercises
 #
-# These are ln(2), ln(3) and ln(4): ln(1 + count), not even divided by a total. `raw_counts.recover` turns them back. The pre-flight report says so.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
+# and each time a hint goes further. Solutions are folded away.
+
+# %%
+check = exercises.of_lesson("08")
+
+# %% [markdown]
+# ### Exercise 1 · Sixteen bits with a sign
 #
-# </details>
-#
-# <details><summary>2. The report says <code>decide</code> about 12 cells with fewer than 200 counts. Why does it not drop them for you?</summary>
-#
-# Because it cannot know. They may be empty droplets, or small cells with little RNA, such as platelets. Look at them: at their genes, and at a histogram of the totals.
-#
-# </details>
-#
-# <details><summary>3. You set <code>BATCH</code> to the column with the number of counts of each cell. What does the report say?</summary>
-#
-# `mend`: so many values are no batches. scVI would give each value weights of its own, from one or two cells.
-#
-# </details>
-#
-# <details><summary>4. Your run ends with "falls by about 3 nats: train longer". Is the run useless?</summary>
-#
-# No. The latent space is usable, and may still get a little better. Train longer, and see whether what you found stays.
-#
-# </details>
-#
-# <details><summary>5. A colleague sends you a folder with a trained model. Why not simply load it?</summary>
-#
-# A model file of scvi-tools can run any code when it is loaded. `checkpoints.load_model` of the helpers reads it without running anything, or refuses. Better still, ask for the script and the counts, and train it yourself.
-#
-# </details>
-#
-# **Try it.** Write a table of text with genes as rows, as many published tables are, and read it as if a row were a cell. In a new cell:
+# In `uint16` the square of 256 is the first one too many. Another file stores its counts as `int16`. These are 16 bits as well, but half of the numbers are
+# below 0: it goes from -32,768 to 32,767. What is the smallest count whose square is too large? One number is enough.
+
+# %% tags=["exercise"]
+smallest = ...
+
+# %% tags=["check"]
+check.too_large_to_square(smallest)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
 # ```python
-# few = adata[:, :300]
-# few.to_df("umi").T.to_csv("../data/table.csv")
-# preflight.check(reading.read("../data/table.csv"))
+# smallest = 182
 # ```
 #
-# <details><summary>What to look for</summary>
-#
-# The report finds that cells and genes have changed places, and has the line that turns the table. `reading.read("../data/table.csv", genes_in="rows")` reads it right at once.
+# 181 squared is 32,761, and 182 squared is 33,124. One gene with 182 molecules in one cell is enough to spoil the selection, and no warning tells of it.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 2 · A table that lies on its side
 #
+# Many published tables have a row for each gene. The first line of the next cell writes such a table, with 300 genes of your cells. Read it with
+# `reading.read`, so that `from_text` has cells in its rows, as scVI wants it. Predict first what `preflight.check` says of it if you read it without
+# any thought.
+
+# %% tags=["exercise"]
+adata[:, :300].to_df("umi").T.to_csv("../data/genes_in_rows.csv")
+from_text = ...
+
+# %% tags=["check"]
+check.table_the_right_way(from_text, adata=adata)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# adata[:, :300].to_df("umi").T.to_csv("../data/genes_in_rows.csv")
+# from_text = reading.read("../data/genes_in_rows.csv", genes_in="rows")
+# ```
+#
+# Without `genes_in="rows"` the report finds that cells and genes have changed places, and has the line that turns the table:
+# `adata = adata.T.copy()`. That would be right as well.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 3 · Counts by their totals
+#
+# `raw_counts.recover` does not know the totals of the cells, so it has to guess which value is one molecule. You know them. Write a function that gets
+# `values` (cells × genes, a NumPy array, each ln(1 + 10,000 × count / total)) and `totals` (one a cell), and returns the counts: an array of
+# whole numbers. Zeros are written out here, so no sparse matrix is needed.
+
+
+# %% tags=["exercise"]
+def counts_from(values, totals):
+    return ...
+
+
+# %% tags=["check"]
+check.counts_by_their_totals(counts_from, published=published)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def counts_from(values, totals):
+#     per_ten_thousand = np.expm1(values)
+#     return np.rint(per_ten_thousand * totals[:, None] / 1e4)
+# ```
+#
+# `totals[:, None]` has one row a cell and one column, so each row is multiplied by the total of its cell. With known totals no guess is needed. A cell without a
+# single molecule of any gene comes out right as well.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 4 · Eight mice, two days
+#
+# Plan an experiment before there are data. Four mice fit into a day, and each day is a [batch](../docs/glossary.md#batch). Give each mouse a day, 1 or 2, so that
+# neither treatment nor sex is [confounded](../docs/glossary.md#confounding) with the day. `days` is a list of eight numbers, in the order of this table. Many
+# answers are right.
+#
+# | mouse | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 |
+# | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+# | treatment | drug | drug | drug | drug | none | none | none | none |
+# | sex | female | female | male | male | female | female | male | male |
+
+# %% tags=["exercise"]
+days = ...
+
+# %% tags=["check"]
+check.plan_of_days(days)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# days = [1, 2, 1, 2, 1, 2, 1, 2]
+# ```
+#
+# Mice with the same treatment and the same sex come in pairs; one of each pair goes to each day. So each day is a small experiment of its own, and
+# `batch_key` can take the day away.
+#
+# </details>
+
+# %% [markdown]
 # That is the way from the first cell to your own. What the words mean is in the [glossary](../docs/glossary.md).
