@@ -13,6 +13,7 @@ from tests.notebooks import notebook_checks as checks
 LONGEST = (
     "tests/browser/",
     "tests/packaging/test_set_up.py",
+    "tests/editions/",
     "tests/exercises/",
     "tests/helpers/test_sweep.py",
     "notebooks/",

@@ -76,6 +76,7 @@ c.GenerateFeedback.exporter_class = "helpers.grading.FeedbackPage"
 c.GenerateFeedback.preprocessors = [
     "nbgrader.preprocessors.GetGrades",
     "helpers.grading.KeepExercises",
+    "nbgrader.preprocessors.ClearHiddenTests",
     "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
 ]
 c.CSSHTMLHeaderPreprocessor.enabled = True
@@ -99,7 +100,8 @@ lost, for example in a container or as a user of its own.
 `source/` has the solutions, for you.
 
 What nobody can edit away: the checks and the cells of the lesson are put back before a notebook runs, also where they were deleted, and the checks are loaded afresh before each. What is
-not prevented: Python code that changes the checks inside the running program. Look at the answers of those whom you do not believe, in the pages.
+not prevented: Python code that changes the checks inside the running program. A cell that mentions them is named in the column `note`; look
+at it in the page.
 
 - An answer that stops with an error gives 0 for its exercise; the others count.
 - A cell that runs longer than {limit} seconds is stopped, and counts as an error. `make assignment ARGS="grade FOLDER --limit 300"` gives more time.

@@ -145,6 +145,7 @@ def test_edited_deleted_and_renamed_checks_give_nothing(build, marks):
     note = marks.loc["Forger", "note"]
     assert "check 03-cost_of_a_layer was edited" in note
     assert "cell 03-linear_decoder was missing" in note
+    assert "cell 03-small_and_deep-answer mentions the code of the checks" in note
     assert "`your_model` is a int" in page(build, marks, "Forger").replace("<code>", "`").replace(
         "</code>", "`"
     )
@@ -175,6 +176,7 @@ def test_page_shows_the_exercises_and_loads_nothing(build, marks):
         shown = page(build, marks, student)
         assert "Exercise 4" in shown
         assert "environment.prepare" not in shown
+        assert "HIDDEN" not in shown
         assert not re.findall(r"""<(?:script|link|img)[^>]*(?:src|href)=["']https?:[^>]*>""", shown)
 
 
