@@ -311,7 +311,7 @@ def test_quoted_messages_are_those_of_the_kit(name):
     messages += [
         each
         for each in quoted
-        if each.startswith(("this folder", "may end", "takes up", "run `make"))
+        if each.startswith(("this folder", "may end", "takes up", "... needs", "run `make"))
     ]
     assert messages
     for message in messages:
