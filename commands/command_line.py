@@ -4,6 +4,7 @@ import errno
 import sys
 
 from commands import (
+    book,
     clean,
     connections,
     drift,
@@ -27,6 +28,7 @@ COMMANDS = {
     "drift": (drift.main, "note what differs between the two lanes (about a minute)"),
     "lint": (lint.main, "check style, spelling and types"),
     "notebooks": (notebooks.main, "run the lessons afresh and store their outputs"),
+    "book": (book.main, "make a static site of the lessons and pages, in build/book"),
     "bench": (kept_results.bench, "measure set-up, lessons and presets (about 45 minutes)"),
     "reference-run": (
         kept_results.reference_run,
