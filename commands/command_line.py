@@ -4,6 +4,7 @@ import errno
 import sys
 
 from commands import (
+    book,
     clean,
     connections,
     drift,
@@ -36,6 +37,7 @@ COMMANDS = {
     "lint": (lint.main, "check style, spelling and types"),
     "notebooks": (notebooks.main, "run the lessons afresh and store their outputs"),
     "slides": (slides.main, "make slides of the lessons, to present offline (ARGS=03 for one)"),
+    "book": (book.main, "make a static site of the lessons and pages, in build/book"),
     "bench": (kept_results.bench, "measure set-up, lessons and presets (about 45 minutes)"),
     "reference-run": (
         kept_results.reference_run,

@@ -9,7 +9,8 @@ from pathlib import Path
 from commands.console import say, tail
 from commands.environment import ROOT
 
-PIP_AT_WORK = (
+# How the lines begin in which pip and Sphinx say what they are at.
+AT_WORK = (
     "Building",
     "Collecting",
     "Downloading",
@@ -17,6 +18,8 @@ PIP_AT_WORK = (
     "Preparing",
     "Successfully installed",
     "Using cached",
+    "reading sources",
+    "writing output",
 )
 
 
@@ -83,9 +86,9 @@ def _wait_with_progress(process: subprocess.Popen, log: Path) -> int:
 
 
 def doing(log: Path) -> str:
-    """Give the last line of pip's output that says what it is at."""
+    """Give the last line of the output that says what the program is at."""
     lines = [line.strip() for line in tail(log, 200)]
-    return next((line for line in reversed(lines) if line.startswith(PIP_AT_WORK)), "starting")
+    return next((line for line in reversed(lines) if line.startswith(AT_WORK)), "starting")
 
 
 def replace_by(command: list[str], environment: dict[str, str]) -> int:

@@ -11,9 +11,33 @@ from IPython.display import display
 
 from helpers import figures
 
+# ipywidgets writes a slider's name beside it, and leaves the slider itself without one for those who listen. Of a
+# list of values it tells them the place instead of the value. Sliders come up a moment after the picture.
+NAME_SLIDERS = """<script>
+(function name(left) {
+    const sliders = [...document.querySelectorAll(".widget-hslider")];
+    const named = sliders.map(slider => {
+        const handle = slider.querySelector(".noUi-handle");
+        const label = slider.querySelector(".widget-label");
+        const value = slider.querySelector(".widget-readout");
+        if (!handle || handle.hasAttribute("aria-label")) return Boolean(handle);
+        handle.setAttribute("aria-label", label.textContent);
+        const tell = () => {
+            if (handle.getAttribute("aria-valuetext") !== value.textContent)
+                handle.setAttribute("aria-valuetext", value.textContent);
+        };
+        new MutationObserver(tell).observe(handle, {attributeFilter: ["aria-valuetext"]});
+        new MutationObserver(tell).observe(value, {childList: true, characterData: true, subtree: true});
+        tell();
+        return true;
+    });
+    if (left && !(named.length && named.every(Boolean))) setTimeout(name, 100, left - 1);
+})(100);
+</script>"""
+
 
 class Captioned:
-    """A figure with a sentence above it.
+    """A figure with a sentence above it, for below sliders.
 
     Parameters
     ----------
@@ -33,7 +57,7 @@ class Captioned:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         drawing = self.drawing._repr_mimebundle_()["text/html"]
         return {
-            "text/html": f"<p>{html.escape(self.caption)}</p>{drawing}",
+            "text/html": f"<p>{html.escape(self.caption)}</p>{drawing}{NAME_SLIDERS}",
             "text/plain": repr(self),
         }
 

@@ -214,8 +214,19 @@ def plot_mean_variance(table: pd.DataFrame, label: tuple[str, ...] = ()) -> figu
     return figures.DescribedFigure(
         figure,
         f"Scatter plot of variance against mean for {len(table):,} genes, both axes logarithmic. "
-        f"{above:,} genes lie above the Poisson line, and the variance grows with the mean.",
+        f"{above:,} genes lie above the Poisson line, and the variance grows with the mean."
+        + _above_expected(table, label),
     )
+
+
+def _above_expected(table: pd.DataFrame, label: tuple[str, ...]) -> str:
+    """Say which genes lie above the curve of the expected variance, if it is there."""
+    if "expected variance" not in table:
+        return ""
+    above = table["variance"] > table["expected variance"]
+    text = f" A curve is the variance that is usual for the mean; about {figures.about(above.sum(), 2)} genes lie above it."
+    named = [f"{gene} {'above' if above[gene] else 'below'}" for gene in label]
+    return f"{text} Of those named: {', '.join(named)}." if named else text
 
 
 # --- other choices ------------------------------------------------------------------------------

@@ -47,6 +47,12 @@ SCROLL_TO_CELL = """async text => {
     await notebook.scrollToItem(number, 'start');
 }"""
 
+CHANGE_THEME = """async theme => {
+    await window.jupyterapp.commands.execute('apputils:change-theme', {theme});
+    const pause = () => new Promise(resolve => setTimeout(resolve, 100));
+    while (document.body.dataset.jpThemeName !== theme) await pause();
+}"""
+
 
 def open_lesson(page, address: str) -> str:
     """Open an address of Lab, wait until the lesson there can be run, and return its path."""

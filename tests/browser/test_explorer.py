@@ -7,7 +7,9 @@ import nbformat
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser import accessibility
 from tests.browser.page_scripts import (
+    CHANGE_THEME,
     SCROLL_TO_CELL,
     assert_ran_cleanly,
     open_lesson,
@@ -62,6 +64,18 @@ def find(page, cell, words, name):
     return caption, picture, slider
 
 
+def assert_everybody_can_use_them(page, sliders):
+    """Fail where a slider has no name or value for those who listen, or axe-core finds fault with what the cell shows."""
+    for name, value in sliders.items():
+        handle = page.locator(".widget-hslider", has_text=name).locator(".noUi-handle")
+        expect(handle).to_have_attribute("aria-label", name, timeout=30_000)
+        expect(handle).to_have_attribute("aria-valuetext", value)
+    shown = ".jp-OutputArea:has(.widget-hslider)"
+    assert not accessibility.faults(page, shown)
+    page.evaluate(CHANGE_THEME, "JupyterLab Dark")
+    assert not accessibility.faults(page, shown)
+
+
 def test_layers_and_picture_follow_the_slider(explore):
     cell = "architecture_explorer.explore"
     page = explore("03_hidden_layers", cell)
@@ -70,6 +84,7 @@ def test_layers_and_picture_follow_the_slider(explore):
     before = picture.get_attribute("src")
     slider.press("ArrowRight")
     expect(caption).to_contain_text("2 in the encoder, 2 in the decoder", timeout=60_000)
+    assert_everybody_can_use_them(page, {"n_layers": "2", "n_hidden": "128", "n_genes": "2000"})
     expect(picture).to_have_attribute("alt", re.compile("2 hidden layers of 128 in the encoder"))
     assert picture.get_attribute("src") != before, "the picture stayed the same"
 
@@ -84,6 +99,7 @@ def test_ledger_and_picture_follow_the_epoch(explore):
     slider.press("Home")
     expect(caption).to_contain_text("Epoch 1, KL weight 0.000", timeout=60_000)
     expect(caption).to_contain_text("0.00 (kl_divergence_z)")
+    assert_everybody_can_use_them(page, {"epoch": "1"})
     expect(picture).to_have_attribute("alt", re.compile("terms of the loss in epoch 1,"))
     assert picture.get_attribute("src") != before, "the picture stayed the same"
 
@@ -103,6 +119,7 @@ def test_expression_and_picture_follow_a_walk_through_the_latent_space(explore):
     find(page, cell, words, "latent dimension")[2].press("ArrowLeft")
     expect(caption).to_contain_text("class oligodendrocytes, dimension 9", timeout=60_000)
     expect(picture).to_have_attribute("alt", re.compile("against latent dimension 9"))
+    assert_everybody_can_use_them(page, {"latent dimension": "9", "position": "0"})
     page.locator(".widget-dropdown select").select_option("microglia")
     expect(caption).to_contain_text("class microglia, dimension 9", timeout=60_000)
     assert picture.get_attribute("src") != moved, "the picture stayed the same"

@@ -102,6 +102,18 @@ def test_overlap_counts_shared_genes():
     assert "a and b share 1" in genes.plot_overlap(selected).alt
 
 
+def test_the_figure_says_which_genes_lie_above_the_curve(table):
+    without = genes.plot_mean_variance(table.drop(columns="expected variance")).alt
+    assert "curve" not in without
+    said = genes.plot_mean_variance(table, label=("Malat1", "Plp1")).alt
+    assert said.startswith(without)
+    above = table["variance"] > table["expected variance"]
+    assert above["Plp1"] and not above["Malat1"]
+    assert "Malat1 below, Plp1 above" in said
+    number = int(said.split("about ")[1].split(" ")[0].replace(",", ""))
+    assert abs(number - above.sum()) <= 50
+
+
 def test_accuracy_is_high_for_markers_and_at_chance_for_noise(cortex):
     known = ["Plp1", "Mbp", "Cnp", "Clu", "Slc1a2", "Snap25", "Hpca", "B2m", "Bsg", "Neurod6"]
     markers = pd.Index([*known, *cortex.var_names[500:530]])
