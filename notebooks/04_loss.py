@@ -23,7 +23,7 @@
 # - judge from a loss curve whether a model is trained enough;
 # - compare the number with simpler models, and say what "lower bound" means.
 #
-# **Time**: 50 minutes to read and run (about a minute of it is computing), 10 minutes for the questions.
+# **Time**: 50 minutes to read and run (about a minute of it is computing), 25 minutes for the quiz and the exercises.
 # **Needs**: lesson 02, or the model that it stored.
 
 # %%
@@ -552,56 +552,137 @@ print(f"On held-out cells it is about {figures.about(end['held_out_elbo'])} nats
 #
 # ## Check yourself
 #
-# <details><summary>1. What is on the y-axis of the loss curve, and in which unit?</summary>
+# Six questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+
+# %%
+from helpers import exercises, quizzes
+
+quizzes.of_lesson("04")
+
+# %% [markdown]
+# ## Exercises
 #
-# The reconstruction loss plus the KL weight times the KL divergence: the mean over the cells, in nats per cell. Once the weight is 1 it is the
-# negative ELBO.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
+# and each time a hint goes further. Solutions are folded away.
+
+# %%
+check = exercises.of_lesson("04")
+
+# %% [markdown]
+# ### Exercise 1 · One epoch by hand
 #
-# </details>
-#
-# <details><summary>2. In epoch 100 of a default run the reconstruction loss is 2,741.6, the KL divergence 30.8. What are the weight, <code>train_loss</code> and <code>elbo_train</code>?</summary>
-#
-# The weight in epoch 100 is 99/400 = 0.2475 (epoch 1 has weight 0). `train_loss` = 2,741.6 + 0.2475 × 30.8 = 2,749.2;
-# `elbo_train` = 2,741.6 + 30.8 = 2,772.4.
-#
-# </details>
-#
-# <details><summary>3. You have 100,000 cells and run <code>model.train()</code>. Which KL weight is in force at the end, and what do you do about it?</summary>
-#
-# It runs 80 epochs of a warm-up of 400, so the weight ends at 79/400, about 0.2. Shorten the warm-up:
-# `model.train(plan_kwargs={"n_epochs_kl_warmup": 30})`.
-#
-# </details>
-#
-# <details><summary>4. Model A has a held-out negative ELBO of 2,830, model B one of 1,400. Which is better?</summary>
-#
-# You cannot tell. They may have seen other cells or other genes: with fewer genes the number is smaller. Compare only on the same counts.
-#
-# </details>
-#
-# <details><summary>5. After training, a latent dimension has a KL divergence of 0.001 nats. What does that mean?</summary>
-#
-# It has collapsed: its cloud is the same for all cells, so the decoder learns nothing from it. The cells need fewer dimensions, or the KL
-# weight is too large.
-#
-# </details>
-#
-# **Try it.** How much do the extra zeros save? Train a model with the plain negative binomial distribution and compare it on the same held-out
-# cells. In a new cell (a quarter of a minute):
+# In epoch 161 of the default run above, the reconstruction loss of the training cells is 2,705.72 nats per cell and the KL divergence 28.72.
+# The warm-up takes 400 epochs, and epoch 1 has weight 0. Compute the KL weight, `train_loss` and the negative ELBO (`elbo_train`) of this epoch.
+# A pocket calculator is enough.
+
+# %% tags=["exercise"]
+weight = ...
+train_loss = ...
+negative_elbo = ...
+
+# %% tags=["check"]
+check.one_epoch(weight, train_loss, negative_elbo, kept=kept)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
 # ```python
+# weight = (161 - 1) / 400
+# train_loss = 2705.72 + weight * 28.72
+# negative_elbo = 2705.72 + 28.72
+# ```
+#
+# The weight is 0.4. So `train_loss` is 2,717.21 and the negative ELBO 2,734.44. `kept.loc[161]` shows what scvi-tools logged: the same.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 2 · What a zero costs
+#
+# A count of 0 can come about in two ways. Either it is an extra zero; that has the probability `extra`. Or it is none, and then the
+# [negative binomial](../docs/glossary.md#negative-binomial-distribution) gives a 0 by chance, with the probability `(theta / (theta + mean)) ** theta`.
+# Write a function that returns what a count of 0 costs, in nats. The check gives it numbers that the decoder computed for real cells, and compares with scVI.
+
+
+# %% tags=["exercise"]
+def cost_of_zero(mean, theta, extra): ...
+
+
+# %% tags=["check"]
+check.price_of_a_zero(cost_of_zero, minibatch=minibatch, generative=generative)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def cost_of_zero(mean, theta, extra):
+#     by_chance = (theta / (theta + mean)) ** theta
+#     probability = extra + (1 - extra) * by_chance
+#     return -np.log(probability)
+# ```
+#
+# It is one way *or* the other, so their probabilities are added. The larger the mean, the less probable a 0 by chance, and the dearer it is,
+# unless `extra` is large.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 3 · A plan for many cells
+#
+# You have 40,000 cells. `model.train()` does 200 epochs, and the KL weight ends near one half. Write a dictionary for `plan_kwargs` with which the
+# weight begins near 0, rises for at least 10 epochs, and is 1 (not more) in at least half of the 200 epochs. Many answers are right, and nothing is trained.
+
+# %% tags=["exercise"]
+your_plan = ...
+
+# %% tags=["check"]
+check.plan_for_many_cells(your_plan)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# your_plan = {"n_epochs_kl_warmup": 50}
+# ```
+#
+# Use it as `model.train(plan_kwargs=your_plan)`. After 50 epochs the loss is the negative ELBO, and stays it for 150 epochs.
+# `training.train` of this kit does the like for you: its warm-up is a share of the epochs.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 4 · Without extra zeros
+#
+# How much do the extra zeros save? Predict it. Then train a model `plain` of the same cells with the plain negative binomial distribution,
+# `gene_likelihood="nb"`, and otherwise as `model` at the top of this lesson: `environment.prepare(seed=0)` before it, then `training.train`.
+# It takes a quarter of a minute. `saved`: by how many nats per held-out cell is the negative ELBO of `plain` larger?
+#
+# The first line is given: `small` is a copy of `adata` that was set up later, and scvi-tools knows only the last set-up of a table and its copies.
+
+# %% tags=["exercise"]
+scvi.model.SCVI.setup_anndata(adata, layer="counts")
+plain = ...
+saved = ...
+
+# %% tags=["check"]
+check.extra_zeros(plain, saved, model=model)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# scvi.model.SCVI.setup_anndata(adata, layer="counts")
 # environment.prepare(seed=0)
 # plain = scvi.model.SCVI(adata, gene_likelihood="nb")
 # training.train(plain)
-# elbo.compare({"zinb": model, "nb": plain})
+# of_both = elbo.compare({"zinb": model, "nb": plain})["negative ELBO"]
+# saved = of_both["nb"] - of_both["zinb"]
 # ```
 #
-# <details><summary>What to look for</summary>
-#
-# The same seed holds out the same cells, so the column `negative ELBO` is a fair comparison. Without the extra zeros it is larger by tens of
-# nats, far more than another start of the training would change: for these cells and this training they pay. Then compare with the rivals
-# above: without extra zeros, scVI is still ahead of PCA with ten free numbers, by about 20 nats, though it pays for its ten.
+# The same seed holds out the same cells, so the comparison is fair. About 40 nats: for these cells and this training the extra zeros pay. Now look at
+# the rivals above. Without extra zeros, scVI is still ahead of PCA with ten free numbers, by about 20 nats, though it pays for its ten.
 #
 # </details>
-#
+
+# %% [markdown]
 # Next: lesson 05 asks what you can do with the ten numbers of a cell.
