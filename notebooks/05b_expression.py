@@ -23,7 +23,7 @@
 # - check a list of genes against a simpler method and against what is known;
 # - say what denoised expression must not be used for.
 #
-# **Time**: 35 minutes to read and run (half a minute of it is computing), 10 minutes for the questions.
+# **Time**: 35 minutes to read and run (half a minute of it is computing), 25 minutes for the quiz and the exercises.
 # **Needs**: lesson 02, or the model that it stored; [05](05_latent_space.ipynb) is useful.
 
 # %%
@@ -265,48 +265,139 @@ print(f"more than 40 % in the denoised expression: {strong['denoised'] > 0.4}.")
 #
 # ## Check yourself
 #
-# <details><summary>1. A gene has probability 0.95 and a log2 fold change of 0.4. What do you know?</summary>
+# Six questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+
+# %%
+from helpers import exercises, quizzes
+
+quizzes.of_lesson("05b")
+
+# %% [markdown]
+# ## Exercises
 #
-# In 95 of 100 random pairs of cells the gene differs by more than 0.25 in the same direction. The typical difference is small: 2 to the power of 0.4, a factor of 1.3.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
+# and each time a hint goes further. Solutions are folded away.
+
+# %%
+check = exercises.of_lesson("05b")
+
+# %% [markdown]
+# ### Exercise 1 · Back from a Bayes factor
+#
+# The Bayes factor here is ln(p / (1 - p)). Write a function that goes the other way: it gets a Bayes factor and returns the probability p.
+
+
+# %% tags=["exercise"]
+def probability_of(bayes_factor): ...
+
+
+# %% tags=["check"]
+check.back_to_probability(probability_of, by_scvi=by_scvi)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def probability_of(bayes_factor):
+#     odds = np.exp(bayes_factor)
+#     return odds / (1 + odds)
+# ```
+#
+# The exponential function undoes the logarithm and gives the odds, p / (1 - p). A Bayes factor of 0 is a probability of one half.
 #
 # </details>
+
+# %% [markdown]
+# The next exercise needs one more column: in which share of all *other* cells a gene was seen. Here it is, beside those that you know.
+
+# %%
+import pandas as pd
+
+others = adata[adata.obs["cell_type"] != "interneurons"].layers["counts"]
+seen_elsewhere = np.asarray((others > 0).mean(axis=0)).ravel()
+candidates = by_scvi[by_scvi["class"] == "interneurons"].set_index("gene")
+candidates["other cells with counts"] = pd.Series(seen_elsewhere, adata.var_names)
+
+# %% [markdown]
+# ### Exercise 2 · Markers that hold in the counts
 #
-# <details><summary>2. A colleague reports a Bayes factor of 18.4 and is proud. What does it mean?</summary>
+# Find at least three genes that mark the interneurons (nerve cells that hold others back). Each must be higher in them with a probability of at
+# least 0.9, have counts in at least 80 % of them, and in at most 40 % of the other cells. The table `candidates` has a row a gene. Many answers are right.
+
+# %% tags=["exercise"]
+your_markers = ...
+
+# %% tags=["check"]
+check.good_markers(your_markers, by_scvi=by_scvi, adata=adata)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
-# That every single pair differed: p = 1. It is the largest value there can be, and with 800 pairs the next one below it is 6.7.
+# ```python
+# higher = (candidates["probability"] >= 0.9) & (candidates["log2 fold change"] > 0)
+# in_most = candidates["cells with counts"] >= 0.8
+# in_few_others = candidates["other cells with counts"] <= 0.4
+# your_markers = list(candidates.index[higher & in_most & in_few_others])
+# ```
+#
+# Abat, Nrip3, Elavl2 and Rcan2 are among them; genes without a name count as well. Nap1l5, Cplx1 and Rab3c of the lesson's top five are not: they are much
+# stronger in interneurons, but more than 40 % of the other cells have counts of them.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 3 · Large p-values
 #
-# <details><summary>3. You measure ten times as many cells of the same kind. What happens to the p-values, and what to the probabilities of scVI?</summary>
+# With all cells, 1,893 of 2,000 genes have an adjusted p-value below 0.05 for pyramidal CA1 cells against the others. Make that fewer than half of the genes without touching
+# any gene: choose some of the cells, `few`, with at least 10 CA1 cells and 10 others. `markers.wilcoxon(few, "cell_type")` tests them. Many answers are right.
+
+# %% tags=["exercise"]
+few = ...
+
+# %% tags=["check"]
+check.few_cells(few, adata=adata, by_wilcoxon=by_wilcoxon)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
-# The p-values become much smaller. The probabilities stay about the same: they are about pairs of cells, not about the certainty of a mean.
+# ```python
+# few = adata[::50]
+# few_tested = markers.wilcoxon(few, "cell_type")
+# of_few = few_tested[few_tested["class"] == "pyramidal CA1"]
+# print((of_few["adjusted p value"] < 0.05).sum())
+# ```
+#
+# The genes differ as they did. There are fewer cells to show it, so chance explains more. A list of "significant genes" says as much about the number of cells
+# as about the genes.
 #
 # </details>
+
+# %% [markdown]
+# ### Exercise 4 · Invented correlations in one class
 #
-# <details><summary>4. In a paper, two genes correlate with 0.9 "after denoising with scVI". What do you ask for?</summary>
-#
-# For the correlation in the counts, and for that of shuffled genes after the same denoising.
-#
-# </details>
-#
-# <details><summary>5. The top gene of a class has a mean count of 0.02. Do you trust it?</summary>
-#
-# Not without a closer look. That is one count in fifty cells. The decoder's fold change rests on very little there.
-#
-# </details>
-#
-# **Try it.** Correlate the shuffled genes within the oligodendrocytes alone. In a new cell (then make `small_model` again, train it with `max_epochs=200`, and look again):
+# Perhaps the correlations come only from the differences between classes? Look within one: in which share of the pairs of shuffled genes is the correlation of
+# the denoised expression beyond 0.5 or -0.5 in the oligodendrocytes of `small` alone? Predict it, then compute it (a number from 0 to 1).
+
+# %% tags=["exercise"]
+share_in_class = ...
+
+# %% tags=["check"]
+check.invented_in_one_class(share_in_class, small_model=small_model)
+
+# %% [markdown] tags=["solution"]
+# <details><summary>Solution</summary>
 #
 # ```python
 # of_class = (small.obs["cell_type"] == "oligodendrocytes").to_numpy()
-# denoising.plot(denoising.correlations(small_model, list(shuffled), cells=of_class))
+# within = denoising.correlations(small_model, list(shuffled), cells=of_class)
+# share_in_class = (within["denoised"].abs() > 0.5).mean()
 # ```
 #
-# <details><summary>What to look for</summary>
-#
-# It becomes worse. Within a class the genes truly vary even less, and what is left of the variation in the model is shared. A longer training makes invented
-# correlations rarer in most runs, and not in all: without shuffled genes you would not know.
+# Here it becomes worse: within this class the genes truly vary even less, and what is left of the variation in the model is shared. A longer training
+# (`training.train(small_model, max_epochs=200)` with a new model) makes invented correlations rarer in most runs, and not in all. Without shuffled genes
+# you would not know.
 #
 # </details>
-#
+
+# %% [markdown]
 # Next: [05c](05c_batches.ipynb) asks what `batch_key` does, and when it cannot help.
