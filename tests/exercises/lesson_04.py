@@ -91,6 +91,12 @@ WRONG = {
         (
             "plain, saved = scvi.model.SCVI(adata, gene_likelihood='nb'), 40\n"
             "plain.train(max_epochs=1, enable_progress_bar=False)",
+            "with another loss",
+        ),
+        (
+            "scvi.settings.seed = 1\n"
+            "plain, saved = scvi.model.SCVI(adata, gene_likelihood='nb'), 40\n"
+            "plain.train(max_epochs=1, enable_progress_bar=False)",
             "other held-out cells",
         ),
         (f"{TRAINED}plain, saved = nb_model, -40", "the sign is not"),
