@@ -81,9 +81,9 @@ scaling.plot(table)
 # > **Predict.** Time and memory, predicted from at most 10,000 cells: by how many percent are they off at 100,000?
 
 # %%
-left_out = scaling.check_of_the_line(measured)
-shown = left_out[["epoch seconds", "peak MiB"]].mul(100).round().astype(int).add_suffix(", error in %")
-shown.insert(0, "reach", left_out["reach"].round(1))
+off = scaling.check_of_the_line(measured)
+shown = off[["epoch seconds", "peak MiB"]].mul(100).round().astype(int).add_suffix(", error in %")
+shown.insert(0, "reach", off["reach"].round(1))
 shown
 
 # %% [markdown]
