@@ -255,6 +255,7 @@ def test_release_is_the_lesson_with_stubs_and_checks_that_give_marks(number, cou
     text = "\n".join(cell.source for cell in release.cells)
     for part in found:
         assert part.why not in text and "<details><summary>Solution" not in text
+    assert "folded" not in next(c.source for c in release.cells if "## Exercises" in c.source)
     assert "stub" not in {key for cell in release.cells for key in cell.metadata}
     told = [cell.metadata.nbgrader for cell in release.cells if cell.cell_type == "code"]
     assert sum(each.grade for each in told) == sum(each.solution for each in told) == len(found)

@@ -341,6 +341,11 @@ def test_marks_are_taken_only_as_a_check_gives_them(outputs, expected):
     assert determine_grade(cell) == (expected, 2)
 
 
+def test_error_of_a_check_is_shown_alone():
+    cell, _ = grading.TakeMarks().preprocess_cell(marked(ERROR), {}, 0)
+    assert cell.outputs == [ERROR]
+
+
 def test_nbgrader_alone_would_give_full_marks_to_silence_and_none_after_a_warning():
     """Why TakeMarks is there; if this fails, nbgrader has changed."""
     assert determine_grade(marked()) == (2, 2)
