@@ -28,6 +28,8 @@ def page(browser, lab_address):
     ]
     run_some(page, numbers, given="n_parameters = 8192")
     yield page
+    # Whoever opens this lesson next in the same Lab begins with a new kernel.
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     context.close()
     assert LESSON.read_bytes() == stored, "the test changed the stored lesson"
 
