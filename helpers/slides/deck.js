@@ -11,7 +11,7 @@ window.MathJax = {
     startup: {typeset: false},
     options: {enableMenu: false},
     svg: {fontCache: "none"},
-    tex: {packages: {"[+]": ["textmacros"]}, inlineMath: [["\\(", "\\)"]], displayMath: [["\\[", "\\]"]]},
+    tex: {inlineMath: [["\\(", "\\)"]], displayMath: [["\\[", "\\]"]]},
 };
 
 function fits(body) {
