@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import json
 import re
 import tomllib
 from functools import cache
@@ -64,6 +65,18 @@ def test_readme_says_the_same_minutes(lesson):
         rf"^.*\(notebooks/{lesson}\.ipynb\).*\|$", (ROOT / "README.md").read_text(), re.M
     )[:1]
     assert line.endswith(f"| {teaching} + {practice} |")
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_computed_minutes_hold_all_reading_and_running(lesson):
+    there = lesson_minutes.sections(lesson_minutes.read(lesson))
+    read = [
+        c for title, cells in there.items() if title not in lesson_minutes.HOME[1:] for c in cells
+    ]
+    measured = json.loads((ROOT / "docs" / "measurements.json").read_text("utf-8"))["lessons"]
+    (seconds,) = [row["wall seconds"] for row in measured if row["lesson"] == lesson]
+    expected = lesson_minutes.minutes(lesson_minutes.contents(read)) + seconds / 60
+    assert by_lesson().loc[lesson, "computed"] == pytest.approx(expected)
 
 
 def notebook(*cells):
