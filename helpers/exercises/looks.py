@@ -283,6 +283,10 @@ def numbers(
         wrong = np.asarray(wrong, dtype=float)
         if given.shape == wrong.shape and np.allclose(given, wrong, rtol=1e-6, atol=within):
             return not_yet(reply)
+    if given.ndim == 0 and wanted.ndim:
+        return not_yet(
+            f"`{name}` is one number. It should hold {wanted.size:,}, with the shape {wanted.shape}."
+        )
     if given.shape != wanted.shape:
         turned = (
             " Have rows and columns changed places?" if given.shape == wanted.shape[::-1] else ""

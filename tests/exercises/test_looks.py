@@ -216,7 +216,7 @@ def test_numbers_are_taken_in_any_container(answer):
     [
         (TABLE.T, "Have rows and columns changed places?"),
         (TABLE[:2], "shape (2, 2); it should be (3, 2)"),
-        (7, "shape ()"),
+        (7, "is one number. It should hold 6"),
         (-TABLE, "wrong sign"),
         (TABLE[::-1], "another order"),
         (TABLE + np.eye(3, 2), "4 of the 6 numbers in `rates` (counts) are right."),
