@@ -29,7 +29,7 @@
 # ## Is this machine ready?
 #
 # The first cell of every lesson loads the helpers and makes the lesson repeatable:
-# it fixes the [seed](../docs/glossary.md#seed) of all random numbers, and uses one thread.
+# it fixes the [seed](../docs/glossary.md#seed) of all random numbers, and uses one [thread](../docs/glossary.md#thread).
 
 # %%
 import scanpy as sc
@@ -72,9 +72,9 @@ print(type(adata).__name__, "with", adata.n_obs, "cells and", adata.n_vars, "gen
 #
 # ## What is a count?
 #
-# A cell reads a gene by making copies of it, in a molecule called mRNA.
+# A cell reads a gene by making copies of it, in a molecule called [mRNA](../docs/glossary.md#mrna).
 # The experiment opens each cell, catches some of its mRNA molecules and gives each one a random tag,
-# a *unique molecular identifier* (UMI). Then it reads genes and tags.
+# a *unique molecular identifier* ([UMI](../docs/glossary.md#umi)). Then it reads genes and tags.
 # A [count](../docs/glossary.md#count) is the number of different tags seen for one gene in one cell: the molecules that were caught.
 #
 # > **Predict.** A brain cell holds hundreds of thousands of mRNA molecules.
@@ -141,7 +141,7 @@ print(f"zeros after losing 80 % of the molecules: {counts.share_of_zeros(thinned
 
 # %% [markdown]
 # A zero says: *no molecule of this gene was caught*. The gene may be off, or its few molecules were missed.
-# A model of counts has to reckon with both. That is why scVI describes a count by a probability distribution.
+# A model of counts has to reckon with both. That is why scVI describes a count by a probability [distribution](../docs/glossary.md#distribution).
 #
 # ## How much was counted in each cell?
 #
@@ -160,7 +160,7 @@ print(f"The largest library is {size.max() / size.min():.0f} times as large as t
 # %% [markdown]
 # ## Which cells are these?
 #
-# The authors of the study sorted the cells into seven classes. They are the labels that you will compare with; scVI never sees them.
+# The authors of the study sorted the cells into seven classes. They are the [labels](../docs/glossary.md#label) that you will compare with; scVI never sees them.
 
 # %%
 adata.obs["cell_type"].value_counts()

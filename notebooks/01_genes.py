@@ -39,7 +39,7 @@ adata = data.load_cortex()
 # ## Why select genes at all?
 #
 # A gene with the same count in all cells tells nothing about how cells differ.
-# It still costs the model time and weights. So you keep the genes that vary from cell to cell,
+# It still costs the model time and [weights](../docs/glossary.md#weight). So you keep the genes that vary from cell to cell,
 # the [highly variable genes](../docs/glossary.md#highly-variable-gene).
 #
 # ## Which genes vary?

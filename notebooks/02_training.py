@@ -53,7 +53,7 @@ print("new columns in obs:", [column for column in adata.obs if column.startswit
 # %% [markdown]
 # ### You may have thought: "setup_anndata prepares the data"
 #
-# It does not touch them. It notes which layer holds the counts and which columns name batches and labels.
+# It does not touch them. It notes which [layer](../docs/glossary.md#layer-of-anndata) holds the counts and which columns name batches and labels.
 # Where you name none, it makes a column in which all cells have the same value. So there is one batch:
 
 # %%
@@ -63,7 +63,7 @@ adata.obs["_scvi_batch"].value_counts()
 # ## Line 2: `SCVI(adata)` builds the model
 #
 # Two [networks](../docs/glossary.md#network) do the work. The [encoder](../docs/glossary.md#encoder) turns the 2,000 counts of a cell
-# into a small cloud of possible positions: a centre and a width for each of ten numbers.
+# into a small [cloud](../docs/glossary.md#cloud) of possible positions: a centre and a width for each of ten numbers.
 # The [decoder](../docs/glossary.md#decoder) turns one position, with the library size, into a
 # [distribution](../docs/glossary.md#distribution) for each of the 2,000 counts.
 # The centre of the cloud is the [latent representation](../docs/glossary.md#latent-representation) of the cell.
@@ -75,7 +75,7 @@ model = scvi.model.SCVI(adata)
 print(model)
 
 # %% [markdown]
-# *How many hidden layers are there?* It says `n_layers: 1`, but not of what. That question gets a lesson of its own: 03.
+# *How many [hidden layers](../docs/glossary.md#hidden-layer) are there?* It says `n_layers: 1`, but not of what. That question gets a lesson of its own: 03.
 # First, read the defaults that you will meet in these lessons. They are read from the installed scvi-tools;
 # only `train_size` (`None` there, which means 0.9) is filled in.
 
@@ -87,7 +87,7 @@ training.defaults(scvi.model.SCVI, n_cells=adata.n_obs)
 #
 # - A [hidden layer](../docs/glossary.md#hidden-layer) is a row of numbers between input and output; each number is a *neuron*.
 # - [Dropout](../docs/glossary.md#dropout) sets some neurons to 0 at random while training, so that the model leans on no single one.
-# - [`zinb`](../docs/glossary.md#zero-inflated-negative-binomial) is the distribution of a count: a negative binomial with extra zeros.
+# - [`zinb`](../docs/glossary.md#zero-inflated-negative-binomial) is the distribution of a count: a [negative binomial](../docs/glossary.md#negative-binomial-distribution) with extra zeros.
 #   Its [dispersion](../docs/glossary.md#dispersion) sets how much a count spreads.
 #
 # > **Predict.** Is there dropout in the encoder, in the decoder, or in both?
@@ -110,7 +110,7 @@ print("dispersion:", tuple(model.module.px_r.shape))
 # ## Line 3: `train()`. Why 400 epochs?
 #
 # An [epoch](../docs/glossary.md#epoch) is one pass through all training cells, in [minibatches](../docs/glossary.md#minibatch)
-# of 128. After each minibatch the weights move a little: that is one *step*.
+# of 128. After each minibatch the weights move a little: that is one [*step*](../docs/glossary.md#step).
 # You did not say how many epochs. scVI picks the number from the number of cells (and never less than 1):
 #
 # $$\text{epochs} = \min\left(\operatorname{round}\left(\frac{20\,000}{\text{cells}} \times 400\right), 400\right)$$
@@ -134,7 +134,7 @@ pd.DataFrame({"by the formula": formula, "asked from scvi-tools": asked}, index=
 training.plot_default_epochs()
 
 # %% [markdown]
-# For the cortex cells the default run takes minutes on one core. In class you use a preset instead, which takes a twentieth of the time:
+# For the cortex cells the default run takes minutes on one core. In class you use a [preset](../docs/glossary.md#preset) instead, which takes a twentieth of the time:
 
 # %%
 training.PRESETS["class"]
@@ -150,7 +150,7 @@ training.PRESETS["class"]
 #   ([KL warm-up](../docs/glossary.md#kl-warm-up)). By default that takes 400 epochs, so a shorter run never gets there.
 #   Above 20,000 cells even the default run is shorter: with 100,000 cells it stops after 80 of the 400.
 #   Lesson 04 shows what that part is.
-# - `check_val_every_n_epoch`: look at the held-out cells after every epoch. `train()` does not, unless asked.
+# - `check_val_every_n_epoch`: look at the [held-out cells](../docs/glossary.md#held-out-cells) after every epoch. `train()` does not, unless asked.
 #
 # As a picture:
 
@@ -189,7 +189,7 @@ training.plot_curves(curves)
 # 2. **The held-out curve ends above the other**: the model knows the cells it trained on better.
 #    It shows no lasting rise, so this run does not visibly [overfit](../docs/glossary.md#overfitting).
 # 3. **The held-out curve starts very high.** Outside training steps, [batch normalisation](../docs/glossary.md#batch-normalisation)
-#    uses running averages. Each minibatch moves them by 1 %, so after the first epoch they are still far off.
+#    uses [running averages](../docs/glossary.md#running-average). Each minibatch moves them by 1 %, so after the first epoch they are still far off.
 #    Do not read the first epochs.
 #
 # ### You may think: "The loss should come close to 0"
@@ -259,12 +259,12 @@ step_time.plot_shares(spent, least)
 
 # %% [markdown]
 # No: the matrix products are only a part. The [log gamma function](../docs/glossary.md#log-gamma-function) and its derivative (*digamma*) take about as much: the
-# negative binomial needs them for every count. *Adam* is the rule that moves the weights. *All other arithmetic* is
+# negative binomial needs them for every count. [*Adam*](../docs/glossary.md#adam) is the rule that moves the weights. *All other arithmetic* is
 # what is computed number by number. *Bookkeeping* is the rest: Python itself, *Lightning*, which runs the loop, and *autograd*, which notes
 # how to find the derivatives.
 #
 # The dashed line is the floor: no program that makes these steps on this processor is faster. It counts the matrix products at full
-# speed, and each weight, its gradient and Adam's two numbers read and written once. How far are the presets from it? (Seconds: steps times
+# speed, and each weight, its [gradient](../docs/glossary.md#gradient) and Adam's two numbers read and written once. How far are the presets from it? (Seconds: steps times
 # the time of a step. Looking at the held-out cells comes on top.)
 
 # %% tags=["nbval-ignore-output"]
@@ -279,7 +279,7 @@ pd.DataFrame(rows).T.round(1)
 # %% [markdown]
 # The class preset wins mostly by making far fewer steps. Each is cheaper, too, though farther from its floor: the bookkeeping is the same
 # for any size. Can a step be cheaper still? The log gamma function is for numbers that are not whole. A count $x$ is whole, and for it the
-# model needs $x$ logarithms ($\theta$ is the dispersion):
+# model needs $x$ logarithms ($\theta$ is the dispersion; all symbols are in the [notation](../docs/notation.md)):
 #
 # $$\ln\Gamma(x + \theta) - \ln\Gamma(\theta) = \ln\theta + \ln(\theta + 1) + \dots + \ln(\theta + x - 1)$$
 #

@@ -43,7 +43,7 @@ model = training.load_or_train(scvi.model.SCVI(adata))
 # ## What is a hidden layer?
 #
 # Everything here is made of one building block, the [linear layer](../docs/glossary.md#linear-layer). It takes the numbers that come in,
-# multiplies each by a weight of its own, adds them up, and adds a bias. It does so once for each
+# multiplies each by a weight of its own, adds them up, and adds a [bias](../docs/glossary.md#bias). It does so once for each
 # [neuron](../docs/glossary.md#neuron). Weights and biases are learned; together they are its
 # [parameters](../docs/glossary.md#parameter).
 #
@@ -88,7 +88,7 @@ print(torchinfo.summary(model.module, verbose=0))
 #
 # ### You may think: "So I have to look deeper"
 #
-# There are three usual ways to dump a model. This table has them side by side:
+# There are three usual ways to [dump](../docs/glossary.md#dump) a model. This table has them side by side:
 #
 # - `default` stops at level 3, as above;
 # - `all levels` opens every box;
@@ -241,7 +241,7 @@ architecture.parameters_by_state(totalvi)
 #
 # In the picture, round boxes are data, random samples and distributions, and bare learned numbers such as `px_r`.
 # `+2 batch` means: two more columns come in here, which say from which of the two batches the cell is.
-# `+20 latent`: the 20 latent numbers come in here once more.
+# `+20 latent`: the 20 [latent numbers](../docs/glossary.md#latent-space) come in here once more.
 
 # %%
 architecture_drawing.draw(totalvi)
@@ -336,7 +336,7 @@ architecture_explorer.explore(adata)
 # %% [markdown]
 # <details><summary>The answers</summary>
 #
-# `n_layers`: every new layer is trained, and the idle parts do not grow. Latent dimensions and batches do not make them grow either, but
+# `n_layers`: every new layer is trained, and the idle parts do not grow. [Latent dimensions](../docs/glossary.md#latent-dimension) and batches do not make them grow either, but
 # they add little. Neurons and genes make all parts grow together.
 #
 # The batch enters every hidden layer of the decoder. With two batches the first one reads 12 numbers instead of 10:

@@ -61,7 +61,7 @@ pd.Series(last, name="in the last epoch").to_frame()
 # - the [evidence](../docs/glossary.md#evidence) is the logarithm of the probability that the model gives to the counts of a cell. The
 #   higher, the better the model describes the cell;
 # - nobody can compute it for scVI. But there is a number that is never above it, the
-#   [ELBO](../docs/glossary.md#elbo), and that one can be computed. It is a *lower bound* of the evidence.
+#   [ELBO](../docs/glossary.md#elbo), and that one can be computed. It is a [*lower bound*](../docs/glossary.md#lower-bound) of the evidence.
 #
 # Training raises the ELBO. Training programs usually make a number smaller, so they are given the ELBO with a minus sign.
 #
@@ -89,7 +89,7 @@ minibatch = tracing.minibatch(model, 128)
 inference, generative, loss = model.module(minibatch)
 
 # %% [markdown]
-# Papers and code use different names for the same things:
+# Papers and code use different names for the same things (all of them: [notation](../docs/notation.md)):
 #
 # | in papers | in the code | what it is |
 # | --- | --- | --- |
@@ -336,7 +336,7 @@ compared.round(2)
 
 # %% [markdown]
 # Each cell is a little cloud; here they are in two of the latent dimensions. The dashed circle is the prior, drawn in the same way:
-# two standard deviations to each side.
+# two [standard deviations](../docs/glossary.md#standard-deviation) to each side.
 
 # %%
 elbo_figures.plot_clouds(models)
@@ -435,7 +435,7 @@ rivals.plot(scale)
 # - With the [Poisson](../docs/glossary.md#poisson-distribution) distribution all cells are alike but for the library size, and counts may
 #   hardly spread. They do spread.
 # - The [negative binomial](../docs/glossary.md#negative-binomial-distribution) lets them spread: that saves more than everything that follows.
-# - **Class** and **PCA** know something of the cell. Ten numbers read from the counts tell more than the published class.
+# - **Class** and **[PCA](../docs/glossary.md#pca)** know something of the cell. Ten numbers read from the counts tell more than the published class.
 # - **PCA with 30** is about as good as scVI's negative ELBO. Is it as good a model? Its numbers are free, and 30 of them help more than ten.
 #   scVI pays for its ten: the KL divergence is in the sum. Make them free as well (*reconstruction loss alone*), and scVI is ahead.
 # - [Importance sampling](../docs/glossary.md#importance-sampling) is a tighter bound than the ELBO, by many draws. Here it is a few nats lower.
@@ -492,7 +492,7 @@ lower_bound.plot(5)
 
 # %% [markdown]
 # No choice does. What is missing at the best one is small: $q$ is symmetric, and the exact answer to "which $z$ may it have been?" (the
-# *posterior*) is not.
+# [*posterior*](../docs/glossary.md#posterior)) is not.
 # Try a million pairs:
 
 # %%

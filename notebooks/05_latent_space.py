@@ -196,8 +196,8 @@ faithful.round(2)
 # %% [markdown]
 # - `trustworthiness`: are cells that lie together in the map [neighbours in truth](../docs/glossary.md#trustworthiness)? ("In truth" means in the ten numbers. They are a model, too.)
 # - `neighbours kept`: which share of a cell's 15 nearest neighbours is among the 15 nearest in the map?
-# - `distances kept`: are distant cells distant in the map? It is the rank correlation of all distances: 1 if their order is the same.
-# - `label accuracy`: how often do most of the 15 nearest neighbours in the map have the cell's class? (This vote of the k nearest neighbours is called kNN.)
+# - `distances kept`: are distant cells distant in the map? It is the [rank correlation](../docs/glossary.md#rank-correlation) of all distances: 1 if their order is the same.
+# - `label accuracy`: how often do most of the 15 nearest neighbours in the map have the cell's class? (This vote of the k nearest neighbours is called [kNN](../docs/glossary.md#knn).)
 
 # %%
 for column in ("trustworthiness", "neighbours kept", "label accuracy"):
@@ -213,7 +213,7 @@ print("a map that keeps the distances to 0.8:", (of_maps["distances kept"] > 0.8
 #
 # ### You may think: "a large blob is a diverse cell type"
 #
-# How diverse is a class? Take the median distance between two of its cells, in ten dimensions and in each map. 1 is the average class.
+# How diverse is a class? Take the [median](../docs/glossary.md#median) distance between two of its cells, in ten dimensions and in each map. 1 is the average class.
 #
 # > **Predict.** Which class is the most diverse one, going by the t-SNE?
 

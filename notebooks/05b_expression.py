@@ -93,7 +93,7 @@ microglia.drop(columns="class").head(6).round(2)
 
 # %% [markdown]
 # This is `model.differential_expression(groupby="cell_type", mode="change")`, whose columns are called `proba_de`, `bayes_factor` and `lfc_median`; by default it draws 5,000 pairs. (Its
-# default mode, `"vanilla"`, only asks which cell is higher, by however little. Its Bayes factor is another number.)
+# default mode, `"vanilla"`, only asks which cell is higher, by however little. Its [Bayes factor](../docs/glossary.md#bayes-factor) is another number.)
 #
 # `probability` is the share of the pairs in which the gene is higher by a log2 fold change of more than 0.25, a factor of 1.19 (or lower by as much, if these are more). The `log2 fold
 # change` is the median over the pairs. `mean counts` come from the data and not
@@ -110,7 +110,7 @@ for probability in (0.05, 0.5, 0.95, 0.99, 1.0):
 # %% [markdown]
 # The [Bayes factor](../docs/glossary.md#bayes-factor) that scvi-tools prints is ln(p / (1 - p)): the same information on another scale. 3 means 95 %. It ends at 18.4, because scvi-tools adds 0.00000001
 # to both probabilities before it divides. (Statisticians use the
-# word for something slightly different; this one is the log odds.)
+# word for something slightly different; this one is the [log odds](../docs/glossary.md#log-odds).)
 #
 # ### You may think: "a large Bayes factor is a large difference"
 #
@@ -144,7 +144,7 @@ for name, each in pairs.items():
 # %% [markdown]
 # ### You may think: "p < 0.05, so the gene is a marker"
 #
-# > **Predict.** Of 2,000 genes, how many have an adjusted p-value below 0.05 for pyramidal CA1 cells against all others?
+# > **Predict.** Of 2,000 genes, how many have an adjusted [p-value](../docs/glossary.md#p-value) below 0.05 for pyramidal CA1 cells against all others?
 
 # %%
 ca1 = by_wilcoxon[by_wilcoxon["class"] == "pyramidal CA1"]
@@ -159,7 +159,7 @@ print("differ in nine of ten pairs of cells, by scVI, fewer than 200:", in_most_
 # the better question. A Wilcoxon test ranks genes well, too, if you sort by its score and do not count its p-values.
 #
 # (Two cautions. Both methods count cells, not animals: to compare treatments or patients, cells of one animal are no independent repeats; add up the counts of each animal first, as
-# *pseudobulk*. And the classes were found by clustering these cells. Testing the same cells for differences between their own clusters gives small
+# [*pseudobulk*](../docs/glossary.md#pseudobulk). And the classes were found by clustering these cells. Testing the same cells for differences between their own clusters gives small
 # p-values even if the clusters are made out of nothing. Such a test describes groups; it does not prove them.)
 #
 # ## Do they find the known markers?

@@ -36,7 +36,7 @@ cortex = data.load_cortex()
 # ## A batch effect that you know
 #
 # Take 1,200 of the cortex cells and their 500 most variable genes. Put half of the cells of each class into batch A, half into batch B. In batch B, lose molecules at
-# random: of each gene a share of its own, from none to four fifths. This is a kind batch effect: the same in all kinds of cell. Real ones may differ between kinds, and add foreign
+# random: of each gene a share of its own, from none to four fifths. This is a kind [batch effect](../docs/glossary.md#batch-effect): the same in all kinds of cell. Real ones may differ between kinds, and add foreign
 # molecules. The counts stay whole numbers; the cells are real, and the batch effect is *simulated*.
 
 # %%

@@ -141,9 +141,9 @@ print(model)
 # | `gene_dispersion: gene` | one [dispersion](../docs/glossary.md#dispersion) for each gene, the same in all cells. Dispersion: how far counts spread around their mean | no |
 # | `protein_dispersion: protein` | one dispersion for each protein, the same in all cells. (`protein-batch` would be one for each protein and batch) | no |
 # | `gene_likelihood: nb` | counts of genes: [negative binomial](../docs/glossary.md#negative-binomial-distribution), without extra zeros | no |
-# | `latent_distribution: normal` | the cloud of a cell is a normal distribution | no |
+# | `latent_distribution: normal` | the cloud of a cell is a [normal distribution](../docs/glossary.md#normal-distribution) | no |
 #
-# The dispersions are bare numbers of the model, no layers at all:
+# The dispersions are bare numbers of the model, no layers at all (papers write θ and φ, see the [notation](../docs/notation.md)):
 
 # %%
 print("dispersions of genes:   ", tuple(model.module.px_r.shape))

@@ -30,7 +30,7 @@ environment.prepare(seed=0)
 # ## What you choose, and what is learned
 #
 # Training adjusts the weights: the [parameters](../docs/glossary.md#parameter). The number of layers and neurons it does not touch. You choose them before, together with the learning rate
-# or the number of epochs. Such choices are called [hyperparameters](../docs/glossary.md#hyperparameter). The layers and neurons together are called the *architecture*.
+# or the number of epochs. Such choices are called [hyperparameters](../docs/glossary.md#hyperparameter). The layers and neurons together are called the [*architecture*](../docs/glossary.md#architecture).
 #
 # Here are nine architectures: one, two or three hidden layers of 64, 128 or 256 [neurons](../docs/glossary.md#neuron) each. You know from lesson 03 that both numbers hold for the encoder and the decoder alike. The default is one layer of 128.
 #
@@ -247,11 +247,11 @@ sweep_figures.plot_differences({"two seeds": sweep_runs.differences(shown)}, "ne
 # %% [markdown]
 # With two seeds and two architectures, luck alone would let the seeds agree about one or more in three of four sweeps. What speaks here is the size: the differences are several times the spread of the pairs, 4 nats.
 #
-# Interrupt the kernel (the square button) in the middle of a live sweep, and run the cell again: trials that have finished are not trained again.
+# Interrupt the [kernel](../docs/glossary.md#kernel) (the square button) in the middle of a live sweep, and run the cell again: trials that have finished are not trained again.
 #
 # ## From one core to a cluster
 #
-# The trials do not talk to each other, so ten computers finish about ten times as many in the same time. Several computers that work for one program are called a [cluster](../docs/glossary.md#cluster-of-computers), each of them a *node*. (No clusters of cells this time.) You change nothing in the notebook. You set up the kit on each
+# The trials do not talk to each other, so ten computers finish about ten times as many in the same time. Several computers that work for one program are called a [cluster](../docs/glossary.md#cluster-of-computers), each of them a [*node*](../docs/glossary.md#node). (No clusters of cells this time.) You change nothing in the notebook. You set up the kit on each
 # computer from the same commit, start Ray there, and tell the notebook where the first one is:
 #
 # ```bash

@@ -401,7 +401,7 @@ parts
 # %% [markdown]
 # *Idle* parts never run, so they get no gradient, and plain DDP waits for one. `strategy="ddp_find_unused_parameters_true"` looks in each step which parts were used. That is what `several_processes` takes.
 #
-# Two things more that scvi-tools does with DDP, and says at most in a warning: early stopping is switched off; and a folder `lightning_logs` with the history appears where you started the script (`log_save_dir` puts it elsewhere).
+# Two things more that scvi-tools does with DDP, and says at most in a warning: [early stopping](../docs/glossary.md#early-stopping) is switched off; and a folder `lightning_logs` with the history appears where you started the script (`log_save_dir` puts it elsewhere).
 #
 # And each process of your script loads all the data: eight take about eight times the memory. Counts in a file should avoid most of it; that was not tried with DDP.
 #
