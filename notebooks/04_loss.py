@@ -23,7 +23,7 @@
 # - judge from a loss curve whether a model is trained enough;
 # - compare the number with simpler models, and say what "lower bound" means.
 #
-# **Time**: 50 minutes to read and run (about a minute of it is computing), 25 minutes for the quiz and the exercises.
+# **Time**: 60 minutes to read and run (about a minute of it is computing), 25 minutes for the quiz and the exercises.
 # **Needs**: lesson 02, or the model that it stored.
 
 # %%

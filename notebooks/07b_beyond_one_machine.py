@@ -20,7 +20,7 @@
 # - say what several processes do with cells, steps and weights when they train one model;
 # - compute what a class of 200 needs.
 #
-# **Time**: 40 minutes to read and run (half a minute of it is computing), 25 minutes for the quiz and the exercises. **Needs**: lessons [02](02_training.ipynb) and [04](04_loss.ipynb) (the KL weight). [03](03_hidden_layers.ipynb) explains idle modules.
+# **Time**: 50 minutes to read and run (half a minute of it is computing), 25 minutes for the quiz and the exercises. **Needs**: lessons [02](02_training.ipynb) and [04](04_loss.ipynb) (the KL weight). [03](03_hidden_layers.ipynb) explains idle modules.
 
 # %%
 import numpy as np
