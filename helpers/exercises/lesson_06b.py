@@ -205,14 +205,14 @@ def fair_judges(judges: Any, *, blood: AnnData, model: TOTALVI, spaces: Mapping[
         return not_yet(
             f"{rarest} has counts in {cells[rarest]} of {blood.n_obs} cells. So rare a gene says little; take genes with counts in at least {ENOUGH_CELLS} cells."
         )
-    scores = _judge(blood, counts, spaces)
+    scores = judge(blood, counts, spaces)
     said = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
     return right(
         f"Neither model has seen these genes, nor the proteins made from them. So the check asks: how well do the 15 nearest neighbours of a cell tell its expression of them? Correlation, mean of the five: {said}. Would five other genes, or another seed, put the models into the same order? Try it, before you name a winner."
     )
 
 
-def _judge(blood: AnnData, counts: np.ndarray, spaces: Mapping[str, Any]) -> dict[str, float]:
+def judge(blood: AnnData, counts: np.ndarray, spaces: Mapping[str, Any]) -> dict[str, float]:
     """Return how well neighbours tell unseen genes: the mean correlation for each space, and for random positions."""
     library = np.asarray(blood.layers["counts"].sum(axis=1))
     expression = np.log1p(1e4 * counts / library)

@@ -32,6 +32,10 @@ WRONG = {
             "def correct(positions, batch):\n    positions[batch == 'C'] -= positions[batch == 'C'].mean(axis=0)\n    return positions / 0",
             "returns NaN or infinite numbers",
         ),
+        (
+            "def correct(positions, batch):\n    positions[0] = float('nan')\n    return positions",
+            "returns NaN or infinite numbers",
+        ),
         ("def correct(positions, batch):\n    positions -= 1", "returns nothing"),
         (
             "def correct(positions, batch):\n    positions[batch == 'A', 0] += 0.3\n    return positions",

@@ -34,7 +34,7 @@ WRONG = {
     "deeper_and_used": [
         ("your_totalvi = scvi.model.TOTALVI", "not a model"),
         ("your_totalvi = rna_alone", "is a SCVI"),
-        ("your_totalvi = model", "Two or more are asked for"),
+        ("your_totalvi = model", "Two or more are asked for. ✗ Ignored: 47%"),
         ("your_totalvi = scvi.model.TOTALVI(blood, n_layers_decoder=2)", "do not wake a part"),
         (
             "your_totalvi = scvi.model.TOTALVI(blood, n_layers_encoder=3, gene_likelihood='zinb')",
@@ -52,7 +52,7 @@ WRONG = {
             "Turn them back into counts",
         ),
         ("def divide(counts):\n    return counts > 100", "one number"),
-        ("def divide(counts):\n    return counts.max() / 10", "is too high"),
+        ("def divide(counts):\n    return counts.max() / 10", "CD45RA in batch 5k: the threshold"),
         ("def divide(counts):\n    counts.mean()", "returns nothing"),
         ("divide = 100", "It should be a function"),
     ],

@@ -24,7 +24,8 @@ WRONG = {
     "no_foreground": [
         ("not_to_trust = ['PD-1']", "a single one in batch 5k"),
         ("not_to_trust = ['PD-1', 'CD25', 'TIGIT']", "an honest answer"),
-        ("not_to_trust = ['CD25', 'CD15', 'CD19']", "The last histogram"),
+        ("not_to_trust = ['CD25', 'CD15', 'CD19']", "Few cells have it (8%)"),
+        ("not_to_trust = ['CD25', 'CD15']", "The last histogram"),
         ("not_to_trust = ['PD-1', 'CD25', 'CD15', 'CD56']", "hardly ever counted"),
         ("not_to_trust = ['PD-1', 'CD25', 'CD15', 'CD4']", "about the denoised value"),
         ("not_to_trust = ['PD-1', 'CD25', 'CD15', 'CD45RA']", "is its RNA"),
@@ -39,6 +40,8 @@ WRONG = {
         ("cd19 = model.get_normalized_expression(transform_batch='5k')[1]", "Take its column CD19"),
         ("cd19 = of_b_cells", "each of the 400 cells"),
         ("cd19 = 0 * tables['CD19']['count'] + 100", "has to stay"),
+        ("cd19 = tables['CD19']['denoised'] - 5", "0 or more"),
+        ("cd19 = tables['CD19']['denoised'].where(groups == 'B cells')", "0 or more"),
         ("cd19 = -tables['CD19']['denoised']", "0 or more"),
     ],
     "fair_judges": [
@@ -52,10 +55,8 @@ WRONG = {
             "TotalVI was given the protein CD3",
         ),
         ("judges = ['RPL3', 'RPL5', 'RPL11', 'RPL13']", "Five are asked for"),
+        ("judges = ['RPL3', 'RPL3', 'RPL5', 'RPL11', 'RPL13']", "holds 4 different genes"),
+        ("judges = ['PLEKHN1', 'RPL3', 'RPL5', 'RPL11', 'RPL13']", "PLEKHN1 has counts in 2"),
         ("judges = ['CD45RA', 'RPL3', 'RPL5', 'RPL11', 'RPL13']", "does not exist here"),
-        (
-            "judges = list(blood.var_names[(blood.layers['counts'].getnnz(axis=0) < 10) & ~blood.var_names.isin([*model.adata.var_names, *proteins.GENES.values()])][:5])",
-            "So rare a gene says little",
-        ),
     ],
 }
