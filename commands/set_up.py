@@ -392,6 +392,11 @@ def _explain_pip(log: Path) -> str:
         cure = "The disk is full. Free some space (see the sizes above)."
     elif any(sign in text for sign in NO_NETWORK):
         cure = "The package index did not answer. Check the network, or a proxy in pip's settings."
+    elif "No matching distribution" in text and os.environ.get("PIP_NO_INDEX"):
+        cure = (
+            "pip may look only into the folder that PIP_FIND_LINKS names, and this package is not there for this "
+            "Python and machine. Fill the folder on a machine of the same kind, with the same Python."
+        )
     elif "No matching distribution" in text:
         cure = (
             "The package index offers no build of this version for this Python and machine. "

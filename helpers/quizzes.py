@@ -23,12 +23,14 @@ COLOURS = {
     "--jq-text-color": "#ffffff",
     "--jq-mc-button-bg": "#ffffff",
     "--jq-mc-button-border": "#5f6b7a",
-    "--jq-correct-color": "#1a6b34",
+    "--jq-correct-color": "#00695c",
     "--jq-incorrect-color": "#a3261b",
 }
 
-# Radio buttons that can be seen, so that the focus of the keyboard can be followed.
+# Radio buttons that can be seen, so that the focus of the keyboard can be followed. The ground is light whatever
+# the page is, so the buttons must not be those of a dark page.
 LOOK = """
+.Quiz { color-scheme: light; }
 .Quiz { font-size: 1rem; line-height: 1.4; text-align: left; }
 .Quiz .Answer { grid-template-columns: 1fr; }
 .Quiz .MCButton { display: block; color: #1a1a1a; font-size: 1rem; text-align: left; }

@@ -67,6 +67,13 @@ def test_without_network_the_lessons_still_start(ready_clone):
     assert steps(ready_clone.run("setup", **cut_off)) == []
 
 
+def test_folder_of_wheels_that_lacks_one_is_named(clone, tmp_path):
+    answer = clone.run("setup", PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path))
+    assert answer.returncode == 1
+    assert "the folder that PIP_FIND_LINKS names" in answer.stderr
+    assert "offers no build" not in answer.stderr
+
+
 def test_pin_that_does_not_exist_is_named(clone):
     (clone.root / "requirements/tested.txt").write_text("ipykernel==7.7.7\n")
     answer = clone.run("setup")
