@@ -17,7 +17,14 @@ PAGE = DOCS / "licences.md"
 LANES = ("3.11", "3.12")
 
 # What each group of pyproject.toml is for, the most needed first.
-GROUPS = {"lessons": "the lessons", "sweep": "a sweep", "test": "the tests", "lint": "the checks"}
+GROUPS = {
+    "lessons": "the lessons",
+    "sweep": "a sweep",
+    "teach": "editions, slides and marks",
+    "book": "the book",
+    "test": "the tests",
+    "lint": "the checks",
+}
 
 # They come with Python, in a version that differs from machine to machine; setuptools no more from 3.12 on.
 BROUGHT_BY_PYTHON = {"3.11": {"pip", "setuptools"}, "3.12": {"pip"}}
@@ -32,6 +39,13 @@ MEANT = {
     "3-Clause BSD License": "BSD",
     "BSD 3-Clause License": "BSD",
     "GNU General Public License (GPL)": "GPL-2.0-or-later",
+    "MIT License": "MIT",
+}
+
+# Other people's work inside a package, under a licence that its metadata do not name.
+CARRIED = {
+    "axe-playwright-python": "MPL-2.0",  # axe-core
+    "sphinx-mathjax-offline": "Apache-2.0",  # MathJax
 }
 THIRD_CLAUSE = re.compile(r"either\s+the\s+names?\s+of|The\s+names?\s+of")
 
@@ -242,13 +256,16 @@ def component(raw: Mapping, stated: Mapping[str, str]) -> dict:
         What ``STATED`` finds of it.
     """
     name, version = normal(raw["name"]), raw["version"].partition("+")[0]
+    licence = expression(raw, stated["field"], stated["text"])
+    if name in CARRIED and CARRIED[name] not in licence:
+        licence = f"{licence} AND {CARRIED[name]}"
     return {
         "bom-ref": name,
         "type": "library",
         "name": name,
         "version": version,
         "purl": f"pkg:pypi/{name}@{version}",
-        "licenses": [{"expression": expression(raw, stated["field"], stated["text"])}],
+        "licenses": [{"expression": licence}],
     }
 
 
@@ -277,7 +294,8 @@ def expression(raw: Mapping, field: str, text: str) -> str:
     if spdx:
         return spdx[0] if len(spdx) == 1 else " AND ".join(f"({each})" for each in spdx)
     classified = [each.rpartition(" :: ")[2] for each in given]
-    for words in (*classified, field.strip().partition("\n")[0].strip()):
+    first_lines = [each.strip().partition("\n")[0].strip() for each in (field, text)]
+    for words in (*classified, *first_lines):
         if meant := MEANT.get(words):
             three = THIRD_CLAUSE.search(text or field)
             return meant if meant != "BSD" else "BSD-3-Clause" if three else "BSD-2-Clause"
@@ -329,13 +347,17 @@ def asked_for() -> dict[str, list[tuple[str, tuple[str, ...]]]]:
 
 
 def reasons() -> dict[str, str]:
-    """Read from ``pyproject.toml`` why each package that the kit asks for is needed."""
-    lines = (ROOT / "pyproject.toml").read_text("utf-8").splitlines()
-    found = {}
-    for group, requirements in groups().items():
-        for requirement, (name, _) in zip(requirements, asked_for()[group], strict=True):
+    """Read from ``pyproject.toml`` why each package that the kit asks for is needed, first of all."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    found: dict[str, str] = {}
+    for group in GROUPS:
+        _, _, listed = text.partition(
+            "\ndependencies = [" if group == "lessons" else f"\n{group} = ["
+        )
+        lines = listed.partition("\n]")[0].splitlines()
+        for requirement, (name, _) in zip(groups()[group], asked_for()[group], strict=True):
             line = next(line for line in lines if f'"{requirement}"' in line)
-            found[name] = line.partition('", # ')[2]
+            found.setdefault(name, line.partition('", # ')[2])
     return found
 
 

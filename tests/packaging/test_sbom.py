@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.version import Version
 
 from commands import sbom
@@ -86,7 +87,7 @@ def test_the_page_names_each_package_once_and_gives_the_reason_of_the_direct_one
     assert len(found) == len([name for name, _ in rows if name not in heads])
     assert set(found) == set(components("3.11")) | set(components("3.12"))
     reasons = sbom.reasons()
-    assert len(reasons) == len(DIRECT)
+    assert set(reasons) == {sbom.normal(Requirement(each).name) for each in DIRECT}
     for name, reason in reasons.items():
         assert found[name] == reason
 
@@ -127,6 +128,7 @@ def licence(*given, field="", text=""):
         ({"given": ["License :: OSI Approved :: BSD License"], "text": THIRD}, "BSD-3-Clause"),
         ({"given": ["License :: OSI Approved :: BSD License"], "text": BSD}, "BSD-2-Clause"),
         ({"given": [], "field": "Apache 2.0"}, "Apache-2.0"),
+        ({"given": [], "text": "MIT License\n\nCopyright (c) 2022"}, "MIT"),
         ({"given": [], "field": f"BSD 3-Clause License\n\n{THIRD}"}, "BSD-3-Clause"),
     ],
 )
@@ -151,6 +153,14 @@ def test_what_packages_say_is_understood(said, expected):
 def test_a_licence_that_is_not_known_is_refused(given, field):
     with pytest.raises(CommandError, match="What to do: read the licence file"):
         licence(*given, field=field)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("axe-playwright-python", "MIT AND MPL-2.0"), ("plain", "MIT")]
+)
+def test_what_a_package_carries_of_others_counts(name, expected):
+    raw = {"name": name, "version": "1.0", "licenses": [{"expression": "MIT"}]}
+    assert sbom.component(raw, {"field": "", "text": ""})["licenses"] == [{"expression": expected}]
 
 
 def test_only_extras_that_are_asked_for_count(monkeypatch):
