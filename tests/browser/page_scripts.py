@@ -35,6 +35,18 @@ RUN_SOME = """async (numbers, given) => {
     return JSON.stringify(panel.context.model.toJSON());
 }"""
 
+RESTART_KERNEL = """async () => {
+    const session = window.jupyterapp.shell.currentWidget.sessionContext;
+    await session.restartKernel();
+    await session.session.kernel.info;
+}"""
+
+WHEN_IDLE = """async () => {
+    const pause = () => new Promise(resolve => setTimeout(resolve, 100));
+    const session = window.jupyterapp.shell.currentWidget.sessionContext.session;
+    while (session.kernel.status !== 'idle') await pause();
+}"""
+
 # One lesson's memory is enough for a small machine.
 CLOSE_KERNEL = """async () => {
     await window.jupyterapp.shell.currentWidget.sessionContext.shutdown();
@@ -83,6 +95,16 @@ def assert_ran_cleanly(cells: list[dict]) -> None:
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     for cell in cells:
         assert not checks.noise(cell["outputs"]), cell["source"]
+
+
+def fresh_kernel(page) -> None:
+    """Restart the kernel of the lesson in front."""
+    evaluate_within(page, 60, RESTART_KERNEL)
+
+
+def wait_until_idle(page) -> None:
+    """Wait until the kernel of the lesson in front has nothing to do."""
+    evaluate_within(page, 60, WHEN_IDLE)
 
 
 def close_kernel(page) -> None:

@@ -13,6 +13,7 @@ from tests.browser.page_scripts import (
     close_kernel,
     open_lesson,
     run_some,
+    wait_until_idle,
 )
 from tests.notebooks.needed_cells import needed
 
@@ -124,6 +125,8 @@ def answer(page, text, then, output=None):
     page.keyboard.press("Shift+Enter")
     if output:
         expect(page.locator(".jp-CodeCell", has_text=then)).to_contain_text(output, timeout=30_000)
+        # A kernel that is at an error throws away what waits behind it.
+        wait_until_idle(page)
     page.keyboard.press("Shift+Enter")
     return page.locator(".jp-CodeCell", has_text=CHECK).locator(".jp-OutputArea-output").last
 

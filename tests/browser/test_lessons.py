@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.page_scripts import assert_ran_cleanly, close_kernel, open_lesson, run_all
+from tests.browser.page_scripts import (
+    assert_ran_cleanly,
+    close_kernel,
+    fresh_kernel,
+    open_lesson,
+    run_all,
+)
 
 LESSONS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 
@@ -18,6 +24,8 @@ def test_lesson_runs_from_top_to_bottom(browser, lab_address, lesson):
     address = lab_address.replace("/lab/tree/", f"/lab/workspaces/all-{lesson.stem}/tree/")
     shown = open_lesson(page, address.replace("00_setup", lesson.stem))
     assert shown == f"notebooks/{lesson.name}"
+    # Another test may have opened this lesson in the same Lab, and left its kernel running.
+    fresh_kernel(page)
     assert_ran_cleanly(run_all(page))
     close_kernel(page)
     context.close()

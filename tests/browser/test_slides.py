@@ -119,7 +119,7 @@ def bare(text: str) -> str:
 
 
 def bare_markdown(source: str) -> str:
-    return bare(html.unescape(re.sub(r"\]\([^)\s]*\)|<[^>]+>", "", source)))
+    return bare(html.unescape(re.sub(r"\]\([^)\s]*\)|<[^>]+>|```python", "", source)))
 
 
 def cells(name: str) -> list[nbformat.NotebookNode]:

@@ -8,25 +8,27 @@ def needed(sources: Sequence[str], last: int, given: str = "") -> list[int]:
     """Return the places of the cells to run for the cell at ``last``, in order, itself included.
 
     A cell is needed where it binds a name that a needed cell after it uses, and that the code
-    ``given``, run just before the last cell, does not bind, and where it trains a model that has such a
-    name. A name that is bound twice brings both cells: one too many does no harm.
+    ``given``, run just before the last cell, does not bind, and where it trains a model or sets cells up
+    that have such a name. A name that is bound twice brings both cells: one too many does no harm.
     """
     used = names(sources[last], ast.Load) - names(given, ast.Store) | names(given, ast.Load)
     chosen = [last]
     for number in reversed(range(last)):
-        if (names(sources[number], ast.Store) | trained(sources[number])) & used:
+        if (names(sources[number], ast.Store) | changed(sources[number])) & used:
             used |= names(sources[number], ast.Load)
             chosen.insert(0, number)
     return chosen
 
 
-def trained(source: str) -> set[str]:
-    """Return the names of the models that a cell trains: ``training.train(model)``, ``model.train()``."""
+def changed(source: str) -> set[str]:
+    """Return the names of what a cell changes: ``training.train(model)``, ``SCVI.setup_anndata(adata)``."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    trains = [
-        call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "train"
+    changing = [
+        call
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and call.func.attr in ("train", "setup_anndata")
     ]
-    objects = [each for call in trains for each in (call.func.value, *call.args)]
+    objects = [each for call in changing for each in (call.func.value, *call.args)]
     return {each.id for each in objects if isinstance(each, ast.Name)}
 
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 import re
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -25,6 +26,11 @@ DIRECT = [
     *PROJECT["dependencies"],
     *(line for group in PROJECT["optional-dependencies"].values() for line in group),
 ]
+
+
+def installed() -> list[importlib.metadata.Distribution]:
+    """List the packages of this environment, without what setuptools brings for itself once it is imported."""
+    return list(importlib.metadata.distributions(path=[sysconfig.get_path("purelib")]))
 
 
 def pinned(lane: str) -> dict[NormalizedName, Requirement]:
@@ -68,18 +74,15 @@ def test_pins_are_exact_but_for_torch():
 
 
 def test_installed_versions_are_the_tested_ones():
-    installed = {
-        canonicalize_name(item.metadata["Name"]): item.version
-        for item in importlib.metadata.distributions()
-    }
+    versions = {canonicalize_name(item.metadata["Name"]): item.version for item in installed()}
     compared = 0
     wrong = []
     for name, pin in pinned(LANE).items():
-        if name in installed:
+        if name in versions:
             compared += 1
-            public = Version(installed[name]).public
+            public = Version(versions[name]).public
             if not pin.specifier.contains(public, prereleases=True):
-                wrong.append(f"{name} {installed[name]} instead of {pin.specifier}")
+                wrong.append(f"{name} {versions[name]} instead of {pin.specifier}")
     assert not wrong, "not the tested versions: " + ", ".join(wrong)
     assert compared > 100
 
@@ -89,7 +92,7 @@ def test_installed_packages_take_the_oldest_python_of_the_lane():
     oldest = "3.11.2" if LANE == "3.11" else "3.12.0"
     refusing = [
         f"{item.metadata['Name']} {item.version} needs Python {needed}"
-        for item in importlib.metadata.distributions()
+        for item in installed()
         if (needed := item.metadata.get("Requires-Python")) and oldest not in SpecifierSet(needed)
     ]
     assert not refusing, f"on Python {oldest}: {refusing}"
