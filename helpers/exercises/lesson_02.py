@@ -11,7 +11,7 @@ from anndata import AnnData
 from scvi.train._trainingplans import _compute_kl_weight
 
 from helpers import training
-from helpers.exercises.looks import Mistake, claims, function, number
+from helpers.exercises.looks import Mistake, claims, function, model_fault, number
 from helpers.exercises.replies import Reply, exercise, not_yet
 
 # The study of the first exercise.
@@ -229,10 +229,9 @@ def five_epochs(your_model: Any, *, adata: AnnData, kept: pd.DataFrame) -> Reply
 
 def _not_a_trained_model(your_model: Any, adata: AnnData) -> str:
     """Say why an answer is no model that was trained on these cells and held some out; "" if it is one."""
-    if isinstance(your_model, type):
-        return f"`your_model` is the class `{your_model.__name__}`, not a model. Call it with your cells: `scvi.model.SCVI(adata)`."
-    if not isinstance(your_model, scvi.model.SCVI):
-        return f"`your_model` is a {type(your_model).__name__}. It should be a trained model: first `scvi.model.SCVI(adata)`, then train it."
+    how = "`scvi.model.SCVI(adata)`, and then train it."
+    if fault := model_fault("your_model", your_model, scvi.model.SCVI, how):
+        return fault
     if not your_model.is_trained:
         return "`your_model` is built, but not trained yet. A new model knows nothing: its weights are random."
     shape = your_model.adata.shape

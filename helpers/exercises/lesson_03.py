@@ -9,7 +9,7 @@ from scvi.model import LinearSCVI
 from scvi.model.base import BaseModelClass
 
 from helpers import architecture
-from helpers.exercises.looks import Mistake, claims, names, number
+from helpers.exercises.looks import Mistake, claims, model_fault, names, number
 from helpers.exercises.replies import Reply, exercise, not_yet
 
 
@@ -123,14 +123,9 @@ def linear_decoder(n_hidden_layers: Any, *, adata: AnnData) -> Reply:
 )
 def small_and_deep(your_model: Any) -> Reply:
     """Build a model with two hidden layers or more in each network, and few trained parameters."""
-    if isinstance(your_model, type):
-        return not_yet(
-            f"`your_model` is the class `{your_model.__name__}`, not a model. Call it with your cells and settings: `scvi.model.SCVI(adata, ...)`."
-        )
-    if not isinstance(your_model, BaseModelClass):
-        return not_yet(
-            f"`your_model` is a {type(your_model).__name__}. It should be a model: `scvi.model.SCVI(adata, ...)`."
-        )
+    how = "`scvi.model.SCVI(adata, ...)`."
+    if fault := model_fault("your_model", your_model, BaseModelClass, how):
+        return not_yet(fault)
     layers = architecture.hidden_layers(your_model)
     trained = int(architecture.parameters_by_state(your_model).loc["trained", "parameters"])
     shallow = [network for network in ("encoder", "decoder") if layers.get(network, 0) < 2]

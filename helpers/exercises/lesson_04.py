@@ -15,7 +15,7 @@ import torch
 from scvi.train._trainingplans import _compute_kl_weight
 
 from helpers import elbo, training
-from helpers.exercises.looks import Mistake, claims, function, number, together
+from helpers.exercises.looks import Mistake, a_kind, claims, function, model_fault, number, together
 from helpers.exercises.replies import Reply, exercise, not_yet
 
 EPOCH, WARM_UP = 161, 400
@@ -218,7 +218,7 @@ def plan_for_many_cells(your_plan: Any) -> Reply:
     """Plan a training of 40,000 cells in which the loss is the negative ELBO for half of the epochs."""
     if not isinstance(your_plan, dict):
         return not_yet(
-            f'`your_plan` is a {type(your_plan).__name__}. It should be a dictionary: `{{"name of a setting": value}}`.'
+            f'`your_plan` is {a_kind(your_plan)}. It should be a dictionary: `{{"name of a setting": value}}`.'
         )
     fault = _fault_of_plan(your_plan)
     if fault:
@@ -264,7 +264,7 @@ def _fault_of_plan(plan: dict[Any, Any]) -> str:
         if "kl" not in name:
             return f"`{name}` is a setting, but it does not change the KL weight."
         if value is not None and (not isinstance(value, Real) or isinstance(value, bool)):
-            return f"`{name}` should be a number; it is a {type(value).__name__}."
+            return f"`{name}` should be a number; it is {a_kind(value)}."
         if value is not None and not (math.isfinite(value) and value >= 0):
             return f"`{name}` is {value}. It should be a number from 0 on."
     if plan.get("n_steps_kl_warmup") and plan.get("n_epochs_kl_warmup", WARM_UP):
@@ -331,10 +331,8 @@ def extra_zeros(plain: Any, saved: Any, *, model: scvi.model.SCVI) -> Reply:
 
 def _fault_of_plain(plain: Any, model: scvi.model.SCVI) -> str:
     """Say why a model cannot be compared with that of the lesson, or nothing."""
-    if isinstance(plain, type):
-        return f"`plain` is the class `{plain.__name__}`, not a model. Call it with your cells and settings."
-    if not isinstance(plain, scvi.model.SCVI):
-        return f"`plain` is a {type(plain).__name__}. It should be a model: `scvi.model.SCVI(adata, ...)`."
+    if fault := model_fault("plain", plain, scvi.model.SCVI, "`scvi.model.SCVI(adata, ...)`."):
+        return fault
     likelihood = plain.module.gene_likelihood
     if likelihood == model.module.gene_likelihood:
         return '`plain` has the same likelihood as `model`, with extra zeros ("zinb"). Which setting of `SCVI` takes them away?'

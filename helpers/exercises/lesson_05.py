@@ -11,7 +11,7 @@ import scvi
 from numpy.typing import NDArray
 
 from helpers import clusters, elbo, neighbours
-from helpers.exercises.looks import Mistake, as_number, choice, claims, number
+from helpers.exercises.looks import Mistake, a_kind, as_number, choice, claims, model_fault, number
 from helpers.exercises.replies import Reply, exercise, not_yet
 
 # Of 15 neighbours on average 0.15 may change, since equally distant cells may change places.
@@ -123,7 +123,7 @@ def _positions(
     """Return an answer as positions of cells, or None and what is wrong with it."""
     wanted = f"It should be a table with the shape {shape}: a row a cell, ten numbers each."
     if isinstance(answer, str | bytes) or callable(answer):
-        return None, f"`{name}` is a {type(answer).__name__}. {wanted}"
+        return None, f"`{name}` is {a_kind(answer)}. {wanted}"
     if hasattr(answer, "detach"):
         answer = answer.detach()
     try:
@@ -131,7 +131,7 @@ def _positions(
     except (TypeError, ValueError):
         return (
             None,
-            f"`{name}` is a {type(answer).__name__} that does not hold only numbers. {wanted}",
+            f"`{name}` is {a_kind(answer)} that does not hold only numbers. {wanted}",
         )
     if positions.shape != shape:
         turned = " Have rows and columns changed places?" if positions.shape == shape[::-1] else ""
@@ -239,10 +239,8 @@ def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Rep
 
 def _fault_of_wider(wider: Any) -> str:
     """Say why a model is not the one that is asked for, or nothing."""
-    if isinstance(wider, type):
-        return f"`wider` is the class `{wider.__name__}`, not a model. Call it with your cells and settings."
-    if not isinstance(wider, scvi.model.SCVI):
-        return f"`wider` is a {type(wider).__name__}. It should be a model: `scvi.model.SCVI(adata, ...)`."
+    if fault := model_fault("wider", wider, scvi.model.SCVI, "`scvi.model.SCVI(adata, ...)`."):
+        return fault
     if wider.module.n_latent != MORE_DIMENSIONS:
         return f"`wider` has {wider.module.n_latent} latent dimensions. Build it with `n_latent={MORE_DIMENSIONS}`."
     if not wider.is_trained:

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import scvi
 
 from helpers import denoising, markers
-from helpers.exercises.looks import Mistake, claims, function, number
+from helpers.exercises.looks import Mistake, a_kind, claims, function, number
 from helpers.exercises.replies import Reply, exercise, not_yet
 
 # What the exercises ask for; their texts name the same numbers.
@@ -154,7 +154,7 @@ def _genes(answer: Any, known: set[str]) -> tuple[list[str], str]:
     except (TypeError, NotImplementedError):
         return (
             [],
-            f'`your_markers` is a {type(answer).__name__}. Write a list of names: `["...", "...", "..."]`.',
+            f'`your_markers` is {a_kind(answer)}. Write a list of names: `["...", "...", "..."]`.',
         )
     if not given:
         return [], "`your_markers` is empty. Is one of the limits too strict, or turned round?"
@@ -162,7 +162,7 @@ def _genes(answer: Any, known: set[str]) -> tuple[list[str], str]:
         if not isinstance(each, str):
             return (
                 [],
-                f"`your_markers` should hold names (text in quotation marks); one of them is a {type(each).__name__}.",
+                f"`your_markers` should hold names (text in quotation marks); one of them is {a_kind(each)}.",
             )
         if each not in known:
             return (
@@ -231,7 +231,7 @@ def few_cells(few: Any, *, adata: ad.AnnData, by_wilcoxon: pd.DataFrame) -> Repl
 def _fault_of_cells(few: Any, adata: ad.AnnData) -> str:
     """Say what is wrong with some of the cells, or nothing."""
     if not isinstance(few, ad.AnnData):
-        return f"`few` is a {type(few).__name__}. It should be some of the cells, for example `adata[::5]`."
+        return f"`few` is {a_kind(few)}. It should be some of the cells, for example `adata[::5]`."
     if "cell_type" not in few.obs or "counts" not in few.layers:
         return (
             "`few` has no cell types or no counts. Take it from `adata`, for example `adata[::5]`."

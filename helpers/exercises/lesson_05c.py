@@ -12,7 +12,7 @@ from scvi.model import SCVI
 
 from helpers import neighbours
 from helpers.batch_runs import PAIR
-from helpers.exercises.looks import Mistake, as_names, call, claims, number
+from helpers.exercises.looks import Mistake, a_kind, as_names, call, claims, number
 from helpers.exercises.replies import Reply, exercise, not_yet, right
 
 # Two of each kind: patient or control, female or male.
@@ -78,7 +78,7 @@ def own_correction(correct: Any, *, adata: AnnData, latent_spaces: Mapping[str, 
     """Write a correction that mixes the batches and keeps the classes."""
     if not callable(correct):
         return not_yet(
-            f"`correct` is a {type(correct).__name__}. It should be a function: begin with `def correct(positions, batch):`."
+            f"`correct` is {a_kind(correct)}. It should be a function: begin with `def correct(positions, batch):`."
         )
     positions = np.asarray(latent_spaces["scVI"], dtype=float)
     batch, classes = (adata.obs[key].to_numpy(dtype=str) for key in ("batch", "cell_type"))
@@ -115,7 +115,7 @@ def _moved(correct: Any, positions: np.ndarray, batch: np.ndarray) -> tuple[np.n
         moved = np.asarray(value, dtype=float)
     except (TypeError, ValueError, RuntimeError):
         return None, (
-            f"`correct` returns a {type(value).__name__}. It should return positions, an array of the shape {positions.shape}."
+            f"`correct` returns {a_kind(value)}. It should return positions, an array of the shape {positions.shape}."
         )
     if moved.shape != positions.shape:
         return None, (
@@ -197,7 +197,7 @@ def _no_model_of_simulated_cells(given: Any) -> str:
     if isinstance(given, AnnData):
         return "`weak_model` holds cells. Train a model on them: `batches.train(cells)`."
     if not isinstance(given, SCVI):
-        return f"`weak_model` is a {type(given).__name__}. It should be the model that `batches.train(...)` returns."
+        return f"`weak_model` is {a_kind(given)}. It should be the model that `batches.train(...)` returns."
     if "true_kept" not in given.adata.var:
         return "The cells of this model have no batch effect that is known. Make some: `batches.simulate(cortex, strength=...)`."
     if not given.is_trained_:

@@ -12,7 +12,7 @@ from anndata import AnnData
 from scvi.model import TOTALVI
 
 from helpers import architecture, elbo, training
-from helpers.exercises.looks import Mistake, as_number, call, claims, number
+from helpers.exercises.looks import Mistake, a_kind, as_number, call, claims, model_fault, number
 from helpers.exercises.replies import Reply, exercise, not_yet, right
 from helpers.proteins import KEY
 
@@ -117,14 +117,9 @@ def long_enough(n_epochs: Any) -> Reply:
 )
 def deeper_and_used(your_totalvi: Any) -> Reply:
     """Build a TotalVI with a deeper decoder and few ignored parameters."""
-    if isinstance(your_totalvi, type):
-        return not_yet(
-            f"`your_totalvi` is the class `{your_totalvi.__name__}`, not a model. Call it with your cells and settings: `scvi.model.TOTALVI(blood, ...)`."
-        )
-    if not isinstance(your_totalvi, TOTALVI):
-        return not_yet(
-            f"`your_totalvi` is a {type(your_totalvi).__name__}. It should be a TotalVI: `scvi.model.TOTALVI(blood, ...)`."
-        )
+    how = "`scvi.model.TOTALVI(blood, ...)`."
+    if fault := model_fault("your_totalvi", your_totalvi, TOTALVI, how):
+        return not_yet(fault)
     anatomy = architecture.read(your_totalvi)
     depth, sizes = anatomy.hidden_layers, anatomy.parameters
     ignored = sizes.get("ignored", 0) / sizes.sum()
@@ -157,7 +152,7 @@ def where_it_begins(divide: Any, *, blood: AnnData, thresholds: pd.DataFrame) ->
     """Write a function that finds the count at which the foreground begins."""
     if not callable(divide):
         return not_yet(
-            f"`divide` is a {type(divide).__name__}. It should be a function: begin with `def divide(counts):`."
+            f"`divide` is {a_kind(divide)}. It should be a function: begin with `def divide(counts):`."
         )
     counts = {
         (protein, batch): blood.obsm[KEY].loc[blood.obs["batch"] == batch, protein].to_numpy(float)

@@ -11,7 +11,7 @@ from anndata import AnnData
 from scvi.model import TOTALVI
 
 from helpers import neighbours, proteins
-from helpers.exercises.looks import Mistake, as_names, claims, names, number
+from helpers.exercises.looks import Mistake, a_kind, as_names, claims, names, number
 from helpers.exercises.replies import Reply, exercise, not_yet, right
 
 # A gene that fewer cells have says little.
@@ -160,7 +160,7 @@ def _of_cells(given: Any, blood: AnnData) -> tuple[np.ndarray | None, str]:
     except (TypeError, ValueError, RuntimeError):
         return (
             None,
-            f"`cd19` is a {type(given).__name__} and does not hold a number for each cell.",
+            f"`cd19` is {a_kind(given)} and does not hold a number for each cell.",
         )
     if values.size != blood.n_obs:
         return (

@@ -11,7 +11,7 @@ from scvi.model import SCVI
 from scvi.model.base import BaseModelClass
 
 from helpers import sweep_runs
-from helpers.exercises.looks import Mistake, claims, function, number
+from helpers.exercises.looks import Mistake, a_kind, claims, function, model_fault, number
 from helpers.exercises.replies import Reply, exercise, not_yet, right
 
 # How many architectures the colleague of exercise 1 compares with the default.
@@ -213,12 +213,11 @@ def fair_pair(usual: Any, other: Any) -> Reply:
 
 def _no_trained_model(name: str, model: Any) -> str:
     """Say why something is no trained model of the kind that is asked for; empty if it is one."""
-    if isinstance(model, type):
-        return f"`{name}` is the class `{model.__name__}`, not a model. Call it with the cells: `scvi.model.SCVI(blood)`."
-    if not isinstance(model, BaseModelClass):
-        return f"`{name}` is a {type(model).__name__}. It should be a trained model: `{name} = scvi.model.SCVI(blood)`, and `training.train({name})` in the next line (it returns nothing)."
+    how = f"`{name} = scvi.model.SCVI(blood)`, and `training.train({name})` in the next line (it returns nothing)."
+    if fault := model_fault(name, model, BaseModelClass, how):
+        return fault
     if type(model) is not SCVI:
-        return f"`{name}` is a {type(model).__name__}. Its loss has other terms; take `scvi.model.SCVI` for both."
+        return f"`{name}` is {a_kind(model)}. Its loss has other terms; take `scvi.model.SCVI` for both."
     if not model.is_trained:
         return f"`{name}` is not trained yet: `training.train({name})`."
     return ""

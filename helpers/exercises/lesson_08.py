@@ -12,7 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from helpers import preflight, raw_counts
-from helpers.exercises.looks import Mistake, claims, function, number
+from helpers.exercises.looks import Mistake, a_kind, claims, function, number
 from helpers.exercises.replies import Reply, exercise, not_yet, right
 
 # How many genes are in the table of exercise 2.
@@ -78,7 +78,7 @@ def table_the_right_way(from_text: Any, *, adata: ad.AnnData) -> Reply:
         )
     if not isinstance(from_text, ad.AnnData):
         return not_yet(
-            f"`from_text` is a {type(from_text).__name__}. It should be an AnnData, as `reading.read` returns it."
+            f"`from_text` is {a_kind(from_text)}. It should be an AnnData, as `reading.read` returns it."
         )
     if from_text.shape == wanted.shape[::-1] and set(from_text.obs_names) == set(wanted.var_names):
         return not_yet(
@@ -204,13 +204,13 @@ def _as_days(days: Any) -> tuple[list[int] | None, str]:
     """Return an answer as eight whole numbers, or None and what is wrong with it."""
     wanted = "a list of eight numbers, the day of each mouse, such as [1, 1, 2, ...]"
     if isinstance(days, str | dict):
-        return None, f"`days` is a {type(days).__name__}. It should be {wanted}."
+        return None, f"`days` is {a_kind(days)}. It should be {wanted}."
     try:
         given = [float(day) for day in days]
     except Exception:  # whatever cannot be gone through, or holds no numbers
         return (
             None,
-            f"`days` is a {type(days).__name__} and not eight numbers. It should be {wanted}.",
+            f"`days` is {a_kind(days)} and not eight numbers. It should be {wanted}.",
         )
     if len(given) != len(TREATMENT):
         return None, f"`days` has {len(given)} numbers. It should be {wanted}."

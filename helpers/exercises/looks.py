@@ -96,7 +96,7 @@ def as_number(name: str, answer: Any, unit: str = "") -> tuple[float | None, str
             "have you forgotten a sum or a mean, or to pick one value?"
         )
     if not isinstance(answer, Real):
-        return None, f"`{name}` is a {type(answer).__name__}. It should be {wanted}."
+        return None, f"`{name}` is {a_kind(answer)}. It should be {wanted}."
     value = float(answer)
     if math.isnan(value):
         return (
@@ -109,6 +109,21 @@ def as_number(name: str, answer: Any, unit: str = "") -> tuple[float | None, str
             f"`{name}` is infinite. Somewhere something was divided by 0, or the logarithm of 0 taken.",
         )
     return value, ""
+
+
+def a_kind(value: Any) -> str:
+    """Return the name of a value's type, with its article: "a list", "an int"."""
+    kind = type(value).__name__
+    return f"{'an' if kind[0].lower() in 'aeio' else 'a'} {kind}"
+
+
+def model_fault(name: str, answer: Any, kind: type, how: str) -> str:
+    """Say why an answer is no model of a kind, and how to make one; empty if it is one."""
+    if isinstance(answer, type):
+        return f"`{name}` is the class `{answer.__name__}`, not a model. Call it: {how}"
+    if not isinstance(answer, kind):
+        return f"`{name}` is {a_kind(answer)}. It should be a model: {how}"
+    return ""
 
 
 def _how_wrong(name: str, value: float, expected: float, unit: str, near: float) -> str:
@@ -159,7 +174,7 @@ def choice(
     words = ", ".join(f'"{word}"' for word in sorted([expected, *others]))
     if not isinstance(answer, str):
         return not_yet(
-            f"`{name}` is a {type(answer).__name__}. Write one of these in quotation marks: {words}."
+            f"`{name}` is {a_kind(answer)}. Write one of these in quotation marks: {words}."
         )
     given = answer.strip().lower()
     if given == expected.lower():
@@ -231,13 +246,13 @@ def as_names(
     except (TypeError, NotImplementedError):
         return (
             None,
-            f'`{name}` is a {type(answer).__name__}. Write a list of names: `["...", "..."]`.',
+            f'`{name}` is {a_kind(answer)}. Write a list of names: `["...", "..."]`.',
         )
     odd = [each for each in given if not isinstance(each, str)]
     if odd:
         return (
             None,
-            f"`{name}` should hold names (text in quotation marks); {odd[0]!r} is a {type(odd[0]).__name__}.",
+            f"`{name}` should hold names (text in quotation marks); {odd[0]!r} is {a_kind(odd[0])}.",
         )
     given, known = list(map(spelling, given)), set(known)
     unknown = [each for each in given if each not in known]
@@ -317,10 +332,9 @@ def _as_array(name: str, answer: Any, shape: tuple[int, ...]) -> tuple[np.ndarra
         return None, f"`{name}` is {kind}. It should hold numbers, with the shape {shape}."
     given = _floats(answer)
     if given is None:
-        kind = type(answer).__name__
         return (
             None,
-            f"`{name}` is a {kind} and does not hold only numbers. It should have the shape {shape}.",
+            f"`{name}` is {a_kind(answer)} and does not hold only numbers. It should have the shape {shape}.",
         )
     return given, ""
 
@@ -368,7 +382,7 @@ def function(
     """
     if not callable(answer):
         return not_yet(
-            f"`{name}` is a {type(answer).__name__}. It should be a function: begin with `def {name}(`."
+            f"`{name}` is {a_kind(answer)}. It should be a function: begin with `def {name}(`."
         )
     returned = []
     for arguments, _ in cases:

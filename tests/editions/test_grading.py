@@ -146,7 +146,7 @@ def test_edited_deleted_and_renamed_checks_give_nothing(build, marks):
     assert "check 03-cost_of_a_layer was edited" in note
     assert "cell 03-linear_decoder was missing" in note
     assert "cell 03-small_and_deep-answer mentions the code of the checks" in note
-    assert "`your_model` is a int" in page(build, marks, "Forger").replace("<code>", "`").replace(
+    assert "`your_model` is an int" in page(build, marks, "Forger").replace("<code>", "`").replace(
         "</code>", "`"
     )
 

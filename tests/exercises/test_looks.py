@@ -58,7 +58,7 @@ def test_computed_digits_beyond_float_do_not_matter_and_others_do():
         ([8], "is a list"),
         ({}, "is a dict"),
         (8j, "is a complex"),
-        (object(), "is a object"),
+        (object(), "is an object"),
         (np.zeros((2, 3)), "shape (2, 3)"),
         (pd.DataFrame({"a": [1, 2]}), "shape (2, 1)"),
         (sp.eye(2), "shape (2, 2)"),
@@ -113,6 +113,19 @@ def test_zero_has_no_sign_and_no_share():
     assert number(0, 0.0).is_right
 
 
+def test_a_class_and_what_is_no_model_are_told_apart():
+    def fault(answer):
+        return looks.model_fault("net", answer, torch.nn.Module, "`Linear(2, 1)`.")
+
+    assert fault(torch.nn.Linear(2, 1)) == ""
+    assert (
+        fault(torch.nn.Linear)
+        == "`net` is the class `Linear`, not a model. Call it: `Linear(2, 1)`."
+    )
+    assert fault([]) == "`net` is a list. It should be a model: `Linear(2, 1)`."
+    assert fault(3).startswith("`net` is an int.")
+
+
 def choice(answer):
     others = {"decoder": "That one runs.", "Both": "One does."}
     return looks.choice("idle", answer, "encoder", praise=PRAISE, others=others)
@@ -129,7 +142,7 @@ def test_a_word_is_taken_in_any_case(answer):
         ("decoder", "That one runs."),
         ("both", "One does."),
         ("endocer", 'none of the words to choose from: "Both", "decoder", "encoder"'),
-        (3, "is a int"),
+        (3, "is an int"),
         (["encoder"], "is a list"),
         (max, "quotation marks"),
     ],
@@ -168,8 +181,8 @@ def test_names_are_taken_in_any_order_and_container(answer):
         (["a", "c"], '1 of your 2 names are right. "c" does not belong there. 1 is missing.'),
         (["a", "b", "c"], '2 of your 3 names are right. "c" does not belong there.'),
         (["a", "x"], '"x" does not exist here'),
-        (["a", 3], "3 is a int"),
-        (7, "is a int"),
+        (["a", 3], "3 is an int"),
+        (7, "is an int"),
         (len, "Write a list"),
         (sp.eye(2), "Write a list"),
     ],
