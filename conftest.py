@@ -8,6 +8,7 @@ import pytest
 
 from commands import connections
 from tests.notebooks import notebook_checks as checks
+from tests.notebooks.one_at_a_time import turn
 
 # These take longest. Begun last, one of them would leave the other worker without work at the end.
 LONGEST = (
@@ -19,6 +20,9 @@ LONGEST = (
     "notebooks/",
     "tests/notebooks/test_notebook_checks.py",
 )
+
+# The locks of the lessons that run here, by notebook.
+TURNS = pytest.StashKey[dict]()
 
 # Where the kernels of lessons note what they attempt on a network.
 NOTES = pytest.StashKey[Path]()
@@ -41,6 +45,10 @@ def pytest_runtest_setup(item):
     """Let the kernel of a lesson, which starts before its first cell, note what it attempts on a network."""
     if not hasattr(item, "cell"):
         return (yield)
+    # Held until the last cell of this notebook; see the teardown.
+    lock = item.config.stash.setdefault(TURNS, {}).setdefault(item.path, turn(item.path))
+    if not lock.is_locked:
+        lock.acquire()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in connections.recording(os.environ, item.config.stash[NOTES]).items():
             patch.setenv(name, value)
@@ -56,4 +64,13 @@ def pytest_runtest_call(item):
     if hasattr(item, "cell"):
         faults = [*checks.noise(item.test_outputs or ()), *connections.read_python(notes, start)]
         assert not faults, "\n".join([item.cell.source, *map(str, faults)])
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Let another test run a lesson once its last cell is done here."""
+    result = yield
+    if hasattr(item, "cell") and (nextitem is None or nextitem.path != item.path):
+        item.config.stash[TURNS][item.path].release()
     return result

@@ -14,6 +14,7 @@ import nbformat
 from helpers import exercises
 from helpers.exercises import parts
 from tests.notebooks.needed_cells import names, needed
+from tests.notebooks.one_at_a_time import turn
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -134,7 +135,7 @@ def outcomes(lesson: Path) -> dict[Trial, Outcome]:
         timeout=300,
         resources={"metadata": {"path": str(ROOT / "notebooks")}},
     )
-    with client.setup_kernel():
+    with turn(lesson), client.setup_kernel():
         for number, cell in enumerate(notebook.cells):
             client.allow_errors = number >= len(before)
             client.execute_cell(cell, number)

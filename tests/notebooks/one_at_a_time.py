@@ -1,0 +1,20 @@
+"""One run of a lesson at a time, whichever test runs it: two that train the same model at once say so on stderr."""
+
+from pathlib import Path
+
+from filelock import FileLock
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def turn(lesson: Path) -> FileLock:
+    """Give the lock to hold while a lesson runs.
+
+    Parameters
+    ----------
+    lesson
+        Its notebook.
+    """
+    folder = ROOT / ".cache" / "lessons-that-run"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{lesson.stem}.lock", timeout=1_800)
