@@ -39,7 +39,7 @@ def run(environment: Environment, arguments: list[str]) -> int:
     # The sweep of lesson 07 is tested on a real Ray, the book and the editions with their real tools.
     set_up(environment, FOR_TESTS)
     if not arguments:
-        say("Running all tests and all lessons (about 8 minutes on two cores).")
+        say("Running all tests and all lessons (about 20 minutes on two cores).")
     # A whole notebook or test file goes to one worker, because its parts build on each other.
     # They come in the order of conftest.py; xdist's own, by number of tests, begins long ones last.
     workers = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadscope"]
