@@ -33,6 +33,9 @@ PINS = "requirements/tested.txt"
 FOR_TESTS = frozenset({"book", "sweep", "teach", "test"})
 EVERYTHING = FOR_TESTS | {"lint"}
 
+# How pip says that it finds no package, and none of the version that is pinned.
+NO_WHEEL = ("No matching distribution", "ResolutionImpossible")
+
 # How pip and its libraries name a network that is not there.
 NO_NETWORK = (
     "NewConnectionError",
@@ -392,7 +395,7 @@ def _explain_pip(log: Path) -> str:
         cure = "The disk is full. Free some space (see the sizes above)."
     elif any(sign in text for sign in NO_NETWORK):
         cure = "The package index did not answer. Check the network, or a proxy in pip's settings."
-    elif "No matching distribution" in text and os.environ.get("PIP_NO_INDEX"):
+    elif os.environ.get("PIP_NO_INDEX") and any(sign in text for sign in NO_WHEEL):
         cure = (
             "pip may look only into the folder that PIP_FIND_LINKS names, and this package is not there for this "
             "Python and machine. Fill the folder on a machine of the same kind, with the same Python."
