@@ -6,7 +6,6 @@ exercises. ``helpers/grading.py`` marks what comes back.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import copy
 import os
@@ -157,7 +156,7 @@ def source(lesson: NotebookNode, number: str) -> NotebookNode:
             cell.source = editions.FOLDED.sub("", cell.source)
     for part in found:
         stub, check = notebook.cells[part.stub], notebook.cells[part.check]
-        name = check_name(check.source)
+        name = parts.check_name(check.source)
         _tell(stub, f"{number}-{name}-answer", solution=True)
         stub.metadata["stub"], stub.source = stub.source, part.code
         _tell(check, f"{number}-{name}", locked=True, grade=True, points=MARKS)
@@ -175,14 +174,6 @@ def _tell(cell: NotebookNode, name: str, **kind: Any) -> None:
         "solution": False,
         "task": False,
     } | kind
-
-
-def check_name(code: str) -> str:
-    """Return the name of the check that a cell calls: ``check.name(...)``."""
-    call = ast.parse(code).body[-1]
-    assert isinstance(call, ast.Expr) and isinstance(call.value, ast.Call)
-    assert isinstance(call.value.func, ast.Attribute)
-    return call.value.func.attr
 
 
 def graded(code: str, number: str) -> str:

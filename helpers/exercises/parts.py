@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import dataclass
 
@@ -57,6 +58,14 @@ def find(notebook: NotebookNode) -> list[Part]:
             f"The tags {STUB}, {CHECK} and {SOLUTION} have to come in this order; there is {order}."
         )
     return [_part(cells, start) for start in starts]
+
+
+def check_name(code: str) -> str:
+    """Return the name of the check that a cell calls: ``check.name(...)``."""
+    call = ast.parse(code).body[-1]
+    assert isinstance(call, ast.Expr) and isinstance(call.value, ast.Call)
+    assert isinstance(call.value.func, ast.Attribute)
+    return call.value.func.attr
 
 
 def _part(cells: list[NotebookNode], stub: int) -> Part:

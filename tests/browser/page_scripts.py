@@ -3,6 +3,8 @@
 import json
 from collections.abc import Sequence
 
+from playwright.sync_api import expect
+
 from tests.notebooks import notebook_checks as checks
 
 # Lab is ready once the lesson in front is loaded and its kernel has answered.
@@ -110,6 +112,18 @@ def wait_until_idle(page) -> None:
 def close_kernel(page) -> None:
     """Shut the kernel of the lesson in front down."""
     evaluate_within(page, 60, CLOSE_KERNEL)
+
+
+def answer_by_keyboard(page, question) -> set[str]:
+    """Choose each option of a question of a quiz with the space bar, and return the verdicts that are said."""
+    options, feedback = question.get_by_role("radio"), question.get_by_role("status")
+    said = set()
+    for number in range(options.count()):
+        options.nth(number).focus()
+        page.keyboard.press("Space")
+        expect(feedback).not_to_be_empty()
+        said.add(feedback.inner_text().partition(".")[0])
+    return said
 
 
 def evaluate_within(page, seconds: int, script: str):

@@ -18,6 +18,7 @@ from playwright.sync_api import expect
 from commands import book as command
 from commands.console import CommandError
 from tests.browser import accessibility
+from tests.browser.page_scripts import answer_by_keyboard
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -269,17 +270,9 @@ def test_a_quiz_is_answered_by_keyboard(readers, mode):
     if mode == "dark":
         reader.dark()
     question = page.locator(".Quiz").first
-    options = question.get_by_role("radio")
-    assert options.count() >= 3
+    assert question.get_by_role("radio").count() >= 3
     expect(page.locator("[id$=-text]").first).to_be_hidden()
-    feedback = question.get_by_role("status")
-    said = set()
-    for number in range(options.count()):
-        options.nth(number).focus()
-        page.keyboard.press("Space")
-        expect(feedback).not_to_be_empty()
-        said.add(feedback.inner_text().partition(".")[0])
-    assert said == {"Right", "No"}
+    assert answer_by_keyboard(page, question) == {"Right", "No"}
     assert not accessibility.faults(page, ".Quiz")
     assert not reader.faults
 

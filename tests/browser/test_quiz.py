@@ -7,7 +7,14 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser import accessibility
-from tests.browser.page_scripts import CHANGE_THEME, SCROLL_TO_CELL, open_lesson, run_some
+from tests.browser.page_scripts import (
+    CHANGE_THEME,
+    SCROLL_TO_CELL,
+    answer_by_keyboard,
+    close_kernel,
+    open_lesson,
+    run_some,
+)
 
 LESSON = Path(__file__).resolve().parents[2] / "notebooks" / "03_hidden_layers.ipynb"
 QUIZ, EXERCISES, CHECK = "quizzes.of_lesson", "exercises.of_lesson", "check.cost_of_a_layer"
@@ -29,7 +36,7 @@ def page(browser, lab_address):
     run_some(page, numbers, given="n_parameters = 8192")
     yield page
     # Whoever opens this lesson next in the same Lab begins with a new kernel.
-    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    close_kernel(page)
     context.close()
     assert LESSON.read_bytes() == stored, "the test changed the stored lesson"
 
@@ -37,15 +44,7 @@ def page(browser, lab_address):
 def test_the_quiz_is_answered_by_keyboard_and_keeps_nobody_out(page):
     page.evaluate(SCROLL_TO_CELL, QUIZ)
     question = page.locator(".Quiz").first
-    options = question.get_by_role("radio")
-    feedback = question.get_by_role("status")
-    said = set()
-    for number in range(options.count()):
-        options.nth(number).focus()
-        page.keyboard.press("Space")
-        expect(feedback).not_to_be_empty()
-        said.add(feedback.inner_text().partition(".")[0])
-    assert said == {"Right", "No"}
+    assert answer_by_keyboard(page, question) == {"Right", "No"}
     assert_nobody_is_kept_out(page, ".jp-OutputArea:has(.Quiz)")
 
 

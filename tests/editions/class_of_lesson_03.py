@@ -8,7 +8,6 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from helpers import assignment
 from helpers.exercises import parts
 from tests.notebooks.needed_cells import needed
 
@@ -37,8 +36,7 @@ def _quiz(cell: NotebookNode) -> bool:
 def solutions(lesson: NotebookNode) -> dict[str, str]:
     """Return the solution for the name of each check."""
     return {
-        assignment.check_name(lesson.cells[part.check].source): part.code
-        for part in parts.find(lesson)
+        parts.check_name(lesson.cells[part.check].source): part.code for part in parts.find(lesson)
     }
 
 

@@ -86,10 +86,7 @@ def wrong_answers(lesson: Path) -> dict[str, list[tuple[str, str]]]:
 
 def check_of(lesson: Path, part: parts.Part) -> str:
     """Return the name of the check of an exercise."""
-    call = ast.parse(read(lesson).cells[part.check].source).body[0]
-    assert isinstance(call, ast.Expr) and isinstance(call.value, ast.Call)
-    assert isinstance(call.value.func, ast.Attribute)
-    return call.value.func.attr
+    return parts.check_name(read(lesson).cells[part.check].source)
 
 
 def trials(lesson: Path) -> list[Trial]:
@@ -119,9 +116,7 @@ def outcomes(lesson: Path) -> dict[Trial, Outcome]:
     ]
     tried = trials(lesson)
     used = "\n".join(
-        [cells[part.check].source for part in found.values()]
-        + [part.code for part in found.values()]
-        + [each.code for each in tried]
+        [cells[part.check].source for part in found.values()] + [each.code for each in tried]
     )
     before = needed([*sources, used], len(sources))[:-1]
     code = [sources[number] for number in before]
