@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
         version = python_version(environment.python)
         say(f"Taking a snapshot of the libraries with Python {version} ...")
         status = subprocess.run(
-            [environment.python, "-m", "helpers.drift"],
+            [environment.python, "-m", "studies.api_changes"],
             cwd=ROOT,
             env=variables(environment) | THREAD_CAPS,
         ).returncode

@@ -21,7 +21,7 @@ def teacher(arguments: list[str]) -> int:
 def assignment(arguments: list[str]) -> int:
     """Write the assignments of all lessons or of those named; or mark a folder: ``grade FOLDER``."""
     if arguments[:1] != ["grade"]:
-        return _run("helpers.assignment", arguments)
+        return _run("publishing.assignment", arguments)
     # The work is done in the kit's folder, so a path is made whole here.
     rest = [str(Path(each).resolve()) if Path(each).exists() else each for each in arguments[1:]]
     if not rest:
@@ -30,13 +30,13 @@ def assignment(arguments: list[str]) -> int:
             'What to do: make assignment ARGS="grade FOLDER"'
         )
     say("Marking runs the code of the notebooks on this machine.")
-    return _run("helpers.grading", rest)
+    return _run("publishing.grading", rest)
 
 
 def _edition(name: str, arguments: list[str]) -> int:
     if arguments:
         raise CommandError(f"{name} takes no arguments, not: {' '.join(arguments)}")
-    return _run("helpers.editions", [name])
+    return _run("publishing.editions", [name])
 
 
 def _run(module: str, arguments: list[str]) -> int:

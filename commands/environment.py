@@ -24,7 +24,7 @@ THREAD_CAPS = {
     "NUMBA_NUM_THREADS": "1",
 }
 
-# The learner's switch, see load_cortex() in helpers/data.py. Only Lab gets it: tests, stored lessons
+# The learner's switch, see load_cortex() in helpers/data/datasets.py. Only Lab gets it: tests, stored lessons
 # and kept runs are all of the packaged genes.
 GENES_SWITCH = "CORTEX_GENES"
 

@@ -31,31 +31,31 @@ def _command(
 
 bench = _command(
     "bench",
-    "helpers.measurements",
+    "studies.costs",
     "Measuring (about 45 minutes); finished pairs of training runs are kept.",
 )
 reference_run = _command(
     "reference-run",
-    "helpers.reference_run",
+    "studies.default_run",
     "A finished run is kept: a second call only writes it.",
 )
-batch_runs = _command("batch-runs", "helpers.batch_runs", FINISHED_RUNS_ARE_KEPT)
-citeseq_runs = _command("citeseq-runs", "helpers.citeseq_runs", FINISHED_RUNS_ARE_KEPT)
-scaling_runs = _command("scaling-runs", "helpers.scaling", FINISHED_RUNS_ARE_KEPT)
+batch_runs = _command("batch-runs", "studies.batches", FINISHED_RUNS_ARE_KEPT)
+citeseq_runs = _command("citeseq-runs", "studies.citeseq", FINISHED_RUNS_ARE_KEPT)
+scaling_runs = _command("scaling-runs", "helpers.scale.scaling", FINISHED_RUNS_ARE_KEPT)
 sweep_runs = _command(
     "sweep-runs",
-    "helpers.sweep_runs",
+    "studies.architectures",
     "If it is stopped, finished trials are kept for the next call.",
     extra="sweep",
 )
-out_of_core_runs = _command("out-of-core-runs", "helpers.out_of_core_runs", FINISHED_RUNS_ARE_KEPT)
+out_of_core_runs = _command("out-of-core-runs", "studies.out_of_core_costs", FINISHED_RUNS_ARE_KEPT)
 process_runs = _command(
-    "process-runs", "helpers.process_runs", "Finished runs are kept for the next call."
+    "process-runs", "studies.ddp_runs", "Finished runs are kept for the next call."
 )
-cortex_text_runs = _command("cortex-text-runs", "helpers.cortex_text_runs", FINISHED_RUNS_ARE_KEPT)
+cortex_text_runs = _command("cortex-text-runs", "studies.cortex_text_runs", FINISHED_RUNS_ARE_KEPT)
 classroom = _command(
     "classroom",
-    "helpers.classroom",
+    "publishing.classroom",
     "Computing what a class needs from what was measured.",
 )
 bad_inputs = _command(
@@ -65,6 +65,6 @@ bad_inputs = _command(
 )
 teaching = _command(
     "teaching",
-    "helpers.teaching_pages",
+    "publishing.teaching_pages",
     "Reading the lessons, and writing what teachers need of them.",
 )

@@ -156,11 +156,8 @@ class SetUp:
         """Give all steps in the order they build on each other."""
         packages = self._fingerprint_of_packages()
         which = "tested" if self.environment.pinned else "newest"
-        data = (self.root / "helpers" / "data.py").read_text("utf-8")
-        training = "".join(
-            (self.root / "helpers" / name).read_text("utf-8")
-            for name in ("training.py", "checkpoints.py")
-        )
+        data = self._sources("data")
+        training = self._sources("training")
         steps = [
             Step(
                 "packages",
@@ -194,6 +191,11 @@ class SetUp:
         if self.environment.owned:
             steps.insert(0, Step("venv", self._venv_title(), "", list, self._make_venv))
         return steps
+
+    def _sources(self, room: str) -> str:
+        """Give the code of a room of the helpers, which decides what it leaves behind."""
+        files = sorted((self.root / "helpers" / room).glob("*.py"))
+        return "".join(file.read_text("utf-8") for file in files)
 
     def run(self) -> None:
         """Do what is needed, in order, and record each step once it is complete."""

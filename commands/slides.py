@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
             )
     environment = own_environment()
     set_up(environment, frozenset({"teach"}))
-    command = [environment.python, "-m", "helpers.slides", *arguments]
+    command = [environment.python, "-m", "publishing.slides", *arguments]
     answer = subprocess.run(command, cwd=ROOT, env=variables(environment) | THREAD_CAPS)
     if answer.returncode == 0:
         say(HOW_TO_PRESENT.format(index=FOLDER / "index.html"))

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from helpers.paths import ROOT
 
-MEASUREMENTS = Path(__file__).resolve().parents[1] / "docs" / "measurements.json"
+MEASUREMENTS = ROOT / "docs" / "measurements.json"
 
 # The step in it that tells what a lesson's imports take.
 IMPORTS = "import scvi-tools"

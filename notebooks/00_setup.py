@@ -34,7 +34,8 @@
 # %%
 import scanpy as sc
 
-from helpers import counts, data, environment
+from helpers import data, environment
+from helpers.data import counts
 
 environment.prepare(seed=0)
 
@@ -246,7 +247,7 @@ print("so the counts of two cells cannot be compared as they are.")
 # Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
 
 # %%
-from helpers import exercises, quizzes
+from helpers.practice import exercises, quizzes
 
 quizzes.of_lesson("00")
 

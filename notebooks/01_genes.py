@@ -30,7 +30,8 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 
-from helpers import counts, data, environment, genes
+from helpers import data, environment, genes
+from helpers.data import counts
 
 environment.prepare(seed=0)
 adata = data.load_cortex()
@@ -255,7 +256,7 @@ print(f"Two other methods share {shared.min():,} of them or more.")
 # Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
 
 # %%
-from helpers import exercises, quizzes
+from helpers.practice import exercises, quizzes
 
 quizzes.of_lesson("01")
 

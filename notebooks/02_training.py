@@ -209,10 +209,10 @@ print(f"so about {figures.about(loss / adata.n_vars, digits=2)} nats for each co
 # > **Predict.** From epoch 50 to 100 it falls by about 60 nats. By how much from epoch 200 to 400?
 
 # %%
-from helpers import reference_run
+from studies import default_run
 
-kept = reference_run.load()
-print(reference_run.origin())
+kept = default_run.load()
+print(default_run.origin())
 kept.loc[[50, 100, 200, 400], ["held_out_elbo"]].map(figures.about)
 
 # %% [markdown]
@@ -252,7 +252,7 @@ training.save_checkpoint(model).name
 # > **Predict.** A neural network multiplies matrices. Is that most of the time?
 
 # %% tags=["nbval-ignore-output"]
-from helpers import step_time
+from helpers.training import step_time
 
 spent, least = step_time.shares(model, batch_size=64), step_time.floor(model, batch_size=64)
 step_time.plot_shares(spent, least)
@@ -287,7 +287,8 @@ pd.DataFrame(rows).T.round(1)
 # Give it the weights of the trained model:
 
 # %%
-from helpers import fast_likelihood, tracing
+from helpers.layers import tracing
+from helpers.training import fast_likelihood
 
 fast_likelihood.FastSCVI.setup_anndata(adata, layer="counts")
 twin = fast_likelihood.FastSCVI(adata)
@@ -330,7 +331,7 @@ print(f"train adjusts those that are used, by default for {epochs} epochs.")
 # Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
 
 # %%
-from helpers import exercises, quizzes
+from helpers.practice import exercises, quizzes
 
 quizzes.of_lesson("02")
 

@@ -98,16 +98,16 @@ print(torchinfo.summary(model.module, verbose=0))
 # this lesson adds.
 
 # %%
-from helpers import architecture, architecture_drawing, architecture_explorer, dumps, tracing
+from helpers.layers import architecture, architecture_drawing, architecture_explorer, module_listings, tracing
 
-listed = dumps.compare(model)
+listed = module_listings.compare(model)
 listed
 
 # %% [markdown]
 # Count the linear layers in each dump:
 
 # %%
-dumps.count_linear(listed)
+module_listings.count_linear(listed)
 
 # %% [markdown]
 # Three dumps, three numbers, and none of them is the answer. Deeper shows more. It does not show what is used:
@@ -220,8 +220,8 @@ print(totalvi)
 # > **Predict.** With cells, the dump of scVI became shorter, because idle modules vanished. What about TotalVI?
 
 # %%
-listed_of_totalvi = dumps.compare(totalvi)
-dumps.count_linear(listed_of_totalvi)
+listed_of_totalvi = module_listings.compare(totalvi)
+module_listings.count_linear(listed_of_totalvi)
 
 # %%
 listed_of_totalvi[listed_of_totalvi["in training"] != "trained"]
@@ -360,7 +360,7 @@ for each in (model, totalvi):
 # `latent` the number of latent dimensions.
 
 # %%
-from helpers import model_map
+from helpers.layers import model_map
 
 models = model_map.all_models(adata, blood)
 first = ["SCVI", "LinearSCVI", "SCANVI", "AUTOZI", "CondSCVI", "PEAKVI", "MULTIVI", "TOTALVI"]
@@ -397,7 +397,7 @@ models.drop(index=first)[["encoder", "decoder", "other networks", "width", "late
 # Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
 
 # %%
-from helpers import exercises, quizzes
+from helpers.practice import exercises, quizzes
 
 quizzes.of_lesson("03")
 

@@ -83,7 +83,7 @@ print("model.get_elbo:                ", figures.about(asked))
 # Let the model do what it does in a training step, on 128 cells, the default size (but without dropout). It returns all that it computed on the way:
 
 # %%
-from helpers import tracing
+from helpers.layers import tracing
 
 minibatch = tracing.minibatch(model, 128)
 inference, generative, loss = model.module(minibatch)
@@ -173,7 +173,7 @@ for line in inspect.getsource(model.module.loss).splitlines():
 # the parameters of each count's distribution, and each cell's centres and widths.
 
 # %%
-from helpers import elbo
+from helpers.loss import elbo
 
 again = elbo.by_hand(model, held_out)
 for term in ("reconstruction", "kl"):
@@ -233,7 +233,7 @@ print("If minibatches counted alike, some epoch would be off by more than 5 nats
 # Now the whole run. The coloured areas are stacked: blue + yellow = the black line.
 
 # %%
-from helpers import elbo_explorer, elbo_figures
+from helpers.loss import elbo_explorer, elbo_figures
 
 elbo_figures.plot_ledger(ledger)
 
@@ -267,10 +267,10 @@ print("In use in every epoch:", int((per_dimension >= elbo.IN_USE).all().sum()),
 # This is scVI's default run on the same cells: 400 epochs, made once and kept.
 
 # %%
-from helpers import reference_run
+from studies import default_run
 
-kept = reference_run.load()
-print(reference_run.origin())
+kept = default_run.load()
+print(default_run.origin())
 
 # %% [markdown]
 # > **Predict.** Below, the loss of the held-out cells falls, and from the middle on it rises. Does the model get worse?
@@ -421,13 +421,13 @@ elbo.checklist(models["cut short"])
 # > **Predict.** Which will be best: a mean for each published class, ten [principal components](../docs/glossary.md#principal-component), or scVI?
 
 # %%
-from helpers import rivals
+from helpers.loss import baselines
 
-scale = rivals.compare(model, class_key="cell_type", more_components=[30])
+scale = baselines.compare(model, class_key="cell_type", more_components=[30])
 scale.assign(**{"nats per cell": scale["nats per cell"].map(figures.about)})
 
 # %%
-rivals.plot(scale)
+baselines.plot(scale)
 
 # %% [markdown]
 # From top to bottom:
@@ -486,9 +486,9 @@ print(bool(ranks["genes_seen"] > ranks["library_size"]))
 # > **Predict.** Can a lucky choice of centre and spread get above the evidence?
 
 # %%
-from helpers import lower_bound
+from helpers.loss import toy_elbo
 
-lower_bound.plot(5)
+toy_elbo.plot(5)
 
 # %% [markdown]
 # No choice does. What is missing at the best one is small: $q$ is symmetric, and the exact answer to "which $z$ may it have been?" (the
@@ -497,16 +497,16 @@ lower_bound.plot(5)
 
 # %%
 centres, spreads = np.meshgrid(np.linspace(-3, 3, 1000), np.linspace(0.01, 3, 1000))
-bounds = lower_bound.elbo(5, centres, spreads)
-print("pairs above the evidence:", int((bounds > lower_bound.log_evidence(5)).sum()))
-print("evidence:", round(lower_bound.log_evidence(5), 3), " best ELBO:", round(bounds.max(), 3))
+bounds = toy_elbo.elbo(5, centres, spreads)
+print("pairs above the evidence:", int((bounds > toy_elbo.log_evidence(5)).sum()))
+print("evidence:", round(toy_elbo.log_evidence(5), 3), " best ELBO:", round(bounds.max(), 3))
 
 # %% [markdown]
 # For scVI itself you can see the same on *simulated* cells: 2,000 cells whose true positions, means and dispersions are known, so
 # that the evidence under the truth can be computed. Train a scVI of the right kind on them.
 
 # %% tags=["nbval-ignore-output", "progress"]
-from helpers import simulation
+from helpers.loss import simulation
 
 simulated = simulation.cells()
 scvi.model.SCVI.setup_anndata(simulated, layer="counts", size_factor_key="size_factor")
@@ -555,7 +555,7 @@ print(f"On held-out cells it is about {figures.about(end['held_out_elbo'])} nats
 # Six questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
 
 # %%
-from helpers import exercises, quizzes
+from helpers.practice import exercises, quizzes
 
 quizzes.of_lesson("04")
 

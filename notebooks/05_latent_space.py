@@ -66,10 +66,10 @@ print("The same with give_mean=False:  ", np.allclose(drawn, latent_space, atol=
 # Here are 100 of the clouds, in two of the ten dimensions. The grey points are the centres of all cells.
 
 # %%
-from helpers import latent
+from helpers.latent import posterior
 
 classes = adata.obs["cell_type"]
-latent.plot_clouds(model, classes)
+posterior.plot_clouds(model, classes)
 
 # %% [markdown]
 # A cloud says how sure the encoder is: from the counts of this cell, its position could be anywhere in there. (Each ellipse reaches two standard deviations to
@@ -80,7 +80,8 @@ latent.plot_clouds(model, classes)
 # > **Predict.** Of the 15 nearest neighbours of a cell, how many are still among them after the draw?
 
 # %%
-from helpers import figures, neighbours
+from helpers import figures
+from helpers.latent import neighbours
 
 kept = neighbours.shared(latent_space, drawn)
 print("kept:", figures.about(15 * kept, 2), "of 15")
@@ -101,7 +102,7 @@ print(f"more than 0.93: {accuracy > 0.93}, {after_draw > 0.93}")
 # ([KL divergence](../docs/glossary.md#kl-divergence) in nats per cell, lesson 04), how far the centres are spread, and how wide the clouds are.
 
 # %% tags=["nbval-ignore-output"]
-from helpers import elbo
+from helpers.loss import elbo
 
 dimensions = elbo.dimensions_in_use(model)
 dimensions.round(2)
@@ -117,7 +118,7 @@ print("in order of their KL divergence:", bool(dimensions["kl"].is_monotonic_dec
 # %% tags=["nbval-ignore-output"]
 numbers = np.random.default_rng(0)
 order, signs = numbers.permutation(10), numbers.choice([-1, 1], 10)
-renamed = latent.renamed(model, order, signs)
+renamed = posterior.renamed(model, order, signs)
 print("cell 0:        ", *(f"{value:5.1f}" for value in latent_space[0]))
 print("cell 0 renamed:", *(f"{value:5.1f}" for value in renamed.get_latent_representation()[0]))
 
@@ -149,7 +150,7 @@ from scipy.stats import ortho_group
 
 turned = latent_space @ ortho_group.rvs(10, random_state=0)
 print("neighbours kept:", f"{neighbours.shared(latent_space, turned):.0%}")
-latent.plot_class_means({"as trained": latent_space, "turned": turned}, classes)
+posterior.plot_class_means({"as trained": latent_space, "turned": turned}, classes)
 
 # %% [markdown]
 # All neighbours stay, and so does everything that is made of distances: maps, clusters. Each dimension, though, now tells another story.
@@ -175,7 +176,7 @@ latent.plot_class_means({"as trained": latent_space, "turned": turned}, classes)
 # The cell takes about twenty seconds.
 
 # %%
-from helpers import embeddings
+from helpers.latent import embeddings
 
 maps = {
     "PCA": embeddings.pca(latent_space),
@@ -247,7 +248,7 @@ embeddings.centre_distances(maps, latent_space, classes).round(2)
 # t-SNE has a knob, the [perplexity](../docs/glossary.md#perplexity): about how many neighbours of each cell count. Turn it, for 600 of the cells.
 
 # %%
-from helpers import tracing
+from helpers.layers import tracing
 
 some = tracing.evenly_spaced(adata.n_obs, 600)
 turned_knob = {f"perplexity {p}": embeddings.tsne(latent_space[some], p) for p in (5, 30, 150)}
@@ -273,7 +274,7 @@ embeddings.plot_values(of_cloud, distance, "distance from the middle (no unit)")
 # [resolution](../docs/glossary.md#resolution).
 
 # %% tags=["nbval-ignore-output"]
-from helpers import clusters
+from helpers.latent import clusters
 
 graph = clusters.graph(latent_space)
 found = clusters.leiden(graph, resolution=0.5)
@@ -302,12 +303,12 @@ for resolution in (0.1, 1):
 # logarithm of the counts of the same genes.
 
 # %%
-from helpers import normalised
+from helpers.genes import log_normalisation
 
 representations = {
     "scVI, 10 dimensions": latent_space,
-    "PCA, 10 components": normalised.principal_components(adata, 10),
-    "PCA, 30 components": normalised.principal_components(adata, 30),
+    "PCA, 10 components": log_normalisation.principal_components(adata, 10),
+    "PCA, 30 components": log_normalisation.principal_components(adata, 30),
 }
 by_resolution = clusters.resolutions(representations, classes)
 clusters.plot_resolutions(by_resolution)
@@ -394,7 +395,7 @@ print("scVI beats PCA with 30 components:", of_scvi > of_wider_pca)
 # > **Predict.** One dimension means nothing on its own. Will a walk along it lead from one cell type to exactly one other?
 
 # %% tags=["nbval-ignore-output"]
-from helpers import traversal_explorer
+from helpers.latent import traversal_explorer
 
 with_symbol = adata.var_names[adata.var["symbol_known"]]
 traversal_explorer.explore(
@@ -436,7 +437,7 @@ print(f"Finding the seven classes: scVI beats PCA of its own size in {wins} of 3
 # Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
 
 # %%
-from helpers import exercises, quizzes
+from helpers.practice import exercises, quizzes
 
 quizzes.of_lesson("05")
 

@@ -85,9 +85,9 @@ means.round(0)
 # [log2 fold change](../docs/glossary.md#log2-fold-change)? (1 is twice as much, 2 four times, -1 half.) Do so for 800 pairs.
 
 # %% tags=["nbval-ignore-output"]
-from helpers import markers
+from helpers.expression import differential_expression
 
-by_scvi = markers.of_each_class(model, "cell_type")
+by_scvi = differential_expression.of_each_class(model, "cell_type")
 microglia = by_scvi[by_scvi["class"] == "microglia"].set_index("gene")
 microglia.drop(columns="class").head(6).round(2)
 
@@ -102,10 +102,10 @@ microglia.drop(columns="class").head(6).round(2)
 # The `Bayes factor` sounds grand. Compute it yourself, from the probability alone:
 
 # %%
-by_hand = markers.bayes_factor(by_scvi["probability"])
+by_hand = differential_expression.bayes_factor(by_scvi["probability"])
 print("the same as in the table:", np.allclose(by_hand, by_scvi["Bayes factor"], atol=1e-4))
 for probability in (0.05, 0.5, 0.95, 0.99, 1.0):
-    print(f"probability {probability:4}: Bayes factor {markers.bayes_factor(probability):5.1f}")
+    print(f"probability {probability:4}: Bayes factor {differential_expression.bayes_factor(probability):5.1f}")
 
 # %% [markdown]
 # The [Bayes factor](../docs/glossary.md#bayes-factor) that scvi-tools prints is ln(p / (1 - p)): the same information on another scale. 3 means 95 %. It ends at 18.4, because scvi-tools adds 0.00000001
@@ -117,7 +117,7 @@ for probability in (0.05, 0.5, 0.95, 0.99, 1.0):
 # It says in how many pairs the gene differs by more than 0.25, and not by how much. Both, for the microglia (log odds: the Bayes factor):
 
 # %%
-markers.volcano(by_scvi, "microglia")
+differential_expression.volcano(by_scvi, "microglia")
 
 # %%
 oligodendrocytes = by_scvi[by_scvi["class"] == "oligodendrocytes"]
@@ -136,7 +136,7 @@ print((sure & small).sum() > 10)
 # [Wilcoxon test](../docs/glossary.md#wilcoxon-test) whether the values of one class tend to be larger than the others'. A few seconds.
 
 # %%
-by_wilcoxon = markers.wilcoxon(adata, "cell_type")
+by_wilcoxon = differential_expression.wilcoxon(adata, "cell_type")
 pairs = {"by scVI": by_scvi, "by Wilcoxon test": by_wilcoxon}
 for name, each in pairs.items():
     print(f"{name}: {each['class'].nunique()} classes x {each['gene'].nunique()} genes")
@@ -167,11 +167,11 @@ print("differ in nine of ten pairs of cells, by scVI, fewer than 200:", in_most_
 # A [marker gene](../docs/glossary.md#marker-gene) is one by which a cell type is known. Here are the top five of each class, of the genes that have a name in this data set:
 
 # %% tags=["nbval-ignore-output"]
-top = markers.top(by_scvi, 5, named=True)
+top = differential_expression.top(by_scvi, 5, named=True)
 top
 
 # %%
-agreement = markers.agreement({"scVI": by_scvi, "Wilcoxon": by_wilcoxon})
+agreement = differential_expression.agreement({"scVI": by_scvi, "Wilcoxon": by_wilcoxon})
 sums = agreement.sum()
 print("known markers among the genes:", sums["known markers"])
 print("in the top five by Wilcoxon:", sums["Wilcoxon: known"])
@@ -188,7 +188,7 @@ agreement
 # Last check, in the counts themselves. A [dot plot](../docs/glossary.md#dot-plot) needs no model:
 
 # %% tags=["nbval-ignore-output"]
-markers.dot_plot(adata, markers.top(by_scvi, 3, named=True), "cell_type")
+differential_expression.dot_plot(adata, differential_expression.top(by_scvi, 3, named=True), "cell_type")
 
 # %% [markdown]
 # Large bright dots along the diagonal: these genes are high in their class. Dots off the diagonal show which of them other classes have as well.
@@ -202,7 +202,7 @@ markers.dot_plot(adata, markers.top(by_scvi, 3, named=True), "cell_type")
 # few seconds.
 
 # %% tags=["nbval-ignore-output", "progress"]
-from helpers import denoising
+from helpers.expression import denoising
 
 small = denoising.with_shuffled_genes(adata)
 shuffled = small.var_names[small.var["shuffled"]]
@@ -268,7 +268,7 @@ print(f"more than 40 % in the denoised expression: {strong['denoised'] > 0.4}.")
 # Six questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
 
 # %%
-from helpers import exercises, quizzes
+from helpers.practice import exercises, quizzes
 
 quizzes.of_lesson("05b")
 
@@ -349,7 +349,7 @@ check.good_markers(your_markers, by_scvi=by_scvi, adata=adata)
 # ### Exercise 3 · Large p-values
 #
 # With all cells, 1,893 of 2,000 genes have an adjusted p-value below 0.05 for pyramidal CA1 cells against the others. Make that fewer than half of the genes without touching
-# any gene: choose some of the cells, `few`, with at least 10 CA1 cells and 10 others. `markers.wilcoxon(few, "cell_type")` tests them. Many answers are right.
+# any gene: choose some of the cells, `few`, with at least 10 CA1 cells and 10 others. `differential_expression.wilcoxon(few, "cell_type")` tests them. Many answers are right.
 
 # %% tags=["exercise"]
 few = ...
@@ -362,7 +362,7 @@ check.few_cells(few, adata=adata, by_wilcoxon=by_wilcoxon)
 #
 # ```python
 # few = adata[::50]
-# few_tested = markers.wilcoxon(few, "cell_type")
+# few_tested = differential_expression.wilcoxon(few, "cell_type")
 # of_few = few_tested[few_tested["class"] == "pyramidal CA1"]
 # print((of_few["adjusted p value"] < 0.05).sum())
 # ```

@@ -40,9 +40,9 @@ cortex = data.load_cortex()
 # molecules. The counts stay whole numbers; the cells are real, and the batch effect is *simulated*.
 
 # %%
-from helpers import batches
+from helpers.batches import experiments
 
-adata = batches.simulate(cortex)
+adata = experiments.simulate(cortex)
 sizes = adata.obs.groupby(["cell_type", "batch"], observed=True).size().unstack()
 sizes
 
@@ -60,7 +60,7 @@ print(f"of all molecules of batch B: {after / before:.2f}")
 # extra input of its decoder. This takes about ten seconds.
 
 # %% tags=["nbval-ignore-output", "progress"]
-models = batches.train_both(adata)
+models = experiments.train_both(adata)
 
 # %% [markdown]
 # > **Predict.** How many inputs does the decoder's first layer have in each?
@@ -81,7 +81,7 @@ for name, model in models.items():
 # Look at both latent spaces, as t-SNE, by batch and by class.
 
 # %%
-from helpers import embeddings
+from helpers.latent import embeddings
 
 latent_spaces = {name: model.get_latent_representation() for name, model in models.items()}
 maps = {name: embeddings.tsne(positions) for name, positions in latent_spaces.items()}
@@ -106,11 +106,11 @@ embeddings.plot(maps, adata.obs["cell_type"])
 # > **Predict.** Which method mixes best? Which keeps the classes best?
 
 # %%
-from helpers import normalised
+from helpers.genes import log_normalisation
 
-rivals = {"PCA": normalised.principal_components(adata)}
-rivals["Harmony"] = batches.harmony(rivals["PCA"], adata)
-measured = batches.measure(latent_spaces | rivals, adata)
+rivals = {"PCA": log_normalisation.principal_components(adata)}
+rivals["Harmony"] = experiments.harmony(rivals["PCA"], adata)
+measured = experiments.measure(latent_spaces | rivals, adata)
 mixing = measured["kNN batch accuracy"]
 print("without batch_key, above 0.9:", mixing["scVI"] > 0.9)
 print("with batch_key, below 0.65:  ", mixing["scVI with batch_key"] < 0.65)
@@ -125,15 +125,15 @@ measured.round(2)
 # a file; `make batch-runs` makes it again.
 
 # %%
-from helpers import batch_runs
+from studies import batches
 
-print(batch_runs.origin())
-batch_runs.summary("balanced", ["kNN batch accuracy", "iLISI", "kNN class accuracy", "ARI"])
+print(batches.origin())
+batches.summary("balanced", ["kNN batch accuracy", "iLISI", "kNN class accuracy", "ARI"])
 
 # %%
-from helpers import batch_figures
+from helpers.batches import batch_figures
 
-runs = batch_runs.load().set_index("method")
+runs = batches.load().set_index("method")
 batch_figures.plot_measures(runs[runs["design"] == "balanced"])
 
 # %% [markdown]
@@ -147,7 +147,7 @@ batch_figures.plot_measures(runs[runs["design"] == "balanced"])
 # learned: 0 is the average gene.)
 
 # %%
-from helpers import batch_effects
+from helpers.batches import batch_effects
 
 pair = ("pyramidal CA1", "pyramidal SS")
 learned = batch_effects.compare(models["scVI with batch_key"], pair)
@@ -165,8 +165,8 @@ batch_figures.plot_effects(learned)
 # > **Predict.** The decoder has a switch for the batch. Where will it put the difference between CA1 and SS cells: into the position, or into the switch?
 
 # %% tags=["nbval-ignore-output", "progress"]
-confounded = batches.simulate(cortex, only_in={"pyramidal CA1": "A", "pyramidal SS": "B"})
-fooled = batches.train(confounded, "batch")
+confounded = experiments.simulate(cortex, only_in={"pyramidal CA1": "A", "pyramidal SS": "B"})
+fooled = experiments.train(confounded, "batch")
 
 # %%
 learned_wrongly = batch_effects.compare(fooled, pair)
@@ -181,7 +181,7 @@ columns = ["class difference in the batch effect", "class difference found"]
 designs = ("balanced", "two classes confounded", "fully confounded")
 rows = ["scVI, before the effect", "scVI with batch_key"]
 for design in designs:
-    print(f"{design}\n{batch_runs.summary(design, columns).loc[rows].to_string()}\n")
+    print(f"{design}\n{batches.summary(design, columns).loc[rows].to_string()}\n")
 
 # %% [markdown]
 # With two of seven classes confounded, the model loses about half of the difference between them. If they are all there is, most of it is gone, called batch effect.
@@ -193,7 +193,7 @@ for design in designs:
 # %%
 column = ["batch effect in the class difference"]
 for design in designs:
-    table = batch_runs.summary(design, column)
+    table = batches.summary(design, column)
     print(f"{design}: {table.loc['scVI', column[0]]}")
 
 # %% [markdown]
@@ -208,17 +208,17 @@ for design in designs:
 # the rules and are left out.
 
 # %%
-from helpers import proteins
+from helpers.proteins import protein_counts
 
 blood = data.load_citeseq()
-blood.obs["group"] = proteins.gate(blood)
+blood.obs["group"] = protein_counts.gate(blood)
 blood.obs.groupby(["group", "batch"], observed=True).size().unstack()
 
 # %% [markdown]
 # All groups are in both batches, though not in equal numbers. But each batch is an experiment of its own: if the donors differ, a difference between donors is called batch effect, too. Again three seeds, kept:
 
 # %%
-batch_runs.summary("real PBMCs", ["kNN batch accuracy", "iLISI", "kNN class accuracy", "ARI"])
+batches.summary("real PBMCs", ["kNN batch accuracy", "iLISI", "kNN class accuracy", "ARI"])
 
 # %% [markdown]
 # ### You may think: "I gave it the `batch_key`, so the batches are corrected"
@@ -267,7 +267,7 @@ print(f"{full['scVI with batch_key']:.1f} of {full['scVI, before the effect']:.1
 # Six questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
 
 # %%
-from helpers import exercises, quizzes
+from helpers.practice import exercises, quizzes
 
 quizzes.of_lesson("05c")
 
@@ -337,8 +337,8 @@ check.own_correction(correct, adata=adata, latent_spaces=latent_spaces)
 # %% [markdown]
 # ### Exercise 3 · A batch effect that does no harm
 #
-# How weak must a batch effect be, so that you need no `batch_key`? Make cells with `batches.simulate(cortex, strength=...)`, and train a model
-# without `batch_key` on them: `batches.train(cells)`, about ten seconds. Asked for: a `strength` of at least 0.3, and a kNN batch accuracy below 0.65.
+# How weak must a batch effect be, so that you need no `batch_key`? Make cells with `experiments.simulate(cortex, strength=...)`, and train a model
+# without `batch_key` on them: `experiments.train(cells)`, about ten seconds. Asked for: a `strength` of at least 0.3, and a kNN batch accuracy below 0.65.
 
 # %% tags=["exercise"]
 weak_model = ...
@@ -350,11 +350,11 @@ check.harmless(weak_model)
 # <details><summary>Solution</summary>
 #
 # ```python
-# weak_model = batches.train(batches.simulate(cortex, strength=0.4))
+# weak_model = experiments.train(experiments.simulate(cortex, strength=0.4))
 # ```
 #
 # Where no gene loses more than two fifths of its molecules, the batches are nearly mixed without `batch_key`: so weak an effect hardly reaches the latent space.
-# `batches.train_both` trains the model with `batch_key`, too. Its batches are mixed, and the classes are as easy to find: no harm, and little good.
+# `experiments.train_both` trains the model with `batch_key`, too. Its batches are mixed, and the classes are as easy to find: no harm, and little good.
 #
 # </details>
 

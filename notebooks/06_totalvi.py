@@ -29,7 +29,8 @@
 # %%
 import scvi
 
-from helpers import data, environment, genes, proteins, training
+from helpers import data, environment, genes, training
+from helpers.proteins import protein_counts
 
 environment.prepare(seed=0)
 blood = data.load_citeseq()
@@ -66,7 +67,7 @@ print(f"the smallest count of a cell: {cd3.min()}")
 # [background](../docs/glossary.md#background). The counts of cells that do carry the protein are the [foreground](../docs/glossary.md#foreground). You can see both as two humps:
 
 # %%
-proteins.plot_histogram(blood, "CD3")
+protein_counts.plot_histogram(blood, "CD3")
 
 # %% [markdown]
 # Two things to take from the picture. The humps lie far apart, so for CD3 it is plain which cells have it. And they lie at *different places in the two
@@ -75,7 +76,7 @@ proteins.plot_histogram(blood, "CD3")
 # Not all proteins are so kind. The table has a typical background and foreground count, the threshold between the humps, and the share of cells above it. NaN: there are no two humps. Then the first two numbers mean nothing either.
 
 # %%
-thresholds = proteins.thresholds(blood)
+thresholds = protein_counts.thresholds(blood)
 thresholds.round(2)
 
 # %% [markdown]
@@ -155,7 +156,7 @@ print("dispersions of proteins:", tuple(model.module.py_r.shape))
 # Ask a training step, as in lesson 03:
 
 # %%
-from helpers import architecture, architecture_drawing
+from helpers.layers import architecture, architecture_drawing
 
 print(architecture.summary(model))
 
@@ -230,9 +231,9 @@ print("nats per cell that held-out cells cost more, above 100:", more > 100)
 # Is the preset as good as the default training? Here is the difference on the held-out cells, in nats per cell, for three kept runs with three seeds. Below 0, the preset is better.
 
 # %%
-from helpers import citeseq_runs
+from studies import citeseq
 
-elbo_by_run = citeseq_runs.load().pivot(index="seed", columns="method", values="negative ELBO")
+elbo_by_run = citeseq.load().pivot(index="seed", columns="method", values="negative ELBO")
 (elbo_by_run["TotalVI"] - elbo_by_run["TotalVI, default training"]).round().astype(int).to_dict()
 
 # %% [markdown]
@@ -243,7 +244,7 @@ elbo_by_run = citeseq_runs.load().pivot(index="seed", columns="method", values="
 # > **Predict.** SCVI's loss has two parts. Which parts must TotalVI have in addition?
 
 # %%
-from helpers import elbo, elbo_figures
+from helpers.loss import elbo, elbo_figures
 
 ledger = elbo.ledger(model)
 added = elbo.contributions(ledger)
@@ -299,7 +300,7 @@ for n_cells in (400, 10_000, 30_000, 100_000, 1_000_000):
 # Compute each term again with NumPy and SciPy alone, from what the networks put out. First: is it the same loss?
 
 # %%
-from helpers import totalvi
+from helpers.proteins import totalvi
 
 again = totalvi.by_hand(model, model.validation_indices)
 background = ["background", "efficiency", "foreground penalty"]
@@ -332,9 +333,9 @@ again[background].mean().round(1)
 # > **Predict.** Which of the two will be larger in the B cell?
 
 # %%
-from helpers import totalvi_figures
+from helpers.proteins import totalvi_figures
 
-groups = proteins.gate(blood)
+groups = protein_counts.gate(blood)
 examples = {group: groups.index[groups == group][0] for group in ("B cells", "CD4 T cells")}
 totalvi_figures.plot_mixture(model, "CD19", examples)
 
@@ -353,7 +354,7 @@ totalvi_figures.plot_mixture(model, "CD19", examples)
 # > **Predict.** Which of the two has more parameters? By how much?
 
 # %%
-from helpers import model_map
+from helpers.layers import model_map
 
 rna_alone = training.load_or_train(training.blood_model("SCVI"), "few cells")
 model_map.side_by_side({"SCVI": rna_alone, "TOTALVI": model})
@@ -387,7 +388,7 @@ print("The loss:", " + ".join(map(elbo.term_name, elbo.contributions(ledger))))
 # Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
 
 # %%
-from helpers import exercises, quizzes
+from helpers.practice import exercises, quizzes
 
 quizzes.of_lesson("06")
 
@@ -496,7 +497,7 @@ check.where_it_begins(divide, blood=blood, thresholds=thresholds)
 # ```
 #
 # Half-way between the smallest and the largest count, on the logarithmic axis on which the humps lie apart. It is crude, since it leans on two cells;
-# `proteins.thresholds` fits both humps. And it returns a number for PD-1, too, where there is nothing to divide.
+# `protein_counts.thresholds` fits both humps. And it returns a number for PD-1, too, where there is nothing to divide.
 #
 # </details>
 

@@ -43,12 +43,12 @@ blood = data.load_citeseq()
 # each threshold lies between the two humps of lesson 06, in each batch by itself. The rules:
 
 # %%
-from helpers import proteins
+from helpers.proteins import protein_counts
 
-proteins.rules()
+protein_counts.rules()
 
 # %%
-groups = proteins.gate(blood)
+groups = protein_counts.gate(blood)
 groups.groupby([groups, blood.obs["batch"]], observed=True).size().unstack()
 
 # %% [markdown]
@@ -61,7 +61,7 @@ groups.groupby([groups, blood.obs["batch"]], observed=True).size().unstack()
 # > **Predict.** In which share of the cells with CD4 protein was at least one molecule of CD4 *RNA* counted?
 
 # %%
-beside_rna = proteins.beside_rna(blood)
+beside_rna = protein_counts.beside_rna(blood)
 beside_rna.round(2)
 
 # %% [markdown]
@@ -74,7 +74,7 @@ beside_rna.round(2)
 # The other way round, RNA without protein, is rarer, but for PTPRC (see below).
 
 # %%
-proteins.plot_beside_rna(blood, "CD4", groups)
+protein_counts.plot_beside_rna(blood, "CD4", groups)
 
 # %% [markdown]
 # Look at the monocytes: *more* RNA than the CD4 T cells, and *less* protein. How much RNA there is and how much protein need not go together.
@@ -89,7 +89,7 @@ proteins.plot_beside_rna(blood, "CD4", groups)
 # > **Predict.** Which two groups will TotalVI tell apart better than an SCVI of RNA alone? (Think of CD4 and CD8.)
 
 # %% tags=["nbval-ignore-output"]
-from helpers import embeddings
+from helpers.latent import embeddings
 
 spaces = {
     "SCVI, RNA alone": rna_alone.get_latent_representation(),
@@ -102,9 +102,9 @@ embeddings.plot(maps, groups)
 # Maps mislead (lesson 05), so count. Take the 41 CD8 T cells. Which group do most of the 15 [nearest neighbours](../docs/glossary.md#nearest-neighbours) of each have?
 
 # %%
-from helpers import neighbours
+from helpers.latent import neighbours
 
-gated = (groups != proteins.NO_GROUP).to_numpy()
+gated = (groups != protein_counts.NO_GROUP).to_numpy()
 names = groups[gated].astype(str)
 guessed = pd.DataFrame({name: neighbours.guess(z[gated], names) for name, z in spaces.items()})
 of_cd8 = guessed[(names == "CD8 T cells").to_numpy()]
@@ -127,11 +127,11 @@ of_cd8.apply(lambda column: column.value_counts()).fillna(0).astype(int)
 # Each with three seeds, made once and kept (`make citeseq-runs`):
 
 # %%
-from helpers import citeseq_runs
+from studies import citeseq
 
-print(citeseq_runs.origin())
+print(citeseq.origin())
 measures = ["kNN group accuracy", "CD8 T cells found", "k-means ARI", "k-means NMI"]
-citeseq_runs.summary(measures)
+citeseq.summary(measures)
 
 # %% [markdown]
 # Read it slowly. (Mean of three seeds; in brackets the lowest and the highest.)
@@ -146,7 +146,7 @@ citeseq_runs.summary(measures)
 # %% tags=["nbval-ignore-output"]
 from sklearn.cluster import KMeans
 
-from helpers import clusters
+from helpers.latent import clusters
 
 found = KMeans(5, n_init=10, random_state=0).fit_predict(spaces["TotalVI, RNA and proteins"][gated])
 clusters.confusion(found, names)
@@ -157,7 +157,7 @@ clusters.confusion(found, names)
 # > **Predict.** Think of CD45RA and CD45RO.
 
 # %%
-has_cd45ra = proteins.above(blood, ["CD45RA"])["CD45RA"][gated]
+has_cd45ra = protein_counts.above(blood, ["CD45RA"])["CD45RA"][gated]
 is_cd4 = (names == "CD4 T cells").to_numpy()
 share = has_cd45ra[is_cd4].groupby(found[is_cd4]).agg(["size", "mean"]).nlargest(2, "size")
 low, high = sorted(share["mean"])
@@ -170,7 +170,7 @@ print("                   more than 3 in 4 in the other:   ", high > 0.75)
 # And [Leiden](../docs/glossary.md#leiden-clustering) clusters, with the resolution that suits each method best:
 
 # %%
-citeseq_runs.summary(["Leiden ARI", "Leiden NMI"])
+citeseq.summary(["Leiden ARI", "Leiden NMI"])
 
 # %% [markdown]
 # TotalVI is a little ahead; with the gate proteins hidden it is not.
@@ -180,7 +180,7 @@ citeseq_runs.summary(["Leiden ARI", "Leiden NMI"])
 # Both models got `batch_key`. As in [05c](05c_batches.ipynb): guess the batch of a cell from its neighbours. 0.5 is no better than a coin, and [iLISI](../docs/glossary.md#ilisi) is 1 where both batches are everywhere alike.
 
 # %%
-citeseq_runs.summary(["kNN batch accuracy", "iLISI"])
+citeseq.summary(["kNN batch accuracy", "iLISI"])
 
 # %% [markdown]
 # Partly. After the 80 epochs of the lesson, TotalVI mixes them *less* well than SCVI. After its default training, with larger minibatches and a slower warm-up, about as well; but then it finds fewer CD8 T cells. As in 05c, how far batches are mixed depends on how
@@ -191,7 +191,7 @@ citeseq_runs.summary(["kNN batch accuracy", "iLISI"])
 # TotalVI says for each cell and protein how probable a foreground is, and gives a [denoised](../docs/glossary.md#denoised-expression) value. Below: CD19, which B cells have, and CD4.
 
 # %%
-from helpers import totalvi, totalvi_figures
+from helpers.proteins import totalvi, totalvi_figures
 
 tables = {protein: totalvi.describe_protein(model, protein) for protein in ("CD19", "CD4")}
 totalvi_figures.plot_foreground(tables, groups)
@@ -204,7 +204,7 @@ totalvi_figures.plot_foreground(tables, groups)
 # Nothing is subtracted. A foreground of 1,000 counts with a probability of 5 % makes 50:
 
 # %%
-low = ~proteins.above(blood, ["CD4"])["CD4"]
+low = ~protein_counts.above(blood, ["CD4"])["CD4"]
 more = (tables["CD4"]["denoised"] > tables["CD4"]["count"])[low].mean()
 print("below the CD4 threshold, denoised above the count in more than 1 of 5 cells:", more > 0.2)
 
@@ -230,7 +230,7 @@ print("PD-1, mean probability of foreground above 0.6 in every group:", (mean > 
 print("in monocytes above 0.9:", mean["monocytes"] > 0.9)
 
 # %%
-proteins.plot_histogram(blood, "PD-1")
+protein_counts.plot_histogram(blood, "PD-1")
 
 # %% [markdown]
 # It calls most PD-1 counts foreground, in all kinds of cell! There is only one hump, so nothing tells the model which of its two distributions to use for it, and it took the "foreground". Without two humps the
@@ -273,14 +273,14 @@ print("the model's log2 fold change above -1:", of_nk["log2 fold change"] > -1)
 # > **Predict.** Which of these sentences hold in all three seeds?
 
 # %%
-runs = citeseq_runs.load().set_index(["seed", "method"])
+runs = citeseq.load().set_index(["seed", "method"])
 found, mixing = runs["CD8 T cells found"].unstack(), runs["kNN batch accuracy"].unstack()
 default = ", default training"
 
 # %%
 sentences = {
     "TotalVI finds more CD8 T cells than scVI": found["TotalVI"] > found["scVI"],
-    "... with the gate proteins hidden, too": found[citeseq_runs.HIDDEN] > found["scVI"],
+    "... with the gate proteins hidden, too": found[citeseq.HIDDEN] > found["scVI"],
     "TotalVI mixes the batches as well as scVI": mixing["TotalVI"] <= mixing["scVI"],
     "... after default training": mixing[f"TotalVI{default}"] <= mixing[f"scVI{default}"],
 }
@@ -308,7 +308,7 @@ with_rna = beside_rna["of these, with RNA"]
 mean = runs["CD8 T cells found"].groupby("method").mean()
 print(f"Cells with CD4 protein in which CD4 RNA was counted: {with_rna['CD4']:.0%}")
 print("CD8 T cells found, mean of three seeds:")
-for name in ("scVI", citeseq_runs.HIDDEN, "TotalVI", "proteins alone"):
+for name in ("scVI", citeseq.HIDDEN, "TotalVI", "proteins alone"):
     print(f"  {name}: {mean[name]:.2f}")
 
 # %% [markdown]
@@ -332,7 +332,7 @@ for name in ("scVI", citeseq_runs.HIDDEN, "TotalVI", "proteins alone"):
 # Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
 
 # %%
-from helpers import exercises, quizzes
+from helpers.practice import exercises, quizzes
 
 quizzes.of_lesson("06b")
 
@@ -385,7 +385,7 @@ check.no_foreground(not_to_trust, blood=blood)
 # <details><summary>Solution</summary>
 #
 # ```python
-# no_humps = proteins.thresholds(blood)["threshold"].isna().groupby(level="protein").any()
+# no_humps = protein_counts.thresholds(blood)["threshold"].isna().groupby(level="protein").any()
 # not_to_trust = list(no_humps.index[no_humps])
 # ```
 #

@@ -51,10 +51,10 @@ environment.prepare(seed=0)
 # Nine architectures with eight seeds are 72 trials, which took about half an hour on two cores. So they are kept in a file. (`make sweep-runs` makes it again, with the longer trainings of below: about an hour.)
 
 # %%
-from helpers import sweep_runs
+from studies import architectures
 
-print(sweep_runs.origin())
-kept = sweep_runs.load()
+print(architectures.origin())
+kept = architectures.load()
 trials = kept[kept["budget"] == "class preset"]
 trials.loc[:, "n_layers":"negative ELBO"].head(3).round(1)
 
@@ -74,7 +74,7 @@ trials[["n_layers", "hidden layers"]].drop_duplicates().set_index("n_layers")
 # > **Predict.** Perhaps you think: seeds are luck, architectures are substance. Which of the two makes the larger difference in the negative ELBO?
 
 # %%
-from helpers import sweep_figures
+from helpers.scale import sweep_figures
 
 sweep_figures.plot_trials(trials)
 
@@ -85,8 +85,8 @@ sweep_figures.plot_trials(trials)
 # Within a seed it can: same cells, same judge. So subtract: each trial less the default architecture *of the same seed*. This is a [paired comparison](../docs/glossary.md#paired-comparison).
 
 # %%
-compared = sweep_runs.differences(trials)
-sweep_runs.spreads(trials).round(0)
+compared = architectures.differences(trials)
+architectures.spreads(trials).round(0)
 
 # %% [markdown]
 # (The spread is the [standard deviation](../docs/glossary.md#standard-deviation): roughly, how far a value typically lies from the mean. In nats.) Subtracting takes away nearly all of it. What is left can show a difference of a few nats.
@@ -97,7 +97,7 @@ sweep_runs.spreads(trials).round(0)
 sweep_figures.plot_differences({"class preset": compared}, "negative ELBO")
 
 # %%
-sweep_runs.verdicts(compared, "negative ELBO").round(1)
+architectures.verdicts(compared, "negative ELBO").round(1)
 
 # %% [markdown]
 # Each dot is a seed, the black bar their mean. Left of the dashed line is better than the default, right of it worse. In the table, `better in` counts the seeds with which it beats the default; the `verdict` is "better" or "worse" only if all seeds say so.
@@ -112,7 +112,7 @@ sweep_runs.verdicts(compared, "negative ELBO").round(1)
 
 # %%
 for seeds in (1, 3, 5, 8):
-    chance = sweep_runs.by_chance(seeds, architectures=8)
+    chance = architectures.by_chance(seeds, architectures=8)
     print(f"seeds = {seeds}: in {chance:.0%} of sweeps all agree about one or more, by luck alone")
 
 # %% [markdown]
@@ -132,7 +132,7 @@ sweep_figures.plot_differences({"class preset": compared}, "kNN accuracy")
 
 # %%
 for measure in ("kNN accuracy", "k-means ARI"):
-    print(f"{measure}\n{sweep_runs.verdicts(compared, measure).round(3).to_string()}\n")
+    print(f"{measure}\n{architectures.verdicts(compared, measure).round(3).to_string()}\n")
 
 # %% [markdown]
 # The types care, too. With two or three layers the neighbours name a cell's type less often, with every seed and every width. k-means finds the types clearly worse with three layers, and a little worse with two (with 128 neurons, one seed of eight disagrees). And one layer of 256 neurons, better in the loss, shows no
@@ -145,7 +145,7 @@ for measure in ("kNN accuracy", "k-means ARI"):
 # > **Predict.** Which costs more time: twice the layers, or twice the neurons?
 
 # %% tags=["nbval-ignore-output"]
-sweep_runs.costs(trials).round(0).astype(int)
+architectures.costs(trials).round(0).astype(int)
 
 # %% [markdown]
 # Twice the neurons, by a little. As in lesson 03, most parameters are where 2,000 genes come in and go out. Their number grows with the neurons; a layer in between is cheap. Time grows more slowly than the parameters: much of a step goes into the likelihood of the
@@ -159,12 +159,12 @@ sweep_runs.costs(trials).round(0).astype(int)
 # > **Predict.** Will two layers catch up? Will three?
 
 # %%
-longer = sweep_runs.differences(kept[kept["budget"] == "three times as long"])
+longer = architectures.differences(kept[kept["budget"] == "three times as long"])
 by_budget = {"class preset": compared, "three times as long": longer}
 sweep_figures.plot_differences(by_budget, "negative ELBO")
 
 # %%
-sweep_runs.verdicts(longer, "negative ELBO").round(1)
+architectures.verdicts(longer, "negative ELBO").round(1)
 
 # %% [markdown]
 # Look at two layers of 128 or 256: clearly worse with the short budget, within 4 nats of the default, to either side, after the longer one. So the first result was true, but it was as much about the *training* as about the *layers*. (What exactly deeper networks need, this experiment
@@ -173,7 +173,7 @@ sweep_runs.verdicts(longer, "negative ELBO").round(1)
 # Have the types caught up, too?
 
 # %%
-sweep_runs.verdicts(longer, "k-means ARI").round(3)
+architectures.verdicts(longer, "k-means ARI").round(3)
 
 # %% [markdown]
 # Not quite: with two layers k-means still finds the types worse, with all five seeds.
@@ -183,7 +183,7 @@ sweep_runs.verdicts(longer, "k-means ARI").round(3)
 # What would you have chosen with a single seed?
 
 # %%
-sweep_runs.winners(kept[kept["budget"] == "three times as long"]).round(1)
+architectures.winners(kept[kept["budget"] == "three times as long"]).round(1)
 
 # %% [markdown]
 # A winner each time. Four of five have two layers: is that something? Four architectures are level, and two of these have two layers. So a coin would do as well: four or more of five coins fall alike in 12 of 32 throws. With one seed you always find a best architecture.
@@ -210,7 +210,7 @@ print(f"({gain.min():+.0f} to {gain.max():+.0f}), for {times:.1f} times the CPU 
 # The search space names the values to try. In `sweep.run` a list means: try each. (If you call `run_autotune` yourself, write `tune.grid_search([1, 2, 3])` instead, and leave out `seed` and `preset`, which are the kit's.) Here: three depths, two seeds.
 
 # %%
-from helpers import sweep
+from helpers.scale import sweep
 
 search_space = {
     "model_params": {"n_layers": [1, 2, 3], "n_hidden": [128], "seed": [1, 2]},
@@ -238,11 +238,11 @@ LIVE = False
 print(sweep.readiness())
 
 # %%
-shown = sweep.run(sweep_runs.cells(), search_space) if LIVE else sweep_runs.kept(search_space)
+shown = sweep.run(architectures.cells(), search_space) if LIVE else architectures.kept(search_space)
 shown[["n_layers", "seed", "negative ELBO"]].round(1)
 
 # %%
-sweep_figures.plot_differences({"two seeds": sweep_runs.differences(shown)}, "negative ELBO")
+sweep_figures.plot_differences({"two seeds": architectures.differences(shown)}, "negative ELBO")
 
 # %% [markdown]
 # With two seeds and two architectures, luck alone would let the seeds agree about one or more in three of four sweeps. What speaks here is the size: the differences are several times the spread of the pairs, 4 nats.
@@ -276,7 +276,7 @@ sweep_figures.plot_differences({"two seeds": sweep_runs.differences(shown)}, "ne
 # %%
 print("Negative ELBO less that of the default (1 layer of 128), nats per held-out cell:")
 for name, table in by_budget.items():
-    found = sweep_runs.verdicts(table, "negative ELBO")
+    found = architectures.verdicts(table, "negative ELBO")
     for layers, neurons in ((1, 256), (2, 128), (3, 128)):
         row = found.loc[(layers, neurons)]
         print(f"{name}, {layers} x {neurons}: {row['mean']:+.1f} ({row['verdict']})")
@@ -300,7 +300,7 @@ for name, table in by_budget.items():
 # Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
 
 # %%
-from helpers import exercises, quizzes
+from helpers.practice import exercises, quizzes
 
 quizzes.of_lesson("07")
 
@@ -353,7 +353,7 @@ check.equal_seconds(n_epochs, trials=trials)
 # <details><summary>Solution</summary>
 #
 # ```python
-# seconds_of = sweep_runs.costs(trials)["CPU seconds"]
+# seconds_of = architectures.costs(trials)["CPU seconds"]
 # n_epochs = 14 * seconds_of[1, 128] / seconds_of[3, 256]
 # ```
 #
@@ -443,7 +443,7 @@ check.fair_pair(usual, other)
 #
 # ```python
 # sizes = {"model_params": {"n_latent": [5, 10, 20], "seed": [1, 2]}}
-# tried = sweep.run(sweep_runs.cells(), sizes)
+# tried = sweep.run(architectures.cells(), sizes)
 # tried[["n_latent", "seed", "negative ELBO", "kNN accuracy"]].round(3)
 # ```
 #

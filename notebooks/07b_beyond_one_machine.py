@@ -26,7 +26,8 @@
 import numpy as np
 import scvi
 
-from helpers import data, environment, figures, scaling
+from helpers import data, environment, figures
+from helpers.scale import scaling
 
 environment.prepare(seed=0)
 
@@ -146,7 +147,7 @@ for gibibytes in (2, 16, 64):
 import tempfile
 from pathlib import Path
 
-from helpers import out_of_core
+from helpers.scale import out_of_core
 
 folder = tempfile.TemporaryDirectory()
 pieces = out_of_core.copies_of_cortex(3)
@@ -232,17 +233,17 @@ except ValueError as error:
 # One epoch was measured in a fresh process each, with up to 120,200 cells. (Another program than above: this one also reads a file.)
 
 # %%
-from helpers import out_of_core_runs
+from studies import out_of_core_costs
 
-print(out_of_core_runs.origin())
-kept = out_of_core_runs.load()
+print(out_of_core_costs.origin())
+kept = out_of_core_costs.load()
 kept.pivot(index="cells", columns="how", values=["peak MiB", "CPU seconds"]).round().astype(int)
 
 # %%
-out_of_core_runs.plot(kept)
+out_of_core_costs.plot(kept)
 
 # %%
-out_of_core_runs.growth(kept).round(2)
+out_of_core_costs.growth(kept).round(2)
 
 # %% [markdown]
 # In memory, each MiB of counts costs (at least) one MiB. From the file it costs 0.04: for each cell something stays in memory, such as its name and where its row begins.
@@ -268,7 +269,7 @@ more = seconds["from the file"] / seconds["in memory"] - 1
 # %%
 LIVE = False
 
-here = out_of_core_runs.compare(file) if LIVE else kept.query("copies == 3")
+here = out_of_core_costs.compare(file) if LIVE else kept.query("copies == 3")
 peak = here.set_index("how")["peak MiB"]
 print("less memory from the file:", bool(peak["from the file"] < peak["in memory"]))
 
@@ -324,13 +325,13 @@ with warnings.catch_warnings():
 #
 # </details>
 #
-# `several_processes.run` starts such scripts for you, lets them talk to each other on this machine only, and stops all if one dies. They train on the 700 blood cells, for two epochs. Their answers are kept in a file.
+# `ddp.run` starts such scripts for you, lets them talk to each other on this machine only, and stops all if one dies. They train on the 700 blood cells, for two epochs. Their answers are kept in a file.
 
 # %%
-from helpers import process_runs
+from studies import ddp_runs
 
-print(process_runs.origin())
-runs = process_runs.load()
+print(ddp_runs.origin())
+runs = ddp_runs.load()
 one, two, large = runs
 
 # %% [markdown]
@@ -341,12 +342,12 @@ one, two, large = runs
 # (`LIVE = True` above trains both afresh.)
 
 # %%
-from helpers import several_processes
+from helpers.scale import ddp
 
 if LIVE:
-    runs[one] = several_processes.run(1, batch_size=128)
-    runs[two] = several_processes.run(2, batch_size=64)
-several_processes.summary({one: runs[one], two: runs[two]})
+    runs[one] = ddp.run(1, batch_size=128)
+    runs[two] = ddp.run(2, batch_size=64)
+ddp.summary({one: runs[one], two: runs[two]})
 
 # %% [markdown]
 # - In this epoch each process sees half of the cells, and no cell is seen by both. The next epoch deals anew. (Of an odd number, one cell is given twice.)
@@ -393,7 +394,7 @@ for name in (one, large):
 # > **Predict.** SCVI with plain `strategy="ddp"` stops in the second step, also in a script. Lesson 03 told you why. Do you remember?
 
 # %%
-from helpers import architecture
+from helpers.layers import architecture
 
 parts = architecture.parameters_by_state(usual)
 parts
@@ -416,7 +417,7 @@ parts
 # > **Predict.** How much memory does one learner need? And 200?
 
 # %%
-from helpers import classroom
+from publishing import classroom
 
 lessons_measured = classroom.load()
 classroom.memory(lessons_measured)
@@ -467,7 +468,7 @@ print("\n".join(lines[3:15]))
 # %%
 most = scaling.largest_that_fits(measured, 16)
 weight = table.query("cells == 1_000_000")["final KL weight"].item()
-growth = out_of_core_runs.growth(kept)["from the file"]
+growth = out_of_core_costs.growth(kept)["from the file"]
 print(f"16 GiB hold roughly {figures.about(most, 1)} cells in memory.")
 print(f"A default run of a million cells ends with a KL weight of {weight:.4f}.")
 print(f"From a file, 1,000 MiB more counts take {growth * 1000:.0f} MiB more memory.")
@@ -499,7 +500,7 @@ print(f"the nodes have {together.min()} to {together.max()} GiB together.")
 # Six questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
 
 # %%
-from helpers import exercises, quizzes
+from helpers.practice import exercises, quizzes
 
 quizzes.of_lesson("07b")
 
@@ -639,7 +640,7 @@ folder.cleanup()
 #     one = next(out_of_core.copies_of_cortex(1))
 #     for how in (None, "gzip"):
 #         one.write_h5ad(Path(place, "one.h5ad"), compression=how)
-#         print(how, out_of_core_runs.measure(Path(place, "one.h5ad"), "from the file")["CPU seconds"])
+#         print(how, out_of_core_costs.measure(Path(place, "one.h5ad"), "from the file")["CPU seconds"])
 # ```
 #
 # Next: lesson 08 brings in your own data.

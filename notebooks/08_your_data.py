@@ -24,10 +24,11 @@
 # **With your own file.** Do the lesson once with our cells. Then go to *Your own file* near the end: four cells, and nothing of yours is changed.
 
 # %%
-from helpers import environment, spoiled_cells
+from helpers import environment
+from helpers.own_data import messy_data
 
 environment.prepare(seed=0)
-file = spoiled_cells.write("../data/spoiled_cells.h5ad")
+file = messy_data.write("../data/spoiled_cells.h5ad")
 print(file.name)
 
 # %% [markdown]
@@ -48,7 +49,7 @@ print(file.name)
 # Several samples? Read each one, and join them: `ad.concat({"first": one, "second": other}, label="sample", index_unique="-")`, after `import anndata as ad`.
 
 # %%
-from helpers import reading
+from helpers.own_data import reading
 
 adata = reading.read(file)
 print(adata.n_obs, "cells x", adata.n_vars, "genes")
@@ -78,7 +79,7 @@ import scvi
 
 from helpers import genes, training
 
-wrong = spoiled_cells.with_values_as_counts(file)
+wrong = messy_data.with_values_as_counts(file)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     genes.select(wrong)
@@ -107,7 +108,7 @@ training.plot_curves(of_values)
 # A pilot walks around the plane before each flight. Do the same: the [pre-flight report](../docs/glossary.md#pre-flight-report) looks at the cells as scVI would meet them, and changes nothing.
 
 # %% tags=["nbval-ignore-output"]
-from helpers import preflight
+from helpers.own_data import preflight
 
 layer, batch_key, label_key = None, None, None
 report = preflight.check(adata, layer, batch_key, label_key)
@@ -192,7 +193,7 @@ print(unlucky.loc["batch and label", "found"])
 # %%
 import scanpy as sc
 
-from helpers import raw_counts
+from helpers.own_data import raw_counts
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the file has an older layout
@@ -229,7 +230,7 @@ print("largest difference, below a thousandth:", abs(again - published.raw.X).ma
 # Now lessons 01 to 05 in one go. The kit has a script for that, `scripts/my_run.py`. It has six settings, in capitals. `run_script.write` fills them in, with the lines that mend.
 
 # %%
-from helpers import run_script
+from helpers.own_data import run_script
 
 mending = [
     "adata.var_names_make_unique()",
@@ -261,7 +262,7 @@ model, findings = run["model"], run["findings"]
 # The page begins with verdicts. Here they are once more:
 
 # %% tags=["nbval-ignore-output"]
-from helpers import run_report
+from helpers.own_data import run_report
 
 verdicts = run_report.verdicts(model, findings, label_key)
 verdicts
@@ -271,7 +272,8 @@ verdicts
 # which also mixes real batches better (lesson 05c).
 
 # %%
-from helpers import architecture, elbo
+from helpers.layers import architecture
+from helpers.loss import elbo
 
 print(architecture.summary(model))
 ledger = elbo.ledger(model)
@@ -350,7 +352,7 @@ print(f"On the page: {len(verdicts)} verdicts, each a question to you.")
 # Six questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
 
 # %%
-from helpers import exercises, quizzes
+from helpers.practice import exercises, quizzes
 
 quizzes.of_lesson("08")
 

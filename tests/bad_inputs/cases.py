@@ -25,22 +25,14 @@ import scipy.sparse as sp
 import scvi
 import torch
 
-from helpers import (
-    checkpoints,
-    cortex_stand_in,
-    cortex_text,
-    data,
-    elbo,
-    environment,
-    genes,
-    preflight,
-    reading,
-    run_report,
-    training,
-)
+from helpers import data, environment, genes, training
+from helpers.data import cortex_text
+from helpers.loss import elbo
+from helpers.own_data import preflight, reading, run_report
+from helpers.training import checkpoints
+from tests.helpers.data import synthetic_cortex
 from tests.bad_inputs.without_rights import without_rights
 
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -841,7 +833,9 @@ def model_with_code(folder):
 LONG_TRAINING = """
 import pathlib
 import scvi
-from helpers import data, resuming, training
+from helpers import data, training
+from helpers.training import resuming
+from helpers.paths import ROOT
 resuming.SECONDS_BETWEEN_SAVES = 0
 adata = data.load_pbmc()
 scvi.model.SCVI.setup_anndata(adata, layer="counts")
@@ -885,7 +879,7 @@ def two_kernels(folder):
 
 @environment_case("the text of the full cortex ends early", "line", "What to do")
 def short_text(folder):
-    file = cortex_stand_in.write(folder / "text.txt", cells=20, genes=4100)
+    file = synthetic_cortex.write(folder / "text.txt", cells=20, genes=4100)
     file.write_bytes(file.read_bytes()[:-500])
     return refusal(cortex_text.read, file)
 

@@ -9,10 +9,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from helpers import environment, kept_runs
+from helpers import environment, results
 from tests.bad_inputs import cases
 
-FILE = kept_runs.DOCS / "bad_inputs.md"
+FILE = results.DOCS / "bad_inputs.md"
 
 SECTIONS: dict[str, Sequence[cases.Case | cases.Cells | cases.File]] = {
     "Cells": cases.CELLS,

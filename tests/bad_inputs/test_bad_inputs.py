@@ -8,7 +8,8 @@ import pytest
 import scipy.sparse as sp
 import scvi
 
-from helpers import data, environment, preflight, raw_counts, training
+from helpers import data, environment, training
+from helpers.own_data import preflight, raw_counts
 from tests.bad_inputs import cases, page
 
 FEWEST = 40

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from playwright.sync_api import expect
 
-from helpers import quizzes
+from helpers.practice import quizzes
 from tests.browser.page_scripts import (
     SCROLL_TO_CELL,
     close_kernel,
@@ -16,8 +16,9 @@ from tests.browser.page_scripts import (
     wait_until_idle,
 )
 from tests.notebooks.needed_cells import needed
+from helpers.paths import ROOT
 
-LESSON = Path(__file__).resolve().parents[2] / "notebooks" / "03_hidden_layers.ipynb"
+LESSON = ROOT / "notebooks" / "03_hidden_layers.ipynb"
 QUIZ = 'quizzes.of_lesson("03")'
 STUB = "n_parameters = ..."
 CHECK = "check.cost_of_a_layer"

@@ -19,8 +19,8 @@ from commands import book as command
 from commands.console import CommandError
 from tests.browser import accessibility
 from tests.browser.page_scripts import answer_by_keyboard
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 
 LESSONS = [f"notebooks/{path.stem}" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
 PAGES = sorted(

@@ -17,7 +17,7 @@ from tests.browser.page_scripts import (
 )
 from tests.notebooks.needed_cells import needed
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+from helpers.paths import NOTEBOOKS
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.browser.page_scripts import assert_ran_cleanly, open_lesson, run_all
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 LESSON = ROOT / "notebooks" / "00_setup.ipynb"
 
 SETTINGS = """async plugin => {

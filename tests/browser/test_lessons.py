@@ -12,8 +12,9 @@ from tests.browser.page_scripts import (
     run_all,
 )
 from tests.notebooks.one_at_a_time import turn
+from helpers.paths import ROOT
 
-LESSONS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)

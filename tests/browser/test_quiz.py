@@ -15,8 +15,9 @@ from tests.browser.page_scripts import (
     open_lesson,
     run_some,
 )
+from helpers.paths import ROOT
 
-LESSON = Path(__file__).resolve().parents[2] / "notebooks" / "03_hidden_layers.ipynb"
+LESSON = ROOT / "notebooks" / "03_hidden_layers.ipynb"
 QUIZ, EXERCISES, CHECK = "quizzes.of_lesson", "exercises.of_lesson", "check.cost_of_a_layer"
 
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from tests.browser.page_scripts import open_lesson, run_some
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 
 # Settings that would let others in; what is not set is Jupyter's own default, which the tests below look at.
 OPENING = {

@@ -10,9 +10,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
 
-from helpers.slides.__main__ import build
+from publishing.slides.__main__ import build
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS, NOTES = ROOT / "notebooks", ROOT / "docs" / "teaching" / "notes"
 LESSONS = sorted(file.stem for file in NOTEBOOKS.glob("*.ipynb"))
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.notebooks import notebook_checks as checks
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LESSONS = sorted((ROOT / "notebooks").glob("*.py"))
 

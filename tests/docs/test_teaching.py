@@ -13,9 +13,9 @@ import nbformat
 import pytest
 
 from commands.command_line import COMMANDS
-from helpers import lesson_minutes, lesson_plans, misconceptions, teaching_pages
+from publishing import lesson_minutes, lesson_plans, misconceptions, teaching_pages
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TEACHING = ROOT / "docs" / "teaching"
 LESSONS = lesson_minutes.names()
 PLANS = {plan.name: plan for plan in lesson_plans.read()}

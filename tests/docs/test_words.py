@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import scvi
 
-from helpers import glossary, lesson_minutes
+from publishing import glossary, lesson_minutes
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 NOTATION = (ROOT / "docs" / "notation.md").read_text("utf-8")
 ENTRIES = glossary.entries()
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import scvi
 
-from helpers import data, environment, resuming, training
+from helpers import data, environment, training
+from helpers.training import resuming
 from tests.helpers.small_models import build, few
 
 EPOCHS = 12

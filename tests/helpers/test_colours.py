@@ -7,7 +7,9 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from helpers import elbo_figures, figures, quizzes
+from helpers import figures
+from helpers.loss import elbo_figures
+from helpers.practice import quizzes
 
 # Machado, Oliveira and Fernandes (2009), "A physiologically-based model for simulation of color vision
 # deficiency", IEEE Transactions on Visualization and Computer Graphics 15, 1291-1298: their matrices for

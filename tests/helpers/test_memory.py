@@ -7,9 +7,10 @@ import psutil
 import pytest
 from jupyter_client.manager import KernelManager
 
-from helpers import classroom, environment, memory
+from helpers import environment, memory
+from publishing import classroom
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MB = 1_000_000
 
 

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from helpers import data
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 
 # The files that may speak to another machine, or hand over to a program that does.
 FETCHING = {
-    "helpers/classroom.py": "writes a guide that says how an image is built",
+    "publishing/classroom.py": "writes a guide that says how an image is built",
     "commands/connections.py": "asks the Lab that it has started on this machine",
     "commands/pins.py": "renews the tested versions",
     "commands/set_up.py": "installs the tested versions",
-    "helpers/cortex_text_runs.py": "lets scvi-tools read a file that lies where it would put its own",
-    "helpers/data.py": "fetches the listed sources",
-    "helpers/download.py": "downloads the listed sources from the web",
-    "helpers/sweep.py": "asks whether there is a cluster where the user says",
+    "studies/cortex_text_runs.py": "lets scvi-tools read a file that lies where it would put its own",
+    "helpers/data/datasets.py": "fetches the listed sources",
+    "helpers/data/download.py": "downloads the listed sources from the web",
+    "helpers/scale/sweep.py": "asks whether there is a cluster where the user says",
 }
 
 # Modules and functions that reach other machines.

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from filelock import FileLock
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def turn(lesson: Path) -> FileLock:

@@ -10,6 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tests.notebooks import notebook_checks as checks
+from helpers.paths import ROOT
 
 LESSON = """# %% [markdown]
 # # A lesson
@@ -187,7 +188,7 @@ def run_nbval(notebook, folder: Path) -> subprocess.CompletedProcess:
     ]
     sanitize = Path(__file__).with_name("sanitize.cfg")
     command += [f"--nbval-sanitize-with={sanitize}", str(folder / "lesson.ipynb")]
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, check=False)
 
 

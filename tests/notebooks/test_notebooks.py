@@ -6,8 +6,9 @@ import nbformat
 import pytest
 
 from tests.notebooks import notebook_checks as checks
+from helpers.paths import ROOT
 
-LESSONS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.py"))
+LESSONS = sorted((ROOT / "notebooks").glob("*.py"))
 
 pytestmark = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 

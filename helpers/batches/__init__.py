@@ -1,0 +1,1 @@
+"""Lesson 05c: batch effects, ways to remove them, and what is then left."""

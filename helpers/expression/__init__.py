@@ -1,0 +1,1 @@
+"""Lesson 05b: which genes differ, and what the decoder expects."""

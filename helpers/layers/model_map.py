@@ -1,0 +1,463 @@
+"""How many hidden layers each model of scvi-tools has, and how wide they are; and trained models side by side.
+
+The models are those that the installed scvi-tools exports. Each is built with its defaults and read
+by ``helpers.layers.architecture``; a recipe says no more than which data a model must have registered.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import anndata as ad
+import mudata
+import numpy as np
+import pandas as pd
+import scvi
+from IPython.utils.capture import capture_output
+from lightning.pytorch.utilities.seed import isolate_rng
+from scvi.model.base import BaseModelClass
+from sklearn.neighbors import NearestNeighbors
+
+from helpers.layers import architecture, tracing
+from helpers.loss import elbo
+
+# Layers and widths depend on the columns of the data, not on the rows. Few cells keep it quick;
+# POISSONVI takes no fewer than 100.
+N_CELLS = 100
+
+STATES = ["trained", "frozen", "ignored", "idle"]
+NUMBERS = ["encoder", "decoder", "latent", *STATES]
+COLUMNS = ["encoder", "decoder", "other networks", "width", "latent", "likelihood", *STATES, "note"]
+
+
+def all_models(
+    cortex: ad.AnnData, blood: ad.AnnData, models: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return what the models of scvi-tools are made of when they are built with their defaults.
+
+    Parameters
+    ----------
+    cortex
+        Cells x genes, with ``layers["counts"]`` and ``obs["cell_type"]``; 100 of them are used.
+    blood
+        Cells x as many genes, with ``layers["counts"]`` and ``obsm["protein_expression"]``, for the
+        models of proteins; 100 of them are used.
+    models
+        Names of the models; all that scvi-tools exports if None.
+
+    Returns
+    -------
+    DataFrame
+        A row a model. ``encoder``, ``decoder``: hidden layers; empty where there is none or more
+        than one. ``other networks``: name and hidden layers of each. ``width``: columns of the
+        hidden layers. ``latent``: columns of the sample that is decoded. ``likelihood``: the
+        distributions whose probability of the data is in the loss. ``trained``, ``frozen``,
+        ``ignored``, ``idle``: parameters by what a training step does with them
+        (``helpers.layers.architecture`` defines these four); together they are all of the model. ``note``:
+        what to know about a row, or why it has no numbers.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, or if the two have different numbers of genes.
+
+    Notes
+    -----
+    What stands for the counts of
+    accessible regions, methylated or unspliced reads, or positions in space, are gene counts too:
+    an architecture depends on the number of columns, not on what they mean. No model is trained.
+    Some parameters belong to single cells: ``DestVI`` and ``SpatialStereoscope`` are built for 10
+    spots, and ``Tangram`` for 100 cells and 100 spots.
+    """
+    known = exported_models()
+    wanted = list(known if models is None else models)
+    if unknown := [name for name in wanted if name not in known]:
+        raise ValueError(
+            f"scvi-tools {scvi.__version__} exports no model {', '.join(unknown)}. It has: {', '.join(known)}."
+        )
+    if cortex.n_vars != blood.n_vars:
+        raise ValueError(
+            f"The cells have {cortex.n_vars:,} genes, those with proteins {blood.n_vars:,}. Select as many in both, or the models cannot be compared."
+        )
+    # scvi-tools draws random numbers, warns and prints while it builds.
+    with isolate_rng(), warnings.catch_warnings(), capture_output():
+        warnings.simplefilter("ignore")
+        cells = _cells(cortex, blood)
+        rows = [_row(name, known[name], cells) for name in wanted]
+    table = pd.DataFrame(rows, index=wanted, columns=COLUMNS)
+    table[NUMBERS] = table[NUMBERS].astype("Int64")
+    return table.fillna(dict.fromkeys(set(COLUMNS).difference(NUMBERS), ""))
+
+
+# What scvi-tools counts in a summary of registered data, in words for one and for more. One batch, or one label, is none.
+INPUTS = {
+    "n_vars": ("gene", "genes"),
+    "n_proteins": ("protein", "proteins"),
+    "n_batch": ("batch", "batches"),
+    "n_labels": ("label", "labels"),
+    "n_extra_categorical_covs": ("further category", "further categories"),
+    "n_extra_continuous_covs": ("further number", "further numbers"),
+}
+NOT_ALONE = ("n_batch", "n_labels")
+
+LIKELIHOODS = {
+    "NegativeBinomial": "negative binomial",
+    "NegativeBinomialMixture": "mixture of two negative binomials",
+    "ZeroInflatedNegativeBinomial": "zero-inflated negative binomial",
+}
+
+
+def side_by_side(models: Mapping[str, BaseModelClass]) -> pd.DataFrame:
+    """Put trained models side by side: what goes in, what they are made of, what they are trained by, what comes out.
+
+    Parameters
+    ----------
+    models
+        Trained models with their data, by name.
+
+    Returns
+    -------
+    DataFrame
+        A row a question, a column a model, all text. Nothing is known of the models beforehand: the sizes and the
+        likelihoods are read from one training step, as in ``all_models``.
+
+        ``inputs``
+            The registered columns of each cell, and its covariates. Columns of the counts are called genes.
+        ``likelihoods``
+            The distributions whose probability of the data is in the loss.
+        ``hidden layers in the encoder``, ``hidden layers in the decoder``, ``other networks``, ``width``,
+        ``latent dimensions``
+            As in ``all_models``.
+        ``batch enters``
+            The networks of which a layer is told the batch.
+        ``parameters``, ``trained``, ``frozen``, ``ignored``, ``idle``
+            All, and by what a training step does with them.
+        ``loss terms``
+            What was added up to the loss, as ``elbo.ledger`` found, by the names of ``elbo.term_name``.
+        ``outputs of its own``
+            The public methods ``get_...`` that not all of these models have.
+
+        A question that has no answer for any of them is left out, and a state in which none of them has parameters.
+
+    Raises
+    ------
+    TypeError, UntraceableModelError
+        As for ``architecture.read``.
+    ValueError
+        If there are no models, or one was not trained, or as for ``elbo.ledger``.
+    """
+    if not models:
+        raise ValueError("There are no models to compare. What to do: give {'SCVI': model, ...}.")
+    methods = {name: _outputs(model) for name, model in models.items()}
+    shared = set.intersection(*methods.values())
+    columns = {
+        name: _answers(model) | {"outputs of its own": ", ".join(sorted(methods[name] - shared))}
+        for name, model in models.items()
+    }
+    table = pd.DataFrame(columns).rename_axis("question")
+    no_parameters = table.eq("0").all(axis=1) & table.index.isin(STATES)
+    return table.loc[~table.eq("").all(axis=1) & ~no_parameters]
+
+
+def _answers(model: BaseModelClass) -> dict[str, str]:
+    # The ledger first: it says what to do if a model was not trained.
+    terms = elbo.contributions(elbo.ledger(model))
+    anatomy = architecture.read(model)
+    found = _numbers(anatomy)
+    likelihoods = found["likelihood"].split(", ")
+    sizes = {"parameters": anatomy.parameters.sum()} | {state: found[state] for state in STATES}
+    return {
+        "inputs": _inputs(model),
+        "likelihoods": ", ".join(LIKELIHOODS.get(name, name) for name in likelihoods),
+        "hidden layers in the encoder": _text(found["encoder"]),
+        "hidden layers in the decoder": _text(found["decoder"]),
+        "other networks": found["other networks"],
+        "width": found["width"],
+        "batch enters": _batch_enters(anatomy),
+        "latent dimensions": _text(found["latent"]),
+        **{name: f"{number:,}" for name, number in sizes.items()},
+        "loss terms": " + ".join(map(elbo.term_name, terms)),
+    }
+
+
+def _batch_enters(anatomy: architecture.Anatomy) -> str:
+    """Name the networks of which a layer is told the batch."""
+    rows = anatomy.rows()
+    rows = rows[rows["role"].isin(["hidden", "head"])]
+    told = [
+        anatomy.n_batches > 1
+        and architecture.columns_from_the_side(anatomy, path) == anatomy.n_batches
+        for path in rows["path"]
+    ]
+    return ", ".join(rows.loc[told, "network"].unique())
+
+
+def _text(number: Any) -> str:
+    return "" if pd.isna(number) else str(number)
+
+
+def _inputs(model: BaseModelClass) -> str:
+    numbers = {name: int(model.summary_stats.get(name, 0)) for name in INPUTS}
+    return ", ".join(
+        f"{number:,} {INPUTS[name][number > 1]}"
+        for name, number in numbers.items()
+        if number > (name in NOT_ALONE)
+    )
+
+
+def _outputs(model: BaseModelClass) -> set[str]:
+    """Return the public methods that get something out of a model, and that not every model of scvi-tools has."""
+    return {
+        name
+        for name in dir(type(model))
+        if name.startswith("get_") and not hasattr(BaseModelClass, name)
+    }
+
+
+def exported_models() -> dict[str, type[BaseModelClass]]:
+    """Return the models that the installed scvi-tools exports, by name."""
+    exported = {
+        name: getattr(package, name)
+        for package in (scvi.model, scvi.external)
+        for name in package.__all__
+    }
+    return {
+        name: part
+        for name, part in exported.items()
+        if inspect.isclass(part) and issubclass(part, BaseModelClass)
+    }
+
+
+# --- data and recipes -----------------------------------------------------------------------------
+#
+# Nothing here says what a model looks like, only what it must be given. A model without a recipe
+# is given counts alone, so that one which a new version brings needs no change here. Where a model
+# asks for data that the kit does not have (regions, methylation, positions), it gets real counts in
+# their place: as many columns, so the same architecture.
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The data from which the recipes take what a model needs.
+
+    Attributes
+    ----------
+    cortex
+        Cells x genes, counts in ``X``, with types, batches, size factors and neighbours.
+    blood
+        Cells x genes, counts in ``X``, with proteins.
+    """
+
+    cortex: ad.AnnData
+    blood: ad.AnnData
+
+
+Recipe = Callable[[Any, Cells], BaseModelClass]
+
+
+def _cells(cortex: ad.AnnData, blood: ad.AnnData) -> Cells:
+    cortex, blood = _few(cortex), _few(blood)
+    totals = cortex.X.sum(axis=1)
+    cortex.obs["batch"] = pd.Categorical(np.where(np.arange(N_CELLS) % 2, "odd", "even"))
+    cortex.obs["size factor"] = totals / totals.mean()
+    cortex.layers["normalised"] = np.log1p(cortex.X / totals[:, None] * 1e4)
+    cortex.obsm["spatial"] = cortex.X[:, :2]
+    cortex.obsm["X_scVI"] = cortex.X[:, :10]
+    return Cells(cortex, blood)
+
+
+def _few(adata: ad.AnnData) -> ad.AnnData:
+    """Return cells at even steps through the data; dense, which some models ask for."""
+    few = adata[tracing.evenly_spaced(adata.n_obs, N_CELLS)]
+    return ad.AnnData(few.layers["counts"].toarray(), obs=few.obs, var=few.var, obsm=dict(few.obsm))
+
+
+def _build(kind: Any, cells: Cells, **registered: Any) -> BaseModelClass:
+    return _registered(kind, cells.cortex.copy(), **registered)
+
+
+def _build_on_few(kind: Any, cells: Cells, **registered: Any) -> BaseModelClass:
+    """Build a model whose training step holds many numbers for each cell and gene."""
+    return _registered(kind, cells.cortex[::10].copy(), **registered)
+
+
+def _registered(kind: Any, adata: ad.AnnData, **registered: Any) -> BaseModelClass:
+    kind.setup_anndata(adata, **registered)
+    return kind(adata)
+
+
+def _with_proteins(kind: Any, cells: Cells, **registered: Any) -> BaseModelClass:
+    proteins = {"protein_expression_obsm_key": "protein_expression"}
+    return _registered(kind, cells.blood.copy(), **proteins, **registered)
+
+
+def _on_proteins(kind: Any, cells: Cells) -> BaseModelClass:
+    proteins = ad.AnnData(cells.blood.obsm["protein_expression"].astype(np.float32))
+    proteins.layers["scaled"] = np.arcsinh(proteins.X / 5)
+    return _registered(kind, proteins, layer="scaled")
+
+
+def _multivi(kind: Any, cells: Cells) -> BaseModelClass:
+    half = cells.cortex.n_vars // 2
+    parts = {"genes": cells.cortex[:, :half].copy(), "regions": cells.cortex[:, half:].copy()}
+    both = mudata.MuData(parts)
+    kind.setup_mudata(both, modalities={"rna_layer": "genes", "atac_layer": "regions"})
+    return kind(both, n_genes=parts["genes"].n_vars, n_regions=parts["regions"].n_vars)
+
+
+def _methylation(kind: Any, cells: Cells, **registered: Any) -> BaseModelClass:
+    context = "CpG"
+    cpg = cells.cortex.copy()
+    cpg.layers["methylated"] = cpg.layers["covered"] = cpg.X
+    sites = mudata.MuData({context: cpg})
+    kind.setup_mudata(
+        sites,
+        mc_layer="methylated",
+        cov_layer="covered",
+        methylation_contexts=[context],
+        modalities=dict.fromkeys(registered, context),
+        **registered,
+    )
+    return kind(sites)
+
+
+def _cellassign(kind: Any, cells: Cells) -> BaseModelClass:
+    """Build with each gene as a marker of the type in which it is seen most."""
+    mean = cells.cortex.to_df().groupby(cells.cortex.obs["cell_type"], observed=True).mean()
+    # A step holds ten numbers for each cell, gene and type at once.
+    few = cells.cortex[::10].copy()
+    kind.setup_anndata(few, size_factor_key="size factor")
+    return kind(few, pd.get_dummies(mean.idxmax(), dtype=int))
+
+
+def _destvi(kind: Any, cells: Cells) -> BaseModelClass:
+    single, spots = cells.cortex.copy(), cells.cortex[::10].copy()
+    scvi.model.CondSCVI.setup_anndata(single, **TYPES)
+    # The default prior of DestVI is made with a trained CondSCVI; this one needs no training.
+    return kind.from_rna_model(spots, scvi.model.CondSCVI(single, prior="mog"))
+
+
+def _spatial_stereoscope(kind: Any, cells: Cells) -> BaseModelClass:
+    spots = cells.cortex[::10].copy()
+    kind.setup_anndata(spots)
+    return kind.from_rna_model(spots, _build(scvi.external.RNAStereoscope, cells, **TYPES))
+
+
+def _tangram(kind: Any, cells: Cells) -> BaseModelClass:
+    both = mudata.MuData({"cells": cells.cortex.copy(), "places": cells.cortex.copy()})
+    kind.setup_mudata(
+        both,
+        density_prior_key=None,
+        modalities={"density_prior_key": "places", "sc_layer": "cells", "sp_layer": "places"},
+    )
+    return kind(both)
+
+
+def _scviva(kind: Any, cells: Cells) -> BaseModelClass:
+    adata = cells.cortex.copy()
+    kind.preprocessing_anndata(adata, sample_key="batch")
+    return _registered(kind, adata, sample_key="batch")
+
+
+def _resolvi(kind: Any, cells: Cells) -> BaseModelClass:
+    adata = cells.cortex.copy()
+    # Its own search for neighbours takes seconds.
+    distances, index = NearestNeighbors(n_neighbors=10).fit(adata.obsm["spatial"]).kneighbors()
+    adata.obsm["distance_neighbor"], adata.obsm["index_neighbor"] = distances, index
+    return _registered(kind, adata, prepare_data=False)
+
+
+TYPES = {"labels_key": "cell_type"}
+SOME_TYPES = {**TYPES, "unlabeled_category": "unknown"}
+
+RECIPES: dict[str, Recipe] = {
+    "CellAssign": _cellassign,
+    "CondSCVI": partial(_build, **TYPES),
+    "CYTOVI": _on_proteins,
+    "DestVI": _destvi,
+    "METHYLANVI": partial(_methylation, **SOME_TYPES),
+    "METHYLVI": _methylation,
+    "MRVI": partial(_build, sample_key="batch"),
+    "MULTIVI": _multivi,
+    "RESOLVI": _resolvi,
+    "RNAStereoscope": partial(_build, **TYPES),
+    "SCANVI": partial(_build, **SOME_TYPES),
+    "SCVIVA": _scviva,
+    "SpatialStereoscope": _spatial_stereoscope,
+    "SysVI": partial(_build, layer="normalised", batch_key="batch"),
+    "Tangram": _tangram,
+    "TorchMRVI": partial(_build, sample_key="batch"),
+    # The blood cells have no types; any grouping takes the same place.
+    "TOTALANVI": partial(_with_proteins, labels_key="batch", unlabeled_category="unknown"),
+    "TOTALVI": _with_proteins,
+    "VELOVI": partial(_build_on_few, spliced_layer="normalised", unspliced_layer="normalised"),
+    "VIVS": partial(_build, y_obsm_key="spatial"),
+}
+
+NO_RECIPE = {
+    "ContrastiveVI": "it trains on pairs of background and target cells",
+    "DIAGVI": "it trains on two data sets at once",
+    "GIMVI": "it trains on two data sets in turn",
+    "SCBASSET": "it needs the DNA sequence of each region",
+}
+
+NOTES = {
+    "CYTOVI": "built for the 14 proteins of the blood cells",
+    "DestVI": "its decoder comes from a CondSCVI model, and stays as it is",
+    "MULTIVI": "half of the columns stand for genes, half for regions",
+    "VIVS": "trains in two phases; this is the first",
+}
+
+
+# --- a row of the table ---------------------------------------------------------------------------
+
+
+def _row(name: str, kind: type[BaseModelClass], cells: Cells) -> dict[str, Any]:
+    if name in NO_RECIPE:
+        return {"note": f"no recipe: {NO_RECIPE[name]}"}
+    try:
+        model = RECIPES.get(name, _build)(kind, cells)
+    except Exception as error:
+        return {"note": f"could not be built: {_first_sentence(error)}"}
+    try:
+        anatomy = architecture.read(model)
+    except tracing.UntraceableModelError as error:
+        return {"note": _first_sentence(error)}
+    return _numbers(anatomy) | {"note": "; ".join(_notes(name, anatomy))}
+
+
+def _notes(name: str, anatomy: architecture.Anatomy) -> list[str]:
+    notes = [NOTES[name]] if name in NOTES else []
+    networks = anatomy.hidden_layers
+    if not networks:
+        notes.append("no network trains, only bare parameters")
+    elif missing := [kind for kind in ("encoder", "decoder") if kind not in networks]:
+        notes.append(f"no single {' or '.join(missing)}: see the other networks")
+    return notes
+
+
+def _numbers(anatomy: architecture.Anatomy) -> dict[str, Any]:
+    others = anatomy.hidden_layers.copy()
+    wiring = anatomy.trace.wiring
+    latent = {wiring.nodes[node]["width"] for node in architecture.decoded_samples(anatomy.trace)}
+    likelihoods = {
+        node["name"] for _, node in wiring.nodes(data=True) if node["kind"] == "likelihood"
+    }
+    return {
+        "encoder": others.pop("encoder", pd.NA),
+        "decoder": others.pop("decoder", pd.NA),
+        "other networks": ", ".join(f"{name} {number}" for name, number in others.items()),
+        "width": ", ".join(map(str, anatomy.widths())),
+        "latent": latent.pop() if len(latent) == 1 else pd.NA,
+        "likelihood": ", ".join(sorted(likelihoods)),
+        **anatomy.parameters.reindex(STATES, fill_value=0),
+    }
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).partition(". ")[0]

@@ -1,0 +1,1 @@
+"""Quizzes and exercises, and what their checks are made of."""

@@ -1,0 +1,1 @@
+"""Lessons 07 and 07b: many models, many cells, many machines."""

@@ -1,0 +1,677 @@
+"""What more cells cost in time and memory: measured up to 100,000 cells, and estimated with a straight line for more.
+
+``python -m helpers.scale.scaling`` (``make scaling-runs``) measures and writes ``docs/scaling_runs.csv``. The cells are synthetic: their counts
+carry no biology, only their size matters here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import psutil
+import scipy.sparse as sp
+import scvi
+from lightning.pytorch.callbacks import Callback
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from helpers import environment, figures, results, training
+from studies import costs
+
+FILE = results.DOCS / "scaling_runs.csv"
+
+# --- what is measured ---
+
+SIZES = (300, 1_000, 3_000, 10_000, 30_000, 100_000)
+PRESETS = ("default", "class")
+ROUNDS = (1, 2, 3)
+
+GENES = 2_000
+# Of each cell one gene in so many has a count: about what droplet data have.
+ONE_IN = 10
+
+# An epoch of few cells is soon over, so there are more of them: at least so many steps, and the first epoch is not counted.
+LEAST_STEPS = 200
+
+# What a line is fitted to.
+QUANTITIES = ("set-up seconds", "epoch seconds", "latent seconds", "data MiB", "peak MiB")
+
+# --- what is estimated ---
+
+EXTENDED = (1_000_000, 10_000_000)
+
+# GiB of memory. Both have to hold more than one notebook, so a little less is free.
+MACHINES = {"Binder": 2, "laptop": 16}
+
+# SciPy counts the values of a sparse matrix with 4 bytes while it can.
+MOST_CELLS_WITH_SMALL_INDICES = np.iinfo(np.int32).max // (GENES // ONE_IN)
+
+MEASURED, ESTIMATED = "measured", "estimated"
+
+
+# --- measure ------------------------------------------------------------------------------------
+
+
+def synthetic_cells(n_cells: int, seed: int = 0) -> ad.AnnData:
+    """Make cells that have the size of real ones and nothing else: each has a count from 1 to 3 in a tenth of the genes, at random.
+
+    Parameters
+    ----------
+    n_cells
+        How many.
+    seed
+        Seed of the random numbers.
+
+    Returns
+    -------
+    AnnData
+        ``X`` and ``layers["counts"]``: counts, cells x 2,000 genes, CSR float32, 10 % of them not 0. The two are one matrix in
+        memory; where ``X`` holds other values, it takes as much again.
+
+    Raises
+    ------
+    ValueError
+        If there is no cell to make.
+    """
+    if n_cells < 1:
+        raise ValueError(f"There must be at least one cell, not {n_cells}.")
+    random = np.random.default_rng(seed)
+    values = n_cells * (GENES // ONE_IN)
+    # One gene in each ten, so that the indices of a cell are sorted; nothing larger than the matrix is made on the way.
+    indices = random.integers(0, ONE_IN, (n_cells, GENES // ONE_IN), dtype=np.int32)
+    indices += np.arange(0, GENES, ONE_IN, dtype=np.int32)
+    counts = random.integers(1, 4, values, dtype=np.int8).astype(np.float32)
+    ends = np.arange(0, values + 1, GENES // ONE_IN)
+    matrix = sp.csr_matrix((counts, indices.ravel(), ends), shape=(n_cells, GENES))
+    return ad.AnnData(
+        matrix,
+        layers={"counts": matrix},
+        obs=pd.DataFrame(index=[f"synthetic cell {i + 1}" for i in range(n_cells)]),
+        var=pd.DataFrame(index=[f"synthetic gene {i + 1}" for i in range(GENES)]),
+    )
+
+
+def measure(n_cells: int, preset: str = "default") -> dict[str, Any]:
+    """Set up, train and ask a default SCVI in this process, and measure it; for a process of its own.
+
+    Parameters
+    ----------
+    n_cells
+        How many synthetic cells.
+    preset
+        "default" or "class", which decides the size of a minibatch.
+
+    Returns
+    -------
+    dict
+        ``cells``, ``preset``; ``steps an epoch``; processor time in seconds: ``set-up seconds`` (``setup_anndata`` and ``SCVI()``),
+        ``epoch seconds`` (the median epoch), ``latent seconds`` (``get_latent_representation`` of all cells); resident memory:
+        ``import MiB`` before there are cells, and ``data MiB``, what they add.
+
+    Notes
+    -----
+    It is trained with ``model.train`` itself. ``training.train`` would add what belongs to the kit: the curve of held-out cells, the
+    record of the loss, and the key of the checkpoint, which reads all counts.
+    """
+    environment.prepare()
+    before = _resident_mib()
+    adata = synthetic_cells(n_cells)
+    with_data = _resident_mib()
+    length = training.lengths(n_cells, preset)
+    steps = length["steps"] // length["epochs"]
+
+    start = time.process_time()
+    scvi.model.SCVI.setup_anndata(adata, layer="counts")
+    model = scvi.model.SCVI(adata)
+    set_up = time.process_time() - start
+
+    clock = _EpochClock()
+    model.train(
+        max_epochs=1 + math.ceil(LEAST_STEPS / steps),
+        batch_size=training.PRESETS[preset].get("batch_size", scvi.settings.batch_size),
+        accelerator="cpu",
+        enable_progress_bar=False,
+        callbacks=[clock],
+    )
+
+    start = time.process_time()
+    model.get_latent_representation()
+    return {
+        "cells": n_cells,
+        "preset": preset,
+        "steps an epoch": clock.steps,
+        "set-up seconds": set_up,
+        "epoch seconds": float(np.median(np.diff(clock.ends))),
+        "latent seconds": time.process_time() - start,
+        "import MiB": before,
+        "data MiB": with_data - before,
+    }
+
+
+class _EpochClock(Callback):
+    """Note the processor time at the end of each epoch in seconds, and how many steps it has."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+        self.steps = 0
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Look at the clock."""
+        self.ends.append(time.process_time())
+        self.steps = trainer.num_training_batches
+
+
+def _resident_mib() -> float:
+    return psutil.Process().memory_info().rss / 2**20
+
+
+def run(number: int, n_cells: int, preset: str) -> pd.DataFrame:
+    """Measure one size in a process of its own, on one core.
+
+    Parameters
+    ----------
+    number
+        Which round it is.
+    n_cells, preset
+        As for ``measure``.
+
+    Returns
+    -------
+    DataFrame
+        One row: ``round``, what ``measure`` returned, and ``peak MiB``: the peak of the process above ``import MiB``.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        If the process fails.
+    """
+    code = f"from helpers import scaling; scaling.print_measured({n_cells}, {preset!r})"
+    watched = costs.watch(
+        [sys.executable, "-c", code],
+        cores=1,
+        cwd=costs.ROOT,
+        env=costs.kernel_variables(),
+    )
+    row = json.loads(watched["output"].splitlines()[-1])
+    peak = watched["peak MiB"] - row["import MiB"]
+    return pd.DataFrame([{"round": number, **row, "peak MiB": peak}])
+
+
+def print_measured(n_cells: int, preset: str) -> None:
+    """Print what ``measure`` returns as a line of JSON, for the process that waits for it."""
+    print(json.dumps(measure(n_cells, preset)))
+
+
+def load(preset: str = "default") -> pd.DataFrame:
+    """Return what was measured: medians over the rounds.
+
+    Parameters
+    ----------
+    preset
+        "default" (minibatches of 128 cells) or "class" (64).
+
+    Returns
+    -------
+    DataFrame
+        A row a size: what ``measure`` returned, and ``peak MiB``. Times are processor time on one core. ``data MiB`` and
+        ``peak MiB`` are resident memory above ``import MiB``, which depends on what else is installed.
+
+    Raises
+    ------
+    ValueError
+        If there are no runs with this preset.
+    """
+    table = results.load(FILE)
+    if preset not in set(table["preset"]):
+        raise ValueError(
+            f"There are no runs with preset '{preset}'. Presets: {', '.join(PRESETS)}."
+        )
+    of_preset = table.query("preset == @preset").drop(columns=["round", "preset"])
+    medians = of_preset.groupby("cells").median().astype({"steps an epoch": int}).reset_index()
+    medians.insert(1, "preset", preset)
+    return medians
+
+
+def origin() -> str:
+    """Return one line that says how the kept runs were made: cells, model and versions."""
+    return results.origin(FILE)
+
+
+# --- a line, and how far it can be trusted ------------------------------------------------------
+
+
+def lines(measured: pd.DataFrame) -> pd.DataFrame:
+    """Fit a straight line to each measured quantity: fixed + cells / 1,000 * slope.
+
+    Parameters
+    ----------
+    measured
+        As from ``load``.
+
+    Returns
+    -------
+    DataFrame
+        A row a quantity of ``QUANTITIES``: ``fixed`` and ``per 1,000 cells``, in the unit of the quantity.
+
+    Raises
+    ------
+    ValueError
+        If the table lacks a column, mixes presets, or has fewer than two sizes.
+
+    Notes
+    -----
+    Least squares, all sizes with the same weight. So the largest decide the slope, from which everything follows that lies beyond them.
+    """
+    _require_measured(measured)
+    thousands = measured["cells"] / 1000
+    rows = {}
+    for name in QUANTITIES:
+        slope, fixed = np.polyfit(thousands, measured[name], 1)
+        rows[name] = {"fixed": fixed, "per 1,000 cells": slope}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("quantity")
+
+
+def _require_measured(measured: pd.DataFrame) -> None:
+    needed = ("cells", "preset", "import MiB", *QUANTITIES)
+    missing = [name for name in needed if name not in measured.columns]
+    if missing:
+        raise ValueError(
+            f"The table of measured runs has no column '{missing[0]}'. What to do: measured = scaling.load()."
+        )
+    presets = sorted(set(measured["preset"]))
+    if len(presets) > 1:
+        raise ValueError(
+            f"The table mixes the presets {', '.join(presets)}, whose epochs cost differently. What to do: take one of them, scaling.load('{presets[0]}')."
+        )
+    if measured["cells"].nunique() < 2:
+        raise ValueError(
+            f"A line needs at least two sizes, and the table has {measured['cells'].nunique()}. What to do: keep more rows of scaling.load()."
+        )
+
+
+def predict_the_largest(measured: pd.DataFrame, up_to: int | None = None) -> pd.DataFrame:
+    """Leave the largest size out, predict it with the lines through smaller ones, and compare with what was measured.
+
+    Parameters
+    ----------
+    measured
+        As from ``load``.
+    up_to
+        The lines are fitted to the sizes up to this one; to all but the largest if left out.
+
+    Returns
+    -------
+    DataFrame
+        A row a quantity of ``QUANTITIES``: ``measured``, ``predicted``, and ``error``, the share of the measured value by which the
+        prediction is too high.
+
+    Raises
+    ------
+    ValueError
+        As in ``lines``, and if the largest size would be among those that it is predicted from.
+    """
+    _require_measured(measured)
+    sizes = measured["cells"]
+    largest = measured.loc[sizes.idxmax()]
+    if up_to is not None and up_to >= largest["cells"]:
+        raise ValueError(
+            f"The largest size, {largest['cells']:,} cells, is predicted, so the lines must be fitted to smaller ones, not up to {up_to:,}."
+        )
+    smaller = measured[sizes < largest["cells"] if up_to is None else sizes <= up_to]
+    found = largest[list(QUANTITIES)].astype(float)
+    predicted = _on_the_lines(lines(smaller), largest["cells"])
+    return pd.DataFrame(
+        {"measured": found, "predicted": predicted, "error": predicted / found - 1}
+    ).rename_axis("quantity")
+
+
+def check_of_the_line(measured: pd.DataFrame) -> pd.DataFrame:
+    """Return the error with which the lines predict the largest size, the further away the further down.
+
+    Parameters
+    ----------
+    measured
+        As from ``load``.
+
+    Returns
+    -------
+    DataFrame
+        A row a size up to which the lines were fitted: ``reach``, how many times larger the predicted size is, and the ``error`` of
+        ``predict_the_largest`` for each quantity of ``QUANTITIES`` (a share; 0 is right).
+
+    Raises
+    ------
+    ValueError
+        As in ``lines``, and if there are fewer than three sizes.
+    """
+    _require_measured(measured)
+    *smaller, largest = sorted(set(measured["cells"]))
+    if len(smaller) < 2:
+        raise ValueError(
+            "To leave one size out, and fit a line to the others, takes at least three sizes. What to do: keep more rows of scaling.load()."
+        )
+    rows = {
+        size: {"reach": largest / size, **predict_the_largest(measured, size)["error"]}
+        for size in reversed(smaller[1:])
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("fitted up to (cells)")
+
+
+# --- the estimate -------------------------------------------------------------------------------
+
+
+def estimate(measured: pd.DataFrame, cells: Sequence[int] = EXTENDED) -> pd.DataFrame:
+    """Add larger numbers of cells to what was measured, by the lines of ``lines``.
+
+    Parameters
+    ----------
+    measured
+        As from ``load``.
+    cells
+        The numbers of cells to estimate.
+
+    Returns
+    -------
+    DataFrame
+        A row a size, the smallest first. ``kind`` says where the row's ``QUANTITIES`` (epoch, latent space, set-up, data and peak) come from:
+        "measured", or "estimated" from the lines. ``cells``, ``preset``, and the ``QUANTITIES``. What follows is arithmetic in each row:
+
+        ``epochs``, ``steps``
+            What the preset trains for so many cells, see ``training.lengths``.
+        ``final KL weight``
+            That of the last epoch; 1 where the warm-up came to its end.
+        ``ms a step``
+            Seconds of an epoch over its steps.
+        ``training seconds``
+            Epochs times seconds of an epoch; a whole training was measured in no row, see ``whole_runs``.
+        ``memory MiB``
+            The peak with what was there before there were cells, the median ``import MiB`` of the same runs.
+        ``sparse MiB``, ``dense MiB``
+            The counts alone, as they are, and with every 0 written out in 4 bytes.
+
+    Raises
+    ------
+    ValueError
+        As in ``lines``, or if there is less than one cell.
+
+    Notes
+    -----
+    The line of the memory is that of indices with 4 bytes. From 10.7 million of these cells on, SciPy takes 8, which is added.
+    The cells are made in memory, so the time to read them from a disk is in no row. Nor is a second matrix, such as normalised values
+    in ``X`` beside the counts, which takes ``sparse MiB`` once more.
+    """
+    found = lines(measured)
+    if min(cells, default=1) < 1:
+        raise ValueError(f"The time of {min(cells)} cells cannot be estimated: take 1 or more.")
+    beyond = [{"kind": ESTIMATED, "cells": n, **_on_the_lines(found, n)} for n in map(int, cells)]
+    table = pd.DataFrame(
+        [
+            *measured.assign(kind=MEASURED)[["kind", "cells", *QUANTITIES]].to_dict("records"),
+            *beyond,
+        ]
+    )
+    table = table.sort_values("cells", kind="stable", ignore_index=True)
+    preset = measured["preset"].iloc[0]
+    table.insert(2, "preset", preset)
+    length = pd.DataFrame([_length(n, preset) for n in table["cells"]])
+    table[length.columns] = length
+    table["ms a step"] = 1000 * table["epoch seconds"] / (table["steps"] / table["epochs"])
+    table["training seconds"] = table["epochs"] * table["epoch seconds"]
+    table["memory MiB"] = measured["import MiB"].median() + table["peak MiB"]
+    table["sparse MiB"] = table["cells"].map(_sparse_mib)
+    table["dense MiB"] = 4 * GENES * table["cells"] / 2**20
+    return table
+
+
+def _on_the_lines(found: pd.DataFrame, n_cells: int) -> pd.Series:
+    """Return each quantity for a number of cells."""
+    values = found["fixed"] + n_cells / 1000 * found["per 1,000 cells"]
+    values[["data MiB", "peak MiB"]] += _sparse_mib(n_cells) - _sparse_mib(n_cells, 4)
+    return values
+
+
+def _sparse_mib(n_cells: int, index_bytes: int | None = None) -> float:
+    """Return the size of the counts as CSR: a float and the index of its gene for each value, and where each cell ends."""
+    if index_bytes is None:
+        index_bytes = 4 if n_cells <= MOST_CELLS_WITH_SMALL_INDICES else 8
+    values = n_cells * (GENES // ONE_IN)
+    return (4 * values + index_bytes * (values + n_cells + 1)) / 2**20
+
+
+def _length(n_cells: int, preset: str) -> dict[str, Any]:
+    """Return the epochs and steps of a preset, and the KL weight of the last epoch."""
+    with warnings.catch_warnings():
+        # scvi-tools warns of a single epoch, which the table shows.
+        warnings.filterwarnings("ignore", message="The default number of maximum epochs")
+        length = training.lengths(n_cells, preset)
+        defaults = training.defaults(scvi.model.SCVI, n_cells)["default"]
+    warm_up = length["warm-up"]
+    if warm_up is None:
+        warm_up = int(defaults["n_epochs_kl_warmup"])
+    # The first epoch has weight 0.
+    weight = min(1.0, (length["epochs"] - 1) / warm_up) if warm_up else 1.0
+    return {"epochs": length["epochs"], "steps": length["steps"], "final KL weight": weight}
+
+
+def whole_runs() -> list[float]:
+    """Return the processor seconds of default runs of the 3,005 cortex cells that ``make bench`` watched from the first epoch to the last.
+
+    Notes
+    -----
+    From ``docs/measurements.json``. Unlike the runs of this module they look at the held-out cells after each epoch.
+    """
+    runs = json.loads(costs.RESULTS.read_text("utf-8"))["preset runs"]
+    return [
+        run["CPU seconds"]
+        for run in runs
+        if (run["data set"], run["preset"]) == ("cortex", "default")
+    ]
+
+
+def largest_that_fits(measured: pd.DataFrame, gibibytes: float) -> int:
+    """Return how many cells can be trained on in a memory, by inverting the line of the peak, with the wider indices where SciPy needs them.
+
+    Parameters
+    ----------
+    measured
+        As from ``load``.
+    gibibytes
+        Memory that is free before scvi-tools is imported, in GiB. A machine has less than what it is sold with: take off the
+        system, the browser and Jupyter.
+
+    Returns
+    -------
+    int
+        Number of cells x 2,000 genes with a tenth of the counts not 0, held once, sparse. From 10.7 million of these cells on each
+        index takes 8 bytes in place of 4: computed as in ``estimate``, never measured.
+
+    Raises
+    ------
+    ValueError
+        As in ``lines``, if the memory does not grow with the cells, or if it does not hold even one cell.
+    """
+    fixed, slope = lines(measured).loc["peak MiB", ["fixed", "per 1,000 cells"]]
+    if slope <= 0:
+        raise ValueError(
+            "In this table the peak of the memory does not grow with the cells, so it sets no limit. What to do: keep larger sizes of scaling.load()."
+        )
+    empty = measured["import MiB"].median() + fixed
+    free = 1024 * gibibytes - empty
+    most = math.floor(1000 * free / slope)
+    if most < 1:
+        raise ValueError(
+            f"{gibibytes:g} GiB do not hold one cell: importing scvi-tools and a model take {empty / 1024:.2f} GiB."
+        )
+    if most > MOST_CELLS_WITH_SMALL_INDICES:
+        # Four more bytes for the index of each value, and for the end of each cell.
+        wider = 1000 * 4 * (GENES // ONE_IN + 1) / 2**20
+        most = math.floor(1000 * free / (slope + wider))
+        most = max(most, MOST_CELLS_WITH_SMALL_INDICES)
+    return most
+
+
+def bottlenecks(table: pd.DataFrame) -> pd.DataFrame:
+    """Say what stops you at each size.
+
+    Parameters
+    ----------
+    table
+        As from ``estimate``.
+
+    Returns
+    -------
+    DataFrame
+        A row a number of cells: ``kind``; for each machine of ``MACHINES`` "memory" where the peak is more than it has, else the work that takes
+        the longest; and ``share of the time``, from 0 to 1, of the longest work, also where memory is named.
+    """
+    times = _times(table)
+    longest = times.idxmax(axis=1)
+    share = times.max(axis=1) / times.sum(axis=1)
+    fits = {
+        f"{name} ({size} GiB)": table["memory MiB"] <= 1024 * size
+        for name, size in MACHINES.items()
+    }
+    rows = {name: longest.where(fit, "memory") for name, fit in fits.items()}
+    result = pd.DataFrame({"kind": table["kind"], **rows, "share of the time": share})
+    return result.set_index(pd.Index(table["cells"], name="cells"))
+
+
+def _times(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the processor seconds of each kind of work."""
+    names = {
+        "training seconds": "training",
+        "latent seconds": "latent space",
+        "set-up seconds": "set-up",
+    }
+    return table[list(names)].rename(columns=names)
+
+
+# --- figure -------------------------------------------------------------------------------------
+
+
+def plot(table: pd.DataFrame) -> figures.DescribedFigure:
+    """Draw time (left) and memory (right) against the number of cells; filled markers are measured, hollow ones estimated.
+
+    Parameters
+    ----------
+    table
+        As from ``estimate``.
+    """
+    with figures.style():
+        figure = Figure(figsize=(10, 4.8))
+        left, right = figure.subplots(1, 2)
+        markers = zip(_times(table).items(), figures.COLOURS, "os^", strict=False)
+        for (name, seconds), colour, marker in markers:
+            _draw(left, table, seconds, name, colour, marker)
+        _draw(right, table, table["memory MiB"] / 1024, "peak in training", figures.COLOURS[0], "o")
+        for name, dashes, colour in (
+            ("dense", ":", figures.COLOURS[3]),
+            ("sparse", "--", figures.COLOURS[2]),
+        ):
+            size = table[f"{name} MiB"] / 1024
+            right.plot(
+                table["cells"], size, dashes, color=colour, label=f"the counts alone, {name}"
+            )
+        for name, size in MACHINES.items():
+            right.axhline(size, color="0.4", linewidth=1)
+            right.annotate(
+                f"{name}, {size} GiB",
+                (table["cells"].min(), size),
+                xytext=(0, 2),
+                textcoords="offset points",
+            )
+        for axes, label in ((left, "processor time (seconds)"), (right, "memory (GiB)")):
+            axes.set(xscale="log", yscale="log", xlabel="cells", ylabel=label)
+            axes.xaxis.set_major_formatter(lambda cells, _: _count(cells))
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.12g}")
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_minor_locator(NullLocator())
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.26))
+        kinds = [
+            Line2D([], [], color="black", marker="o", linestyle="", label=MEASURED),
+            Line2D(
+                [], [], color="black", marker="o", linestyle="", label=ESTIMATED, fillstyle="none"
+            ),
+        ]
+        figure.legend(handles=kinds, loc="upper center", ncols=2)
+        figure.tight_layout()
+    return figures.DescribedFigure(figure, _said(table))
+
+
+def _draw(
+    axes: Axes, table: pd.DataFrame, values: pd.Series, label: str, colour: str, marker: str
+) -> None:
+    """Draw a line with filled markers where it was measured, and hollow ones where it was estimated."""
+    axes.plot(table["cells"], values, color=colour, linewidth=1)
+    for kind, inside in ((MEASURED, colour), (ESTIMATED, "white")):
+        chosen = table["kind"] == kind
+        axes.plot(
+            table.loc[chosen, "cells"],
+            values[chosen],
+            marker,
+            color=colour,
+            markerfacecolor=inside,
+            label=label if kind == MEASURED else None,
+        )
+
+
+def _said(table: pd.DataFrame) -> str:
+    first, last = table.iloc[0], table.iloc[-1]
+    times = ", ".join(
+        f"{name} from {_duration(seconds.iloc[0])} to {_duration(seconds.iloc[-1])}"
+        for name, seconds in _times(table).items()
+    )
+    limits = []
+    for name, size in MACHINES.items():
+        fitting = table.loc[table["memory MiB"] <= 1024 * size, "cells"]
+        up_to = f"up to {_count(fitting.max())} cells" if len(fitting) else "none"
+        limits.append(f"{up_to} fit into {size} GiB ({name})")
+    return (
+        f"Two charts with logarithmic axes from {_count(first['cells'])} to {_count(last['cells'])} cells, "
+        f"{(table['kind'] == MEASURED).sum()} sizes measured and {(table['kind'] == ESTIMATED).sum()} estimated. Processor time on one core: {times}. "
+        f"The peak of the memory goes from {figures.about(first['memory MiB'] / 1024, 2)} to "
+        f"{figures.about(last['memory MiB'] / 1024, 2)} GiB; of these sizes {' and '.join(limits)}. The counts of the largest take "
+        f"{figures.about(last['sparse MiB'] / 1024, 2)} GiB sparse and {figures.about(last['dense MiB'] / 1024, 2)} GiB dense."
+    )
+
+
+def _count(cells: float) -> str:
+    return f"{cells / 1e6:g} million" if cells >= 1e6 else f"{cells:,.0f}"
+
+
+def _duration(seconds: float) -> str:
+    """Round a time, in the unit that reads best."""
+    for name, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{figures.about(seconds / size, 2)} {name}"
+    return f"{figures.about(seconds, 2)} s"
+
+
+# --- all of it ----------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """Measure what is missing and write the file; return the exit status."""
+    keys = {"round": ROUNDS, "cells": SIZES, "preset": PRESETS}
+    runs = results.make(FILE, keys, run)
+    what = (
+        f"Default SCVI on one core, minibatches of the presets default and class, {min(SIZES):,} to {max(SIZES):,} synthetic cells (random counts) x "
+        f"{GENES:,} genes, {1 / ONE_IN:.0%} not 0, {len(ROUNDS)} rounds"
+    )
+    results.write(FILE, runs, what, ("scvi-tools", "torch", "numpy"), "make scaling-runs")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,281 @@
+"""How long a lesson takes: planned by its notes, and computed from what there is to read, to look at and to run."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+from nbformat import NotebookNode
+
+from helpers.practice import quizzes
+from helpers.practice.exercises import parts
+from helpers.paths import ROOT
+
+LESSONS = ROOT / "notebooks"
+NOTES = ROOT / "docs" / "teaching" / "notes"
+MEASUREMENTS = ROOT / "docs" / "measurements.json"
+
+# Silent reading of English non-fiction: 238 words a minute on average, and 175 to 300 for most adults (Brysbaert 2019,
+# doi:10.1016/j.jml.2019.104047). The slow end, because the words are new and many readers have another first language.
+# (The package readtime takes 265, for web pages, and knows nothing of code.)
+WORDS_A_MINUTE = 175
+
+# Assumed. Those who look for faults in code are advised to read 300 to 500 lines an hour, 5 to 8 a minute (Cohen 2006,
+# "Best kept secrets of peer code review"). A cell of a lesson has at most ten lines, and is read to follow it.
+LINES_A_MINUTE = 10
+
+# Assumed, in seconds.
+FIGURE, TABLE, PRINTED, PREDICTION = 45, 20, 5, 30
+
+# What is counted of a section.
+CONTENTS = ("words", "predictions", "lines", "figures", "tables", "printed")
+
+# Planned and computed minutes of a lesson may be apart by so much. Readers of the range above differ by 300/175 = 1.7
+# among themselves. A plan outside of it suits none of them.
+MOST_APART = 300 / 175
+
+# What comes after the teaching minutes.
+HOME = ("What you know now", "Check yourself", "Exercises")
+
+TIME = re.compile(
+    r"\*\*Time\*\*: (?P<teaching>\d+) minutes to read and run\b.*?, "
+    r"(?P<practice>\d+) minutes for the (?:quiz|questions)",
+    re.DOTALL,
+)
+PLANNED = re.compile(r"^## (.+)\n+\*\*(\d+) minutes?\.\*\*", re.MULTILINE)
+
+
+# --- lessons ------------------------------------------------------------------------------------
+
+
+def names() -> list[str]:
+    """Return the names of all lessons, in the order of the course: ``00_setup`` and so on."""
+    return sorted(file.stem for file in LESSONS.glob("*.py"))
+
+
+def number_of(lesson: str) -> str:
+    """Return the number in a lesson's name: ``05b``."""
+    return lesson.partition("_")[0]
+
+
+def read(lesson: str, folder: Path = LESSONS) -> NotebookNode:
+    """Read a stored lesson."""
+    return nbformat.read(folder / f"{lesson}.ipynb", as_version=4)
+
+
+def sections(notebook: NotebookNode) -> dict[str, list[NotebookNode]]:
+    """Divide a lesson at its headings of level two.
+
+    Returns
+    -------
+    dict
+        For each heading, its cells; of a Markdown cell with several headings each gets its part. What comes before the
+        first heading belongs to that one.
+    """
+    found: dict[str, list[NotebookNode]] = {}
+    opening: list[NotebookNode] = []
+    heading = None
+    for cell in notebook.cells:
+        for title, piece in _pieces(cell):
+            if title is not None:
+                heading = title
+                found[heading] = []
+            (opening if heading is None else found[heading]).append(piece)
+    first = next(iter(found))
+    found[first] = opening + found[first]
+    return found
+
+
+def _pieces(cell: NotebookNode) -> Iterator[tuple[str | None, NotebookNode]]:
+    """Give the parts of a cell, each with the heading that it begins with, if it does."""
+    if cell.cell_type != "markdown":
+        yield None, cell
+        return
+    for text in re.split(r"^(?=## )", cell.source, flags=re.MULTILINE):
+        title = re.match(r"## (.+)", text)
+        if text.strip():
+            yield title and title[1].strip(), nbformat.v4.new_markdown_cell(text)
+
+
+# --- planned ------------------------------------------------------------------------------------
+
+
+def time_line(notebook: NotebookNode) -> tuple[int, int]:
+    """Return the minutes of the line **Time**: teaching, and quiz with exercises.
+
+    Raises
+    ------
+    ValueError
+        If there is no such line, or it is written in another way.
+    """
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    found = TIME.search(text)
+    if found is None:
+        raise ValueError(
+            "The lesson has no line '**Time**: 40 minutes to read and run, 20 minutes for the quiz and the exercises.'"
+        )
+    return int(found["teaching"]), int(found["practice"])
+
+
+def notes(lesson: str, folder: Path = NOTES) -> dict[str, int]:
+    """Return the minutes that the notes plan for each section.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the lesson has no notes.
+    ValueError
+        If a section has no minutes.
+    """
+    file = folder / f"{lesson}.md"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"Lesson {lesson} has no notes. What to do: write docs/teaching/notes/{file.name}."
+        )
+    text = file.read_text("utf-8")
+    found = {title.strip(): int(minutes) for title, minutes in PLANNED.findall(text)}
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    without = [heading for heading in headings if heading.strip() not in found]
+    if without:
+        raise ValueError(
+            f"{file.name}: no minutes for {', '.join(without)}. What to do: begin the section with '**5 minutes.**'"
+        )
+    return found
+
+
+# --- computed -----------------------------------------------------------------------------------
+
+
+def words(markdown: str) -> int:
+    """Count the words that a reader sees: no addresses, no HTML, no lines of tables."""
+    text = re.sub(r"\]\([^)]*\)", "]", markdown)
+    text = re.sub(r"</?[a-zA-Z][^>\n]*>|^[|\s:-]+$", " ", text, flags=re.MULTILINE)
+    return len(re.findall(r"[^\W_]+(?:[-'.,_/=][^\W_]+)*", text))
+
+
+def contents(cells: list[NotebookNode]) -> dict[str, int]:
+    """Count what there is in some cells.
+
+    Returns
+    -------
+    dict
+        ``words`` of prose, ``predictions``, ``lines`` of code, and stored outputs: ``figures``, ``tables``, ``printed``.
+    """
+    found: dict[str, int] = {each: 0 for each in CONTENTS}
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            found["words"] += words(cell.source)
+            found["predictions"] += cell.source.count("**Predict.**")
+        else:
+            found["lines"] += sum(bool(line.strip()) for line in cell.source.splitlines())
+            for output in cell.outputs:
+                found[_kind(output)] += 1
+    return found
+
+
+def _kind(output: NotebookNode) -> str:
+    """Tell a figure from a table from other text."""
+    shown = "".join(output.get("data", {}).get("text/html", ""))
+    if "<img" in shown or "<svg" in shown:
+        return "figures"
+    return "tables" if "<table" in shown else "printed"
+
+
+def minutes(counted: Mapping[str, int]) -> float:
+    """Compute the minutes that it takes to read and look at what was counted."""
+    seconds = (
+        FIGURE * counted["figures"]
+        + TABLE * counted["tables"]
+        + PRINTED * counted["printed"]
+        + PREDICTION * counted["predictions"]
+    )
+    return counted["words"] / WORDS_A_MINUTE + counted["lines"] / LINES_A_MINUTE + seconds / 60
+
+
+def running(lesson: str, measurements: Path = MEASUREMENTS) -> float:
+    """Return the minutes that a lesson was measured to compute, alone on one core.
+
+    Raises
+    ------
+    ValueError
+        If it was not measured.
+    """
+    rows = json.loads(measurements.read_text("utf-8"))["lessons"]
+    seconds = {row["lesson"]: row["wall seconds"] for row in rows}
+    if lesson not in seconds:
+        raise ValueError(f"Lesson {lesson} was not measured. What to do: make bench.")
+    return seconds[lesson] / 60
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def by_section(lesson: str) -> pd.DataFrame:
+    """Return a row a section of a lesson, with what is in it, ``computed`` minutes and those that are ``planned``.
+
+    What you know now, quiz and exercises are left out, and running as well: it was not measured by section.
+    """
+    planned = notes(lesson)
+    rows = {
+        title: contents(cells)
+        for title, cells in sections(read(lesson)).items()
+        if title not in HOME
+    }
+    table = pd.DataFrame(rows).T.rename_axis("section")
+    table["computed"] = [minutes(row) for row in rows.values()]
+    table["planned"] = pd.Series(planned, dtype=float).reindex(table.index)
+    return table
+
+
+def by_lesson() -> pd.DataFrame:
+    """Return a row a lesson: what practice it has, and the minutes that are planned and computed.
+
+    Returns
+    -------
+    DataFrame
+        ``exercises``, ``replies`` (wrong answers with a reply of their own), ``questions`` of the quiz; minutes of
+        teaching ``planned`` and ``computed`` (reading, looking and running), ``running`` alone; minutes of
+        ``practice``, and what is left of them for each exercise once all is read (``an exercise``).
+    """
+    return pd.DataFrame([_lesson(name) for name in names()]).set_index("lesson")
+
+
+def _lesson(lesson: str) -> dict[str, str | float]:
+    """Compute one row of ``by_lesson``."""
+    notebook, number = read(lesson), number_of(lesson)
+    of = sections(notebook)
+    teaching, practice = time_line(notebook)
+    exercises = len(parts.find(notebook))
+    quiz = quizzes.of_lesson(number)
+    known = sum(minutes(contents(of[title])) for title in HOME[:1])
+    read_and_looked = by_section(lesson)["computed"].sum() + known
+    left = practice - (words(repr(quiz)) + _words_of_exercises(notebook)) / WORDS_A_MINUTE
+    return {
+        "lesson": lesson,
+        "exercises": exercises,
+        "replies": replies(number),
+        "questions": len(quiz.questions),
+        "planned": teaching,
+        "running": running(lesson),
+        "computed": read_and_looked + running(lesson),
+        "practice": practice,
+        "an exercise": left / exercises,
+    }
+
+
+def replies(number: str) -> int:
+    """Count the wrong answers of a lesson's exercises that get a reply of their own: those that the tests try."""
+    wrong = importlib.import_module(f"tests.exercises.lesson_{number}").WRONG
+    return sum(map(len, wrong.values()))
+
+
+def _words_of_exercises(notebook: NotebookNode) -> int:
+    """Count the words of the exercises, without the solutions."""
+    solutions = {part.solution for part in parts.find(notebook)}
+    kept = [cell for place, cell in enumerate(notebook.cells) if place not in solutions]
+    return contents(sections(nbformat.v4.new_notebook(cells=kept))["Exercises"])["words"]

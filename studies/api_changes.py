@@ -1,0 +1,235 @@
+"""What changed in the libraries: between the two lanes, and since the last look.
+
+``python -m studies.api_changes`` (``make drift`` runs it in both lanes) takes a snapshot of the lane that it runs in (see
+``studies.api_snapshot``), keeps it in ``docs/drift.json``, and writes how the lanes differ into ``docs/drift.md``. A test takes the
+snapshot again and compares it with the kept one, so that a maintainer sees an upstream change before a learner does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from helpers.paths import ROOT
+
+Snapshot = Mapping[str, Mapping[str, Any]]
+
+FILE = ROOT / "docs" / "drift.json"
+PAGE = ROOT / "docs" / "drift.md"
+
+# The lanes of requirements/tested.txt.
+LANES = ("Python 3.11", "Python 3.12 or newer")
+
+NOT_THERE = "not there"
+
+# Other processors and versions add numbers in another order; training amplifies that.
+TOLERANCE = 1e-3
+
+# What each kind of entry is, in the order of the page.
+KINDS = {
+    "versions": "Packages that the kit and its tests stand on.",
+    "models": "Models that scvi-tools exports.",
+    "names": "What helpers and lessons use of scvi-tools, Lightning, PyTorch, scanpy and others, private names among them.",
+    "methods": "Which function builds, trains and answers for each model.",
+    "defaults": "Parameters of these functions and of what the kit calls by name.",
+    "modules": "Modules of each model: class, network, role, columns, parameters and state.",
+    "history keys": "What two epochs of training write down.",
+    "tables": "Columns and types of what a trained model answers.",
+    "warnings": "What is raised while packages are imported and models are set up, built, trained and asked, with every filter off.",
+    "epochs": "Default epochs by number of cells.",
+    "selected genes": "What `seurat_v3` chooses of the PBMC genes.",
+    "numbers": f"Losses after two epochs with seed 0; alike means within {TOLERANCE * 100:g} %.",
+}
+
+# What is asked about depends on the code of the kit, so an entry that only one snapshot has says nothing of the libraries.
+ASKED_BY_THE_KIT = ("names", "defaults")
+
+
+def lane() -> str:
+    """Return the name of the lane of this Python."""
+    return LANES[sys.version_info >= (3, 12)]
+
+
+def load() -> dict[str, Snapshot]:
+    """Return the kept snapshots by lane; none if there is no file yet."""
+    return json.loads(FILE.read_text("utf-8")) if FILE.exists() else {}
+
+
+def take() -> Snapshot:
+    """Take a snapshot of the libraries here, in a process of its own (about ten seconds).
+
+    Raises
+    ------
+    RuntimeError
+        If the libraries cannot be used as the snapshot does; with the error.
+    """
+    # The filters of a session or of pytest would hide warnings.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "snapshot.json")
+        answer = subprocess.run(
+            [sys.executable, "-m", "studies.api_snapshot", str(file)],
+            cwd=ROOT,
+            env=variables,
+            capture_output=True,
+            text=True,
+        )
+        if answer.returncode:
+            raise RuntimeError(
+                f"The installed libraries do not do what studies/api_snapshot.py asks of them any more:\n{answer.stderr[-2000:]}\n"
+                "What to do: see in the last lines what failed; the lessons that use it fail too. Mend both, then run make drift."
+            )
+        return json.loads(file.read_text("utf-8"))
+
+
+def differences(
+    first: Snapshot, second: Snapshot, names: tuple[str, str] = ("before", "now")
+) -> pd.DataFrame:
+    """Compare two snapshots.
+
+    Parameters
+    ----------
+    first, second
+        As from ``take``.
+    names
+        What to call the two.
+
+    Returns
+    -------
+    DataFrame
+        A row a difference: ``kind`` (a key of ``KINDS``), ``where``, and what it is in the first and in the second, or
+        ``NOT_THERE``.
+    """
+    rows = []
+    for kind in KINDS:
+        before, now = _entries(kind, first, second), _entries(kind, second, first)
+        for where in [*before, *(new for new in now if new not in before)]:
+            pair = before.get(where, NOT_THERE), now.get(where, NOT_THERE)
+            if not _alike(*pair):
+                rows.append((kind, where, *pair))
+    return pd.DataFrame(rows, columns=["kind", "where", *names])
+
+
+def _entries(kind: str, snapshot: Snapshot, other: Snapshot) -> dict[str, Any]:
+    """Return the entries of a kind that can be compared with the other snapshot."""
+    entries = snapshot.get(kind, {})
+    if kind in ASKED_BY_THE_KIT:
+        entries = {where: value for where, value in entries.items() if where in other.get(kind, {})}
+    if kind == "defaults":
+        return {
+            f"{function}: {parameter}": default
+            for function, defaults in entries.items()
+            for parameter, default in defaults.items()
+        }
+    return dict(entries)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=1e-9)
+    return one == other
+
+
+def complaint(kept: Snapshot, now: Snapshot) -> str:
+    """Say what changed in the libraries since a snapshot was kept, and what to do; empty if nothing did.
+
+    Parameters
+    ----------
+    kept, now
+        The snapshot of ``docs/drift.json``, and that of the libraries here.
+
+    Returns
+    -------
+    str
+        A line a change. Newer versions alone are no change: a test of the pins looks at them.
+    """
+    found = differences(kept, now)
+    is_version = found["kind"] == "versions"
+    if is_version.all():
+        return ""
+    lines = [
+        f"  {row['kind']}, {row['where']}: {row['before']} -> {row['now']}"
+        for row in pd.concat([found[~is_version], found[is_version]]).to_dict("records")
+    ]
+    return "\n".join(
+        [
+            f"The libraries changed since docs/drift.json was written ({lane()}):",
+            *lines,
+            "What to do: look in lessons and helpers for what is said or assumed of these; mend it, run make notebooks where outputs "
+            "change, then make drift.",
+        ]
+    )
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+
+def page(snapshots: Mapping[str, Snapshot]) -> str:
+    """Write how the lanes differ as a page.
+
+    Parameters
+    ----------
+    snapshots
+        By lane, both of ``LANES``.
+
+    Returns
+    -------
+    str
+        Markdown, a section a kind; where nothing differs it says so.
+    """
+    first, second = (snapshots[name] for name in LANES)
+    found = differences(first, second, LANES)
+    key = ("Python", "scvi-tools", "torch", "anndata", "scanpy", "pandas")
+    stand = [
+        f"- {name}: "
+        + ", ".join(f"{package} {snapshots[name]['versions'][package]}" for package in key)
+        for name in LANES
+    ]
+    changed = found["kind"].value_counts()
+    brief = ", ".join(f"{kind} {changed[kind]}" for kind in KINDS if kind in changed)
+    parts = [
+        "# What differs between the two lanes",
+        "Written by `make drift` from [drift.json](drift.json); do not edit. Both lanes were asked the same, on the same cells.",
+        "\n".join(stand),
+        f"Differences: {brief or 'none'}.",
+    ]
+    for kind, meaning in KINDS.items():
+        parts += [f"## {kind.capitalize()}", meaning]
+        asked = len({*_entries(kind, first, second), *_entries(kind, second, first)})
+        rows = found[found["kind"] == kind].drop(columns="kind")
+        if rows.empty:
+            parts.append(f"No difference in {asked:,} entries.")
+        else:
+            parts += [f"{len(rows)} of {asked:,} entries differ.", _markdown(rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    """Write a table without the spaces that would put a new width into every line when one row comes."""
+    rows = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).to_numpy()]
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def main() -> int:
+    """Take the snapshot of this lane and write the file and, once both lanes are in it, the page; return the exit status."""
+    snapshots = load() | {lane(): take()}
+    text = json.dumps(snapshots, indent=0, ensure_ascii=False, sort_keys=True)
+    FILE.write_text(text + "\n", "utf-8")
+    print(f"{FILE.name} holds the snapshot of {lane()}")
+    if set(snapshots) == set(LANES):
+        PAGE.write_text(page(load()), "utf-8")
+        print(f"{PAGE.name} is written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,369 @@
+"""What set-up, single steps and lessons cost, and whether the class preset is as good as the default.
+
+``python -m studies.costs`` (``make bench``) measures all of it on this machine and writes
+``docs/measurements.json``, and from that ``docs/measurements.md`` and ``docs/measurements.png``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+from jupyter_client.kernelspec import get_kernel_spec
+
+from helpers import environment, results, training
+from studies import costs_page, presets
+
+RESULTS = results.DOCS / "measurements.json"
+
+# Each step is measured so often, all of them in turn, and the median counts: one slow moment of the machine is not in it.
+ROUNDS = 3
+
+# A step or lesson is marked where it takes more than so many times the CPU seconds of the last result, and so many more seconds:
+# a step of a few hundredths of a second differs by a quarter from run to run.
+SLOWER = 1.25
+NOISE = 0.2
+
+# What comes before a step, and the step: the calls of the lessons. Each runs in a process of its own.
+PREPARE = "from helpers import environment; environment.prepare()"
+CORTEX = f"{PREPARE}; from helpers import data, genes; adata = data.load_cortex()"
+MODEL = "from helpers import embeddings, markers, training; model = training.load_or_train(training.cortex_model())"
+LATENT = f"{MODEL}; latent_space = model.get_latent_representation()"
+STEPS = {
+    "import scvi-tools": ("", "from helpers import training"),
+    "load the cortex cells": (f"{PREPARE}; from helpers import data", "data.load_cortex()"),
+    "select 2,000 genes": (CORTEX, "genes.select(adata)"),
+    "latent representation": (MODEL, "model.get_latent_representation()"),
+    "t-SNE": (LATENT, "embeddings.tsne(latent_space)"),
+    "UMAP": (LATENT, "embeddings.umap(latent_space)"),
+    "differential expression": (MODEL, 'markers.of_each_class(model, "cell_type")'),
+}
+
+TIMED = """\
+import time
+from helpers.paths import ROOT
+{before}
+cpu, wall = time.process_time(), time.perf_counter()
+{work}
+print("\\n", time.process_time() - cpu, time.perf_counter() - wall)
+"""
+
+
+# --- processes ----------------------------------------------------------------------------------
+
+
+def watch(command: Sequence[str], cores: int | None = None, **how: Any) -> dict[str, Any]:
+    """Run a command, and measure it with all the processes that it starts.
+
+    Parameters
+    ----------
+    command
+        The program and its arguments.
+    cores
+        How many processor cores it may use; all if left out.
+    **how
+        As for ``subprocess.Popen``.
+
+    Returns
+    -------
+    dict
+        ``CPU seconds`` of all its processes together, ``wall seconds``, ``peak MiB`` (resident memory of the largest process), read
+        twenty times a second; and ``output``, what it printed.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        If the command fails.
+    """
+    peak, cpu = 0, {}
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as printed:
+        start = time.perf_counter()
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=printed, **how) as process:
+            first = psutil.Process(process.pid)
+            if cores and hasattr(os, "sched_getaffinity"):  # macOS cannot tie a process to a core
+                first.cpu_affinity(sorted(os.sched_getaffinity(0))[:cores])
+            while process.poll() is None:
+                for each in (first, *first.children(recursive=True)):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        peak = max(peak, each.memory_info().rss)
+                        times = each.cpu_times()
+                        cpu[each.pid] = times.user + times.system
+                time.sleep(0.05)
+        wall = time.perf_counter() - start
+        printed.seek(0)
+        output = printed.read()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, output)
+    return {
+        "CPU seconds": round(sum(cpu.values()), 1),
+        "wall seconds": round(wall, 1),
+        "peak MiB": round(peak / 2**20),
+        "output": output,
+    }
+
+
+def kernel_variables() -> dict[str, str]:
+    """Return the variables of a lesson's kernel, which say how many threads there are."""
+    return os.environ | get_kernel_spec("python3").env
+
+
+def lesson_cost(lesson: Path, cores: int) -> dict[str, object]:
+    """Run a lesson from a clean start, and measure it.
+
+    Parameters
+    ----------
+    lesson
+        The ``.ipynb`` of a lesson; it is not changed.
+    cores
+        How many processor cores it may use.
+
+    Returns
+    -------
+    dict
+        ``lesson``, ``cores``, and what ``watch`` measures, with the start of the kernel.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        If a cell of the lesson fails.
+    """
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook"]
+    with tempfile.TemporaryDirectory() as scratch:
+        command += ["--log-level=ERROR", "--output-dir", scratch, str(lesson)]
+        cost = watch(command, cores)
+    del cost["output"]
+    return {"lesson": lesson.stem, "cores": cores, **cost}
+
+
+def step_cost(name: str) -> dict[str, object]:
+    """Run one step in a fresh process, and measure it.
+
+    Parameters
+    ----------
+    name
+        A key of ``STEPS``.
+
+    Returns
+    -------
+    dict
+        ``step``; ``CPU seconds`` and ``wall seconds`` of the step alone; ``peak MiB`` of the process, with what comes before the step.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        If the step fails.
+    """
+    before, work = STEPS[name]
+    code = TIMED.format(before=before, work=work)
+    whole = watch([sys.executable, "-c", code], cwd=ROOT, env=kernel_variables())
+    cpu, wall = map(float, whole["output"].splitlines()[-1].split())
+    return {
+        "step": name,
+        "CPU seconds": cpu,
+        "wall seconds": wall,
+        "peak MiB": whole["peak MiB"],
+    }
+
+
+def step_costs() -> pd.DataFrame:
+    """Return a row a step: the medians of ``ROUNDS`` runs of ``step_cost``."""
+    rows = []
+    for number in range(1, ROUNDS + 1):
+        for name in STEPS:
+            print(f"Measuring '{name}', round {number} of {ROUNDS} ...", flush=True)
+            rows.append(step_cost(name))
+    return pd.DataFrame(rows).groupby("step", sort=False).median().round(2).reset_index()
+
+
+def lesson_costs() -> pd.DataFrame:
+    """Return a row a lesson, run on one core, see ``lesson_cost``. A second core would have nothing to do: lessons use one thread."""
+    rows = []
+    for lesson in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        print(f"Running {lesson.name} on one core ...", flush=True)
+        rows.append(lesson_cost(lesson, cores=1))
+    return pd.DataFrame(rows)
+
+
+def set_up_cost() -> dict[str, object]:
+    """Set up a fresh clone of the last commit, and measure it.
+
+    Returns
+    -------
+    dict
+        As from ``step_cost``; or ``step`` and ``not measured``, the reason. It needs the network, which may be away.
+    """
+    print("Setting up a fresh clone (some minutes) ...", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        clone = ["git", "clone", "--quiet", str(ROOT), "kit"]
+        set_up = [sys.executable, "commands", "setup"]
+        try:
+            watch(clone, cwd=scratch, stderr=subprocess.STDOUT)
+            cost = watch(set_up, cwd=Path(scratch, "kit"), stderr=subprocess.STDOUT)
+        except OSError as error:
+            return {"step": "set-up", "not measured": f"{error.filename}: {error.strerror}"}
+        except subprocess.CalledProcessError as error:
+            print(error.output)
+            # The reason goes into a page, which names no folder of this machine.
+            said = error.output.replace(scratch, "...").replace(str(ROOT), "...")
+            return {"step": "set-up", "not measured": _reason(said)}
+    del cost["output"]
+    return {"step": "set-up", **cost}
+
+
+def _reason(output: str) -> str:
+    """Return the line in which a failed set-up or git says why."""
+    said = [line for line in output.splitlines() if line.startswith(("setup: ", "fatal: "))]
+    return said[-1] if said else "it failed without a word"
+
+
+# --- all of it ----------------------------------------------------------------------------------
+
+
+def results(
+    steps: pd.DataFrame, lessons: pd.DataFrame, presets: pd.DataFrame, last: Path = RESULTS
+) -> dict[str, Any]:
+    """Gather all that was measured, with what it was measured with.
+
+    Parameters
+    ----------
+    steps, lessons, presets
+        As from ``step_costs``, ``lesson_costs`` and ``presets.runs``.
+    last
+        The last results, to compare with.
+
+    Returns
+    -------
+    dict
+        What ``docs/measurements.json`` holds: numbers, text, and lists of rows.
+    """
+    now = {
+        "date": datetime.date.today().isoformat(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} on {platform.machine()}",
+        "versions": {name: importlib.metadata.version(name) for name in environment.PACKAGES},
+        "presets": {preset: training.PRESETS[preset] for preset in presets.PRESETS},
+        "data sets": {name: each.what for name, each in presets.DATA_SETS.items()},
+        "steps": _rows(steps),
+        "lessons": _rows(lessons),
+        "preset runs": _rows(presets.round(3)),
+    }
+    return now | {"comparison": compare_with_last(now, last)}
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table as JSON has it: a missing value is left out."""
+    return [row.dropna().to_dict() for _, row in table.astype(object).iterrows()]
+
+
+def compare_with_last(now: Mapping[str, Any], last: Path) -> dict[str, Any]:
+    """Compare with the last results, if there are any.
+
+    Returns
+    -------
+    dict
+        ``with``, what the last results were measured with, and ``rows``, see ``compare``; or ``none``, why nothing is compared.
+    """
+    if not last.exists():
+        return {"none": "There is no earlier result."}
+    try:
+        before = json.loads(last.read_text("utf-8"))
+        versions = before["versions"]
+        origin = (
+            f"{before['date']}, Python {before['python']}, {before['platform']}, "
+            f"scvi-tools {versions['scvi-tools']}, torch {versions['torch']}"
+        )
+        rows = compare(now, before)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = f"The earlier result is damaged and cannot be read ({type(error).__name__}), so nothing is compared with it."
+        print(reason, file=sys.stderr)
+        return {"none": reason}
+    if not rows:
+        return {"none": "The earlier result has no step and no lesson in common with this one."}
+    return {"with": origin, "rows": rows}
+
+
+def compare(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Compare the CPU seconds of each step and lesson that is in both results.
+
+    Parameters
+    ----------
+    now, before
+        As from ``results``.
+
+    Returns
+    -------
+    list of dict
+        ``what``; CPU seconds ``before`` and ``now``; their ``ratio``; and ``slower``, whether that is above ``SLOWER`` and no ``NOISE``.
+    """
+    old, new = _cpu_seconds(before), _cpu_seconds(now)
+    return [
+        {
+            "what": what,
+            "before": old[what],
+            "now": seconds,
+            "ratio": round(seconds / old[what], 2),
+            "slower": seconds > max(SLOWER * old[what], old[what] + NOISE),
+        }
+        for what, seconds in new.items()
+        if old.get(what)
+    ]
+
+
+def _cpu_seconds(measured: Mapping[str, Any]) -> dict[str, float]:
+    steps = {row["step"]: row.get("CPU seconds", 0) for row in measured["steps"]}
+    lessons = {
+        f"{row['lesson']}, cores: {row['cores']}": row["CPU seconds"] for row in measured["lessons"]
+    }
+    return {what: float(seconds) for what, seconds in (steps | lessons).items() if seconds}
+
+
+def write(measured: Mapping[str, Any], file: Path = RESULTS) -> None:
+    """Write results as JSON, page and picture, side by side; the JSON whole or not at all.
+
+    Parameters
+    ----------
+    measured
+        As from ``results``.
+    file
+        Where the JSON goes; page and picture have its name with other endings.
+    """
+    text = json.dumps(measured, indent=1, allow_nan=False) + "\n"
+    # The page is made from what the file will say, so that it can be made again from that.
+    measured = json.loads(text)
+    page, picture = costs_page.page(measured), costs_page.figure(measured).png()
+    draft = file.with_suffix(".draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(file)
+    file.with_suffix(".png").write_bytes(picture)
+    file.with_suffix(".md").write_text(page, encoding="utf-8")
+
+
+def main() -> int:
+    """Measure everything and write it; return the exit status."""
+    presets = presets.runs()
+    # A pair that cannot be compared is better known before half an hour of lessons.
+    presets.paired(presets)
+    steps, lessons = step_costs(), lesson_costs()
+    steps = pd.concat([pd.DataFrame([set_up_cost()]), steps], ignore_index=True)
+    measured = results(steps, lessons, presets)
+    write(measured)
+    presets.PAIRS.unlink(missing_ok=True)
+    print(costs_page.page(measured))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
