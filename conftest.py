@@ -13,10 +13,10 @@ from tests.notebooks.one_at_a_time import turn
 # These take longest. Begun last, one of them would leave the other worker without work at the end.
 LONGEST = (
     "tests/browser/",
-    "tests/packaging/test_set_up.py",
-    "tests/editions/",
-    "tests/exercises/",
-    "tests/helpers/test_sweep.py",
+    "tests/commands/test_set_up.py",
+    "tests/publishing/",
+    "tests/helpers/practice/",
+    "tests/helpers/scale/test_sweep.py",
     "notebooks/",
     "tests/notebooks/test_notebook_checks.py",
 )

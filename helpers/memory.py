@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
 from helpers.paths import ROOT
 
 MEASUREMENTS = ROOT / "docs" / "measurements.json"

@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-
-from helpers.paths import DATA, DOCS
+from helpers.paths import DATA
 
 
 def load(file: Path, **how: Any) -> pd.DataFrame:

@@ -98,7 +98,13 @@ print(torchinfo.summary(model.module, verbose=0))
 # this lesson adds.
 
 # %%
-from helpers.layers import architecture, architecture_drawing, architecture_explorer, module_listings, tracing
+from helpers.layers import (
+    architecture,
+    architecture_drawing,
+    architecture_explorer,
+    module_listings,
+    tracing,
+)
 
 listed = module_listings.compare(model)
 listed

@@ -105,7 +105,9 @@ microglia.drop(columns="class").head(6).round(2)
 by_hand = differential_expression.bayes_factor(by_scvi["probability"])
 print("the same as in the table:", np.allclose(by_hand, by_scvi["Bayes factor"], atol=1e-4))
 for probability in (0.05, 0.5, 0.95, 0.99, 1.0):
-    print(f"probability {probability:4}: Bayes factor {differential_expression.bayes_factor(probability):5.1f}")
+    print(
+        f"probability {probability:4}: Bayes factor {differential_expression.bayes_factor(probability):5.1f}"
+    )
 
 # %% [markdown]
 # The [Bayes factor](../docs/glossary.md#bayes-factor) that scvi-tools prints is ln(p / (1 - p)): the same information on another scale. 3 means 95 %. It ends at 18.4, because scvi-tools adds 0.00000001
@@ -188,7 +190,9 @@ agreement
 # Last check, in the counts themselves. A [dot plot](../docs/glossary.md#dot-plot) needs no model:
 
 # %% tags=["nbval-ignore-output"]
-differential_expression.dot_plot(adata, differential_expression.top(by_scvi, 3, named=True), "cell_type")
+differential_expression.dot_plot(
+    adata, differential_expression.top(by_scvi, 3, named=True), "cell_type"
+)
 
 # %% [markdown]
 # Large bright dots along the diagonal: these genes are high in their class. Dots off the diagonal show which of them other classes have as well.

@@ -29,8 +29,8 @@ from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from publishing import editions
 from helpers.practice.exercises import parts
+from publishing import editions
 
 # Every exercise has the same weight. Who wants another weighs the columns of marks.csv.
 MARKS = 1

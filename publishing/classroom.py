@@ -17,12 +17,11 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import results
-from helpers.paths import ROOT
+from helpers.paths import DOCS, ROOT
 
-MEASUREMENTS = results.DOCS / "measurements.json"
-VALUES = results.DOCS / "jupyterhub-values.yaml"
-PAGE = results.DOCS / "jupyterhub.md"
+MEASUREMENTS = DOCS / "measurements.json"
+VALUES = DOCS / "jupyterhub-values.yaml"
+PAGE = DOCS / "jupyterhub.md"
 
 LEARNERS = 200
 

@@ -20,8 +20,8 @@ from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocess
 from nbformat import NotebookNode
 
 from helpers import data
-from helpers.practice.exercises import parts
 from helpers.paths import ROOT
+from helpers.practice.exercises import parts
 
 LESSONS = ROOT / "notebooks"
 NOTES = ROOT / "docs" / "teaching" / "notes"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
 from helpers.paths import ROOT
 
 PAGE = ROOT / "docs" / "glossary.md"

@@ -12,9 +12,9 @@ import nbformat
 import pandas as pd
 from nbformat import NotebookNode
 
+from helpers.paths import ROOT
 from helpers.practice import quizzes
 from helpers.practice.exercises import parts
-from helpers.paths import ROOT
 
 LESSONS = ROOT / "notebooks"
 NOTES = ROOT / "docs" / "teaching" / "notes"
@@ -270,7 +270,7 @@ def _lesson(lesson: str) -> dict[str, str | float]:
 
 def replies(number: str) -> int:
     """Count the wrong answers of a lesson's exercises that get a reply of their own: those that the tests try."""
-    wrong = importlib.import_module(f"tests.exercises.lesson_{number}").WRONG
+    wrong = importlib.import_module(f"tests.helpers.practice.lesson_{number}").WRONG
     return sum(map(len, wrong.values()))
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from helpers.practice import quizzes
-from publishing import lesson_minutes
-from helpers.practice.exercises import parts
 from helpers.paths import ROOT
+from helpers.practice import quizzes
+from helpers.practice.exercises import parts
+from publishing import lesson_minutes
 
 FILE = ROOT / "docs" / "teaching" / "plans.toml"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from publishing import lesson_minutes
 from helpers.paths import ROOT
+from publishing import lesson_minutes
 
 FILE = ROOT / "docs" / "teaching" / "misconceptions.toml"
 

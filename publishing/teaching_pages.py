@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
-from publishing import lesson_minutes, lesson_plans, misconceptions
 from helpers.paths import ROOT
+from publishing import lesson_minutes, lesson_plans, misconceptions
 
 FOLDER = ROOT / "docs" / "teaching"
 

@@ -11,9 +11,14 @@ import numpy as np  # noqa: F401 -- for lines that mend
 import scipy.sparse as sp  # noqa: F401 -- for lines that mend
 import scvi
 
-from helpers import # noqa: F401 -- for lines that mend     reading, data, environment, genes, training
+from helpers import data, environment, genes, training
 from helpers.latent import clusters, embeddings
-from helpers.own_data import preflight, raw_counts, run_report
+from helpers.own_data import (
+    preflight,
+    raw_counts,  # noqa: F401 -- for lines that mend
+    reading,
+    run_report,
+)
 
 FILE = "my_cells.h5ad"  # .h5ad, .h5 or folder of 10x Genomics, .loom, .csv, .tsv
 LAYER = None  # where the raw counts are: None for X, or the name of a layer

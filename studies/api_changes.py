@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
 from helpers.paths import ROOT
 
 Snapshot = Mapping[str, Mapping[str, Any]]

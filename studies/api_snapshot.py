@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
 from helpers.paths import ROOT
 
 with warnings.catch_warnings(record=True) as SAID_ON_IMPORT:

@@ -12,9 +12,10 @@ import anndata as ad
 import pandas as pd
 
 from helpers import data, environment, genes, results
+from helpers.paths import DOCS
 from helpers.scale import sweep
 
-FILE = results.DOCS / "sweep_runs.csv"
+FILE = DOCS / "sweep_runs.csv"
 
 LAYERS = [1, 2, 3]
 NEURONS = [64, 128, 256]

@@ -16,9 +16,10 @@ import scvi
 from helpers import data, environment, genes, results
 from helpers.batches import batch_effects, experiments
 from helpers.genes import log_normalisation
+from helpers.paths import DOCS
 from helpers.proteins import protein_counts
 
-FILE = results.DOCS / "batch_runs.csv"
+FILE = DOCS / "batch_runs.csv"
 
 SEEDS = (0, 1, 2)
 
@@ -84,7 +85,9 @@ def without_training(design: str, adata: ad.AnnData, seed: int) -> dict[str, np.
     before = (
         {}
         if design == REAL
-        else {"PCA, before the effect": log_normalisation.principal_components(adata, layer="before")}
+        else {
+            "PCA, before the effect": log_normalisation.principal_components(adata, layer="before")
+        }
     )
     return before | {"PCA": positions, "Harmony": experiments.harmony(positions, adata, seed=seed)}
 

@@ -17,9 +17,10 @@ from helpers import data, environment, genes, results, training
 from helpers.batches import experiments
 from helpers.genes import log_normalisation
 from helpers.latent import clusters, neighbours
+from helpers.paths import DOCS
 from helpers.proteins import protein_counts
 
-FILE = results.DOCS / "citeseq_runs.csv"
+FILE = DOCS / "citeseq_runs.csv"
 
 SEEDS = (0, 1, 2)
 

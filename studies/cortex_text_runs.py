@@ -21,10 +21,11 @@ import scipy.sparse as sp
 
 from helpers import results
 from helpers.data import download
+from helpers.paths import DOCS
 from studies import costs
 from tests.helpers.data import synthetic_cortex
 
-FILE = results.DOCS / "cortex_text_runs.csv"
+FILE = DOCS / "cortex_text_runs.csv"
 
 ROUNDS = (1, 2, 3)
 

@@ -24,10 +24,11 @@ import pandas as pd
 import psutil
 from jupyter_client.kernelspec import get_kernel_spec
 
-from helpers import environment, results, training
+from helpers import environment, training
+from helpers.paths import DOCS, ROOT
 from studies import costs_page, presets
 
-RESULTS = results.DOCS / "measurements.json"
+RESULTS = DOCS / "measurements.json"
 
 # Each step is measured so often, all of them in turn, and the median counts: one slow moment of the machine is not in it.
 ROUNDS = 3
@@ -54,7 +55,6 @@ STEPS = {
 
 TIMED = """\
 import time
-from helpers.paths import ROOT
 {before}
 cpu, wall = time.process_time(), time.perf_counter()
 {work}
@@ -232,14 +232,14 @@ def _reason(output: str) -> str:
 # --- all of it ----------------------------------------------------------------------------------
 
 
-def results(
-    steps: pd.DataFrame, lessons: pd.DataFrame, presets: pd.DataFrame, last: Path = RESULTS
+def together(
+    steps: pd.DataFrame, lessons: pd.DataFrame, pairs: pd.DataFrame, last: Path = RESULTS
 ) -> dict[str, Any]:
     """Gather all that was measured, with what it was measured with.
 
     Parameters
     ----------
-    steps, lessons, presets
+    steps, lessons, pairs
         As from ``step_costs``, ``lesson_costs`` and ``presets.runs``.
     last
         The last results, to compare with.
@@ -258,7 +258,7 @@ def results(
         "data sets": {name: each.what for name, each in presets.DATA_SETS.items()},
         "steps": _rows(steps),
         "lessons": _rows(lessons),
-        "preset runs": _rows(presets.round(3)),
+        "preset runs": _rows(pairs.round(3)),
     }
     return now | {"comparison": compare_with_last(now, last)}
 
@@ -353,12 +353,12 @@ def write(measured: Mapping[str, Any], file: Path = RESULTS) -> None:
 
 def main() -> int:
     """Measure everything and write it; return the exit status."""
-    presets = presets.runs()
+    pairs = presets.runs()
     # A pair that cannot be compared is better known before half an hour of lessons.
-    presets.paired(presets)
+    presets.paired(pairs)
     steps, lessons = step_costs(), lesson_costs()
     steps = pd.concat([pd.DataFrame([set_up_cost()]), steps], ignore_index=True)
-    measured = results(steps, lessons, presets)
+    measured = together(steps, lessons, pairs)
     write(measured)
     presets.PAIRS.unlink(missing_ok=True)
     print(costs_page.page(measured))

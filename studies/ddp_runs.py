@@ -10,9 +10,10 @@ import sys
 import pandas as pd
 
 from helpers import results
+from helpers.paths import DOCS
 from helpers.scale import ddp
 
-FILE = results.DOCS / "process_runs.csv"
+FILE = DOCS / "process_runs.csv"
 
 # How many processes, and how many cells are in a minibatch of each.
 RUNS = {

@@ -16,10 +16,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from helpers import figures, results
+from helpers.paths import DOCS
 from helpers.scale import out_of_core
 from studies import costs
 
-FILE = results.DOCS / "out_of_core_runs.csv"
+FILE = DOCS / "out_of_core_runs.csv"
 
 # How many times the 3,005 cortex cells: 9,015 to 120,200 cells.
 COPIES = (3, 10, 20, 40)

@@ -328,7 +328,8 @@ def measure(
     )
     _require_large_batches(batches)
     width = max(
-        (np.shape(each)[-1] for each in representations.values()), default=log_normalisation.N_COMPONENTS
+        (np.shape(each)[-1] for each in representations.values()),
+        default=log_normalisation.N_COMPONENTS,
     )
     random = np.random.default_rng(0).normal(size=(adata.n_obs, width))
     rows = {

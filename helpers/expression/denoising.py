@@ -199,7 +199,10 @@ def correlations(
     _require_seen(seen, genes)
     with training.evaluating(model, seed):
         expected = model.get_normalized_expression(
-            indices=rows, gene_list=genes, library_size=log_normalisation.LIBRARY_SIZE, n_samples=n_samples
+            indices=rows,
+            gene_list=genes,
+            library_size=log_normalisation.LIBRARY_SIZE,
+            n_samples=n_samples,
         )
     # scvi-tools returns the genes in the order of the model.
     values = {

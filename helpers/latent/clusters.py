@@ -19,8 +19,8 @@ from sklearn.metrics import (
 )
 
 from helpers import figures
-from helpers.latent import neighbours
 from helpers.figures import COLOURS, about
+from helpers.latent import neighbours
 
 # From a few large clusters to more than twice as many as the cortex cells have classes.
 RESOLUTIONS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)

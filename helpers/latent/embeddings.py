@@ -21,9 +21,9 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
 
 from helpers import figures
+from helpers.figures import COLOURS, about
 from helpers.latent import clusters, neighbours
 from helpers.layers import tracing
-from helpers.figures import COLOURS, about
 
 # All distances between 1,000 cells take 8 MB, between the 3,005 cortex cells 72 MB.
 SAMPLE = 1000

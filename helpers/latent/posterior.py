@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from helpers import figures, training
+from helpers.figures import COLOURS, about
 from helpers.latent import neighbours
 from helpers.layers import tracing
-from helpers.figures import COLOURS, about
 
 # Batch normalisation and rounding leave differences of 1e-6 between two runs; another model differs
 # by 0.1 and more.

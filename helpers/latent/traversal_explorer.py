@@ -19,10 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 
 from helpers import figures
-from helpers.latent import neighbours, traversal
-from helpers.loss import elbo
 from helpers.explorer import Captioned, Explorer
 from helpers.figures import COLOURS, about
+from helpers.latent import neighbours, traversal
+from helpers.loss import elbo
 
 # So many genes are drawn; the lines of more could not be told apart.
 GENES = 4

@@ -9,8 +9,8 @@ import ipywidgets as widgets
 import scvi
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from helpers.layers import architecture, architecture_drawing, tracing
 from helpers.explorer import Captioned, Explorer
+from helpers.layers import architecture, architecture_drawing, tracing
 
 # The values of each slider; the first model is scVI's default.
 SETTINGS = {

@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from helpers import figures
-from helpers.loss import elbo
-from helpers.loss.elbo_figures import KL
 from helpers.explorer import Captioned, Explorer
 from helpers.figures import COLOURS
+from helpers.loss import elbo
+from helpers.loss.elbo_figures import KL
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass

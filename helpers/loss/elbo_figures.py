@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Ellipse
 
 from helpers import figures
-from helpers.loss import elbo
 from helpers.figures import COLOURS, about
+from helpers.loss import elbo
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass

@@ -62,7 +62,10 @@ def write(path: Path | str, folder: Path = data.FOLDER) -> Path:
         obs=pd.DataFrame(
             {
                 "day": [*day, *[1] * EMPTY_DROPLETS],
-                "type": [*groups.where(groups != protein_counts.NO_GROUP), *[None] * EMPTY_DROPLETS],
+                "type": [
+                    *groups.where(groups != protein_counts.NO_GROUP),
+                    *[None] * EMPTY_DROPLETS,
+                ],
             },
             index=names,
         ),

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
 from helpers.paths import ROOT
 
 TEMPLATE = ROOT / "scripts" / "my_run.py"

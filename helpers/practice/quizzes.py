@@ -11,6 +11,7 @@ from typing import Any
 
 from jupyterquiz.dynamic.loader import load_questions_script
 from jupyterquiz.dynamic.renderer import build_script, build_styles, render_div
+
 from helpers.paths import ROOT
 
 FOLDER = ROOT / "notebooks" / "quizzes"

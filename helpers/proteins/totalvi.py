@@ -331,7 +331,10 @@ def _of_protein(generative: elbo.Outputs, column: int, n_samples: int) -> _Draws
 
 
 def differences(
-    model: scvi.model.TOTALVI, groups: pd.Series, delta: float = differential_expression.DELTA, seed: int = 0
+    model: scvi.model.TOTALVI,
+    groups: pd.Series,
+    delta: float = differential_expression.DELTA,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Compare the proteins of each group with those of all other cells, by what the model expects.
 

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers import figures
-from helpers.proteins import protein_counts, totalvi
 from helpers.figures import COLOURS, about
+from helpers.proteins import protein_counts, totalvi
 from helpers.proteins.protein_counts import NO_GROUP
 
 if TYPE_CHECKING:
@@ -166,7 +166,8 @@ def plot_foreground(
             "There is no table. What to do: give {'CD19': totalvi.describe_protein(...)}."
         )
     labels = {
-        protein: protein_counts.require_groups(groups, table.index) for protein, table in tables.items()
+        protein: protein_counts.require_groups(groups, table.index)
+        for protein, table in tables.items()
     }
     with figures.style():
         figure = Figure(figsize=(1.9 + 3.6 * len(tables), 6.8))

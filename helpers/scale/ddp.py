@@ -32,7 +32,6 @@ from lightning.pytorch.callbacks import Callback
 from helpers import data, environment
 from helpers.paths import ROOT
 
-
 # Some parameters of SCVI are idle: they get no gradient, and plain "ddp" waits for one and stops (see lesson 03).
 STRATEGY = "ddp_find_unused_parameters_true"
 

@@ -27,9 +27,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from helpers import environment, figures, results, training
+from helpers.paths import DOCS
 from studies import costs
 
-FILE = results.DOCS / "scaling_runs.csv"
+FILE = DOCS / "scaling_runs.csv"
 
 # --- what is measured ---
 

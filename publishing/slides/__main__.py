@@ -7,9 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from publishing.slides import lesson, page, rules
 from helpers.paths import ROOT
-
+from publishing.slides import lesson, page, rules
 
 
 def main(numbers: Sequence[str]) -> int:

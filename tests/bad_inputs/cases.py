@@ -29,10 +29,10 @@ from helpers import data, environment, genes, training
 from helpers.data import cortex_text
 from helpers.loss import elbo
 from helpers.own_data import preflight, reading, run_report
+from helpers.paths import ROOT
 from helpers.training import checkpoints
-from tests.helpers.data import synthetic_cortex
 from tests.bad_inputs.without_rights import without_rights
-
+from tests.helpers.data import synthetic_cortex
 
 
 @dataclass(frozen=True)
@@ -835,7 +835,6 @@ import pathlib
 import scvi
 from helpers import data, training
 from helpers.training import resuming
-from helpers.paths import ROOT
 resuming.SECONDS_BETWEEN_SAVES = 0
 adata = data.load_pbmc()
 scvi.model.SCVI.setup_anndata(adata, layer="counts")

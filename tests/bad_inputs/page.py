@@ -9,10 +9,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from helpers import environment, results
+from helpers import environment
+from helpers.paths import DOCS
 from tests.bad_inputs import cases
 
-FILE = results.DOCS / "bad_inputs.md"
+FILE = DOCS / "bad_inputs.md"
 
 SECTIONS: dict[str, Sequence[cases.Case | cases.Cells | cases.File]] = {
     "Cells": cases.CELLS,

@@ -1,12 +1,12 @@
 """In a lesson a quiz answers, and a check gives its hints and then passes, by mouse and by keyboard."""
 
 import re
-from pathlib import Path
 
 import nbformat
 import pytest
 from playwright.sync_api import expect
 
+from helpers.paths import ROOT
 from helpers.practice import quizzes
 from tests.browser.page_scripts import (
     SCROLL_TO_CELL,
@@ -16,7 +16,6 @@ from tests.browser.page_scripts import (
     wait_until_idle,
 )
 from tests.notebooks.needed_cells import needed
-from helpers.paths import ROOT
 
 LESSON = ROOT / "notebooks" / "03_hidden_layers.ipynb"
 QUIZ = 'quizzes.of_lesson("03")'

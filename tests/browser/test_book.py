@@ -17,10 +17,9 @@ from playwright.sync_api import expect
 
 from commands import book as command
 from commands.console import CommandError
+from helpers.paths import ROOT
 from tests.browser import accessibility
 from tests.browser.page_scripts import answer_by_keyboard
-from helpers.paths import ROOT
-
 
 LESSONS = [f"notebooks/{path.stem}" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
 PAGES = sorted(

@@ -7,6 +7,7 @@ import nbformat
 import pytest
 from playwright.sync_api import expect
 
+from helpers.paths import NOTEBOOKS
 from tests.browser import accessibility
 from tests.browser.page_scripts import (
     CHANGE_THEME,
@@ -16,8 +17,6 @@ from tests.browser.page_scripts import (
     run_some,
 )
 from tests.notebooks.needed_cells import needed
-
-from helpers.paths import NOTEBOOKS
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,12 @@
 """Lab opens on the first lesson, which runs from top to bottom in a real browser."""
 
 import json
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.browser.page_scripts import assert_ran_cleanly, open_lesson, run_all
 from helpers.paths import ROOT
+from tests.browser.page_scripts import assert_ran_cleanly, open_lesson, run_all
 
 LESSON = ROOT / "notebooks" / "00_setup.ipynb"
 

@@ -1,9 +1,8 @@
 """Every lesson runs in a real Lab from top to bottom, as a learner runs it."""
 
-from pathlib import Path
-
 import pytest
 
+from helpers.paths import ROOT
 from tests.browser.page_scripts import (
     assert_ran_cleanly,
     close_kernel,
@@ -12,7 +11,6 @@ from tests.browser.page_scripts import (
     run_all,
 )
 from tests.notebooks.one_at_a_time import turn
-from helpers.paths import ROOT
 
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

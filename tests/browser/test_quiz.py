@@ -1,11 +1,10 @@
 """In Lab the questions and exercises of a lesson can be answered by everybody."""
 
-from pathlib import Path
-
 import nbformat
 import pytest
 from playwright.sync_api import expect
 
+from helpers.paths import ROOT
 from tests.browser import accessibility
 from tests.browser.page_scripts import (
     CHANGE_THEME,
@@ -15,7 +14,6 @@ from tests.browser.page_scripts import (
     open_lesson,
     run_some,
 )
-from helpers.paths import ROOT
 
 LESSON = ROOT / "notebooks" / "03_hidden_layers.ipynb"
 QUIZ, EXERCISES, CHECK = "quizzes.of_lesson", "exercises.of_lesson", "check.cost_of_a_layer"

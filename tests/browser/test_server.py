@@ -6,15 +6,13 @@ import json
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import psutil
 import pytest
 
-from tests.browser.page_scripts import open_lesson, run_some
 from helpers.paths import ROOT
-
+from tests.browser.page_scripts import open_lesson, run_some
 
 # Settings that would let others in; what is not set is Jupyter's own default, which the tests below look at.
 OPENING = {

@@ -10,8 +10,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
 
-from publishing.slides.__main__ import build
 from helpers.paths import ROOT
+from publishing.slides.__main__ import build
 
 NOTEBOOKS, NOTES = ROOT / "notebooks", ROOT / "docs" / "teaching" / "notes"
 LESSONS = sorted(file.stem for file in NOTEBOOKS.glob("*.ipynb"))

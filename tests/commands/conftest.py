@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from helpers.paths import ROOT
+
 PROJECT = Path(__file__).parent / "trial_project"
 
 # What set-up calls in the clone instead of the real packages.
 IPYKERNEL = """
 import pathlib, sys
-from helpers.paths import ROOT
 kernel = pathlib.Path(sys.prefix, "share/jupyter/kernels/python3/kernel.json")
 kernel.parent.mkdir(parents=True, exist_ok=True)
 kernel.write_text(" ".join(sys.argv))

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.paths import ROOT
 
+from helpers.paths import ROOT
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="repo2docker does not run on Windows"

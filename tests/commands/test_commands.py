@@ -6,14 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from commands import command_line, lab, set_up
 from commands.environment import Environment, own_environment, variables
 from helpers.paths import ROOT
-
 
 
 def test_help_and_makefile_name_the_same_commands():

@@ -14,6 +14,7 @@ from commands import connections
 from commands.connections import Attempt
 from commands.console import CommandError
 from commands.environment import running_environment
+from helpers.paths import ROOT
 
 TRACED = bool(connections.tracer(Path(os.devnull)))
 
@@ -102,7 +103,6 @@ def test_what_no_hook_in_python_sees_the_system_notes():
 def test_what_stays_on_this_machine_is_left_out():
     code = """
 import socket, tempfile, pathlib
-from helpers.paths import ROOT
 for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.53"), (socket.AF_INET6, "::1")):
     server = socket.socket(family)
     try:

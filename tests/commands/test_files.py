@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.paths import ROOT
 
+from helpers.paths import ROOT
 
 FORBIDDEN = {
     "a home folder": ["/root/", "/home/j", "/Users/"],

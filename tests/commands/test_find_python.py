@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from helpers.paths import ROOT
 
 FINDER = ROOT / "commands" / "find-python"

@@ -5,7 +5,6 @@ import re
 import sys
 import sysconfig
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml

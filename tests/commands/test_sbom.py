@@ -10,7 +10,7 @@ from packaging.version import Version
 from commands import sbom
 from commands.console import CommandError
 from commands.environment import running_environment
-from tests.packaging.test_pins import DIRECT, LANE, LANES, pinned
+from tests.commands.test_pins import DIRECT, LANE, LANES, pinned
 
 BILLS = {lane: sbom.read(lane) for lane in LANES}
 

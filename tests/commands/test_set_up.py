@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from helpers.paths import ROOT
 
 TITLES = ["Creating", "Installing", "Registering", "Fetching", "Training"]

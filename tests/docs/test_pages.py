@@ -1,12 +1,11 @@
 """The pages that are read on their own: README, CONTRIBUTING and those in docs/."""
 
 import tomllib
-from pathlib import Path
 
 import pytest
 
-from tests.notebooks import notebook_checks as checks
 from helpers.paths import ROOT
+from tests.notebooks import notebook_checks as checks
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LESSONS = sorted((ROOT / "notebooks").glob("*.py"))

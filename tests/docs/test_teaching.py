@@ -6,15 +6,14 @@ import json
 import re
 import tomllib
 from functools import cache
-from pathlib import Path
 
 import markdown_it
 import nbformat
 import pytest
 
 from commands.command_line import COMMANDS
-from publishing import lesson_minutes, lesson_plans, misconceptions, teaching_pages
 from helpers.paths import ROOT
+from publishing import lesson_minutes, lesson_plans, misconceptions, teaching_pages
 
 TEACHING = ROOT / "docs" / "teaching"
 LESSONS = lesson_minutes.names()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import scvi
 
-from publishing import glossary, lesson_minutes
 from helpers.paths import ROOT
+from publishing import glossary, lesson_minutes
 
 NOTATION = (ROOT / "docs" / "notation.md").read_text("utf-8")
 ENTRIES = glossary.entries()

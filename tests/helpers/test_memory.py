@@ -1,15 +1,14 @@
 """What is left below each limit, and what a kernel says before a lesson that does not fit."""
 
 import os
-from pathlib import Path
 
 import psutil
 import pytest
 from jupyter_client.manager import KernelManager
 
 from helpers import environment, memory
-from publishing import classroom
 from helpers.paths import ROOT
+from publishing import classroom
 
 MB = 1_000_000
 

@@ -2,13 +2,11 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
 from helpers import data
 from helpers.paths import ROOT
-
 
 # The files that may speak to another machine, or hand over to a program that does.
 FETCHING = {

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from filelock import FileLock
-from helpers.paths import ROOT
 
+from helpers.paths import ROOT
 
 
 def turn(lesson: Path) -> FileLock:

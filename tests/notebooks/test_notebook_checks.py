@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tests.notebooks import notebook_checks as checks
 from helpers.paths import ROOT
+from tests.notebooks import notebook_checks as checks
 
 LESSON = """# %% [markdown]
 # # A lesson

@@ -1,12 +1,10 @@
 """The lessons as they are stored."""
 
-from pathlib import Path
-
 import nbformat
 import pytest
 
-from tests.notebooks import notebook_checks as checks
 from helpers.paths import ROOT
+from tests.notebooks import notebook_checks as checks
 
 LESSONS = sorted((ROOT / "notebooks").glob("*.py"))
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from helpers.paths import ROOT
 from helpers.practice.exercises import parts
 from tests.notebooks.needed_cells import needed
-from helpers.paths import ROOT
 
 LESSON = ROOT / "notebooks" / "03_hidden_layers.ipynb"
 

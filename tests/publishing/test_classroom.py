@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers.paths import ROOT
 from helpers.scale import ddp
 from publishing import classroom
-from helpers.paths import ROOT
-
 
 
 def measured(**peaks):

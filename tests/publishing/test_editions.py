@@ -8,8 +8,8 @@ import nbformat
 import pytest
 
 from commands import command_line
-from publishing import assignment, editions, grading
 from helpers.practice.exercises import parts
+from publishing import assignment, editions, grading
 from tests.notebooks import notebook_checks as checks
 from tests.notebooks.needed_cells import needed
 

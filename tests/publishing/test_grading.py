@@ -9,9 +9,9 @@ import nbformat
 import pytest
 from nbgrader.utils import determine_grade
 
-from publishing import assignment, editions, grading
 from helpers.practice.exercises.replies import not_yet, right
-from tests.editions import class_of_lesson_03 as of_03
+from publishing import assignment, editions, grading
+from tests.publishing import class_of_lesson_03 as of_03
 
 # Seconds for a cell of a learner. The checks of lesson 03 take one or two.
 LIMIT = 15

@@ -39,7 +39,9 @@ def made_up(effects, seeds=(1, 2, 3)):
 @pytest.mark.parametrize("budget", architectures.BUDGETS)
 def test_every_combination_is_kept_once(kept, budget):
     trials = kept[kept["budget"] == budget]
-    expected = itertools.product(architectures.LAYERS, architectures.NEURONS, architectures.SEEDS[budget])
+    expected = itertools.product(
+        architectures.LAYERS, architectures.NEURONS, architectures.SEEDS[budget]
+    )
     assert sorted(trials[architectures.KEYS].itertuples(index=False, name=None)) == sorted(expected)
     assert len(trials) == sweep.n_trials(architectures.search_space(budget))
     assert trials[[*architectures.BETTER, "CPU seconds"]].notna().all(axis=None)

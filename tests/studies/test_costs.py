@@ -50,7 +50,7 @@ LESSONS = pd.DataFrame(
 
 @pytest.fixture
 def measured(tmp_path):
-    return costs.results(STEPS, LESSONS, RUNS, tmp_path / "none.json")
+    return costs.together(STEPS, LESSONS, RUNS, tmp_path / "none.json")
 
 
 # --- pairs --------------------------------------------------------------------------------------
@@ -307,7 +307,7 @@ def test_what_is_a_quarter_slower_than_last_time_is_marked(measured, tmp_path):
     before["lessons"][1]["lesson"] = "01_renamed"
     last = tmp_path / "last.json"
     last.write_text(json.dumps(before), "utf-8")
-    found = costs.results(STEPS, LESSONS, RUNS, last)["comparison"]
+    found = costs.together(STEPS, LESSONS, RUNS, last)["comparison"]
     assert found["with"].startswith("2001-02-03, Python 3.")
     assert [(row["what"], row["ratio"], row["slower"]) for row in found["rows"]] == [
         ("t-SNE", 1.2, False),
@@ -326,7 +326,7 @@ def test_what_is_a_quarter_slower_than_last_time_is_marked(measured, tmp_path):
 def test_a_damaged_last_result_is_said_and_not_compared(text, tmp_path, capsys):
     last = tmp_path / "last.json"
     last.write_bytes(text.encode("utf-8", "surrogateescape"))
-    found = costs.results(STEPS, LESSONS, RUNS, last)
+    found = costs.together(STEPS, LESSONS, RUNS, last)
     assert "damaged" in found["comparison"]["none"]
     assert "damaged" in capsys.readouterr().err
     assert found["comparison"]["none"] in costs_page.page(found)
@@ -348,7 +348,7 @@ def test_a_first_result_has_nothing_to_be_compared_with(measured):
 def test_results_with_nothing_in_common_are_not_compared(measured, tmp_path):
     last = tmp_path / "last.json"
     last.write_text(json.dumps(measured | {"steps": [], "lessons": []}), "utf-8")
-    found = costs.results(STEPS, LESSONS, RUNS, last)
+    found = costs.together(STEPS, LESSONS, RUNS, last)
     assert "in common" in found["comparison"]["none"]
     assert "in common" in costs_page.page(found)
 

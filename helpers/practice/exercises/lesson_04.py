@@ -16,7 +16,15 @@ from scvi.train._trainingplans import _compute_kl_weight
 
 from helpers import training
 from helpers.loss import elbo
-from helpers.practice.exercises.answer_checks import Mistake, a_kind, claims, function, model_fault, number, together
+from helpers.practice.exercises.answer_checks import (
+    Mistake,
+    a_kind,
+    claims,
+    function,
+    model_fault,
+    number,
+    together,
+)
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
 
 EPOCH, WARM_UP = 161, 400

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from helpers.latent import clusters, neighbours
 from helpers.loss import elbo
-from helpers.practice.exercises.answer_checks import Mistake, a_kind, as_number, choice, claims, model_fault, number
+from helpers.practice.exercises.answer_checks import (
+    Mistake,
+    a_kind,
+    as_number,
+    choice,
+    claims,
+    model_fault,
+    number,
+)
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
 
 # Of 15 neighbours on average 0.15 may change, since equally distant cells may change places.

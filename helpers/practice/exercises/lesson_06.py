@@ -14,7 +14,15 @@ from scvi.model import TOTALVI
 from helpers import training
 from helpers.layers import architecture
 from helpers.loss import elbo
-from helpers.practice.exercises.answer_checks import Mistake, a_kind, as_number, call, claims, model_fault, number
+from helpers.practice.exercises.answer_checks import (
+    Mistake,
+    a_kind,
+    as_number,
+    call,
+    claims,
+    model_fault,
+    number,
+)
 from helpers.practice.exercises.replies import Reply, exercise, not_yet, right
 from helpers.proteins.protein_counts import KEY
 

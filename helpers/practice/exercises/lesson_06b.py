@@ -11,9 +11,16 @@ from anndata import AnnData
 from scvi.model import TOTALVI
 
 from helpers.latent import neighbours
-from helpers.proteins import protein_counts
-from helpers.practice.exercises.answer_checks import Mistake, a_kind, as_names, claims, names, number
+from helpers.practice.exercises.answer_checks import (
+    Mistake,
+    a_kind,
+    as_names,
+    claims,
+    names,
+    number,
+)
 from helpers.practice.exercises.replies import Reply, exercise, not_yet, right
+from helpers.proteins import protein_counts
 
 # A gene that fewer cells have says little.
 ENOUGH_CELLS = 40

@@ -10,9 +10,16 @@ import pandas as pd
 from scvi.model import SCVI
 from scvi.model.base import BaseModelClass
 
-from studies import architectures
-from helpers.practice.exercises.answer_checks import Mistake, a_kind, claims, function, model_fault, number
+from helpers.practice.exercises.answer_checks import (
+    Mistake,
+    a_kind,
+    claims,
+    function,
+    model_fault,
+    number,
+)
 from helpers.practice.exercises.replies import Reply, exercise, not_yet, right
+from studies import architectures
 
 # How many architectures the colleague of exercise 1 compares with the default.
 COMPARED = 50

@@ -14,7 +14,9 @@ CELLS, GENES = 60, 450  # more genes than are read at a time
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    return synthetic_cortex.write(tmp_path_factory.mktemp("cortex") / "expression.bin", CELLS, GENES)
+    return synthetic_cortex.write(
+        tmp_path_factory.mktemp("cortex") / "expression.bin", CELLS, GENES
+    )
 
 
 @pytest.fixture(scope="module")

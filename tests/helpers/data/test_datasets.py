@@ -25,12 +25,12 @@ import scipy.sparse as sp
 import scvi
 
 from helpers import data
+from helpers.data import cortex_text as reader
+from helpers.paths import ROOT
 from helpers.scale import out_of_core
 from studies import architectures, batches
-from tests.helpers.data import synthetic_cortex
-from helpers.data import cortex_text as reader
 from tests.helpers import file_server
-from helpers.paths import ROOT
+from tests.helpers.data import synthetic_cortex
 
 LOADERS = {"cortex": data.load_cortex, "citeseq": data.load_citeseq, "pbmc": data.load_pbmc}
 

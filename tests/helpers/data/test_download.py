@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from helpers.data import download
-from tests.helpers.file_server import serve
 from helpers.paths import ROOT
+from tests.helpers.file_server import serve
 
 SIZE = 3_000_000
 KILLS = 20

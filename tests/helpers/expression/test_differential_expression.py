@@ -71,7 +71,9 @@ def test_known_markers_are_named_genes_of_the_cortex_data(whole_cortex):
 
 def test_a_placeholder_is_what_the_data_call_a_gene_without_a_symbol(whole_cortex):
     names = pd.Series(whole_cortex.var_names, whole_cortex.var_names)
-    assert (differential_expression._is_placeholder(names) == ~whole_cortex.var["symbol_known"]).all()
+    assert (
+        differential_expression._is_placeholder(names) == ~whole_cortex.var["symbol_known"]
+    ).all()
 
 
 def test_delta_is_the_one_of_scvi_tools():
@@ -95,7 +97,9 @@ def test_the_bayes_factor_is_the_log_odds_as_scvi_tools_computes_it(model):
 
 def test_the_bayes_factor_has_an_end():
     assert differential_expression.bayes_factor(0.5) == 0
-    assert differential_expression.bayes_factor([0.95, 0.05]) == pytest.approx([np.log(19), -np.log(19)], abs=1e-6)
+    assert differential_expression.bayes_factor([0.95, 0.05]) == pytest.approx(
+        [np.log(19), -np.log(19)], abs=1e-6
+    )
     assert differential_expression.bayes_factor(1) == pytest.approx(np.log(1e8), abs=1e-7)
     assert differential_expression.bayes_factor(1) == pytest.approx(18.42, abs=0.005)
     assert differential_expression.bayes_factor(0) == -differential_expression.bayes_factor(1)
@@ -169,7 +173,8 @@ def test_counts_are_averaged_over_the_class_and_over_the_others(model):
 
 def test_a_larger_delta_is_met_by_fewer_pairs(model):
     small, large = (
-        by_gene(differential_expression.of_each_class(model, CLASS, delta=delta)) for delta in (0.1, 1.0)
+        by_gene(differential_expression.of_each_class(model, CLASS, delta=delta))
+        for delta in (0.1, 1.0)
     )
     assert (small["probability"] >= large["probability"]).all()
     assert (small["probability"] > large["probability"]).mean() > 0.5
@@ -182,7 +187,9 @@ def test_it_hangs_on_the_seed_alone_and_leaves_model_and_session_as_they_were(mo
     move_random_states()
     before = random_states()
     model.module.train()
-    pd.testing.assert_frame_equal(differential_expression.of_each_class(model, CLASS), first, check_exact=True)
+    pd.testing.assert_frame_equal(
+        differential_expression.of_each_class(model, CLASS), first, check_exact=True
+    )
     assert model.module.training
     assert random_states() == before
     assert list(model.adata.obs) == columns
@@ -234,7 +241,10 @@ def test_classes_may_be_numbers_and_categories_may_be_empty(model):
     assert list(table["class"].drop_duplicates()) == ["1", "2"]
     named = by_gene(expected).loc["oligodendrocytes"]["mean counts"]
     pd.testing.assert_series_equal(by_gene(table).loc["1"]["mean counts"], named)
-    assert list(differential_expression.wilcoxon(adata, "number")["class"].drop_duplicates()) == ["1", "2"]
+    assert list(differential_expression.wilcoxon(adata, "number")["class"].drop_duplicates()) == [
+        "1",
+        "2",
+    ]
 
 
 def test_a_model_with_batches_can_be_asked(whole_cortex):
@@ -286,7 +296,9 @@ def test_genes_choose_what_is_tested_and_what_is_normalised_by(cells):
     genes = list(cells.var_names[[30, 3, 4, 5, 6]])
     subset = cells[:, sorted(genes, key=list(cells.var_names).index)].copy()
     by_subset = differential_expression.wilcoxon(subset, CLASS)
-    pd.testing.assert_frame_equal(differential_expression.wilcoxon(cells, CLASS, genes=genes), by_subset)
+    pd.testing.assert_frame_equal(
+        differential_expression.wilcoxon(cells, CLASS, genes=genes), by_subset
+    )
     assert set(by_subset["gene"]) == set(genes)
     whole = by_gene(differential_expression.wilcoxon(cells, CLASS)).loc[by_gene(by_subset).index]
     assert not np.allclose(whole["score"], by_gene(by_subset)["score"], atol=0.01)
@@ -298,7 +310,9 @@ def test_the_layer_can_be_chosen_and_the_cells_stay(cells):
     cells.layers["counts"] = cells.layers["counts"] * 0
     cells.X = cells.layers["raw"] * 3
     before, columns, states = counts_of(cells), list(cells.obs), random_states()
-    pd.testing.assert_frame_equal(differential_expression.wilcoxon(cells, CLASS, layer="raw"), expected)
+    pd.testing.assert_frame_equal(
+        differential_expression.wilcoxon(cells, CLASS, layer="raw"), expected
+    )
     assert (counts_of(cells) == before).all()
     assert (cells.layers["raw"] * 3 != cells.X).nnz == 0
     assert list(cells.obs) == columns and "rank_genes_groups" not in cells.uns
@@ -349,7 +363,9 @@ def test_agreement_is_counted_by_hand():
     every = differential_expression.agreement({"one": ONE, "other": OTHER}, known, n=2, named=False)
     # All: one unnamed_1, A and D, unnamed_1; other as before.
     assert list(every.loc["x"]) == [2, 1, 1, 1, 0, 0]
-    three = differential_expression.agreement({"one": ONE, "other": OTHER, "again": ONE}, known, n=3)
+    three = differential_expression.agreement(
+        {"one": ONE, "other": OTHER, "again": ONE}, known, n=3
+    )
     assert list(three["shared"]) == [3, 2]
 
 
@@ -377,7 +393,9 @@ def test_tables_that_cannot_be_compared_are_refused():
     with pytest.raises(ValueError, match=r"2 tables of 2 different.*\n.*same cells and genes"):
         differential_expression.agreement({"one": ONE, "fewer": fewer}, {"x": ("A",)}, n=2)
     with pytest.raises(ValueError, match="2 different"):
-        differential_expression.agreement({"a": ONE, "b": ONE[ONE["class"] == "x"]}, {"x": ("A",)}, n=2)
+        differential_expression.agreement(
+            {"a": ONE, "b": ONE[ONE["class"] == "x"]}, {"x": ("A",)}, n=2
+        )
     with pytest.raises(ValueError, match="0 tables"):
         differential_expression.agreement({}, n=2)
     for known in ({}, {"x": ("Nope",)}, {"z": ("A",)}):
@@ -408,7 +426,9 @@ def test_classes_that_cannot_be_compared_are_refused(model):
     asks = (
         lambda key: differential_expression.of_each_class(model, key),
         lambda key: differential_expression.wilcoxon(adata, key),
-        lambda key: differential_expression.dot_plot(adata, {"microglia": [adata.var_names[0]]}, key),
+        lambda key: differential_expression.dot_plot(
+            adata, {"microglia": [adata.var_names[0]]}, key
+        ),
     )
     for ask in asks:
         with pytest.raises(KeyError, match=r"no column 'nope'\. Columns: cell_type"):
@@ -426,12 +446,17 @@ def test_classes_that_cannot_be_compared_are_refused(model):
 def test_counts_that_cannot_be_tested_are_refused(cells):
     genes = {"microglia": [cells.var_names[0]]}
     with pytest.raises(KeyError, match="2 genes are not in var_names: Neither, Nope"):
-        differential_expression.wilcoxon(cells, CLASS, genes=["Nope", cells.var_names[0], "Neither"])
+        differential_expression.wilcoxon(
+            cells, CLASS, genes=["Nope", cells.var_names[0], "Neither"]
+        )
     with pytest.raises(ValueError, match=r"no layer .*raw.*Layers: .*counts"):
         differential_expression.wilcoxon(cells, CLASS, layer="raw")
     empty = cells.copy()
     empty.layers["counts"] = sp.csr_matrix(counts_of(cells) * (np.arange(128)[:, None] > 3))
-    for ask in (differential_expression.wilcoxon, lambda cells, key: differential_expression.dot_plot(cells, genes, key)):
+    for ask in (
+        differential_expression.wilcoxon,
+        lambda cells, key: differential_expression.dot_plot(cells, genes, key),
+    ):
         with pytest.raises(ValueError, match="4 cells without any count"):
             ask(empty, CLASS)
         with pytest.raises(ValueError, match=r"no layer .*counts.*Layers: none"):

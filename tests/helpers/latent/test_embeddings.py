@@ -12,10 +12,10 @@ import torch
 from scipy.stats import rankdata
 from sklearn.manifold import TSNE
 
+from helpers.figures import COLOURS
 from helpers.genes import log_normalisation
 from helpers.latent import embeddings, neighbours
 from helpers.layers import tracing
-from helpers.figures import COLOURS
 
 
 @pytest.fixture(scope="module")

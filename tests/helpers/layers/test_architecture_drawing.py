@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import scvi
@@ -14,6 +13,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from helpers import data
 from helpers.layers import architecture, architecture_drawing
+from helpers.paths import ROOT
 
 # Inches: what fits beside Lab's file browser, and what fits a screen's height.
 SCREEN = (10.5, 9.5)
@@ -97,7 +97,6 @@ PICTURE_OF_TOTALVI = """
 import hashlib, scvi
 from helpers import data, environment
 from helpers.layers import architecture_drawing
-from helpers.paths import ROOT
 environment.prepare(seed=0)
 blood = data.load_citeseq()[:, :50].copy()
 scvi.model.TOTALVI.setup_anndata(blood, "protein_expression", batch_key="batch", layer="counts")

@@ -289,7 +289,9 @@ def test_it_repeats_bit_by_bit_and_leaves_random_numbers_alone(model):
     np.random.normal(size=3)  # noqa: NPY002 -- moves the global generator on purpose
     torch.rand(3)
     before = random_states()
-    pd.testing.assert_frame_equal(baselines.compare(model, class_key="class"), first, check_exact=True)
+    pd.testing.assert_frame_equal(
+        baselines.compare(model, class_key="class"), first, check_exact=True
+    )
     assert random_states() == before
 
 

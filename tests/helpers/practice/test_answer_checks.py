@@ -326,7 +326,9 @@ def test_a_function_cannot_change_what_it_is_called_with():
 
 
 def test_claims_tell_what_is_met_and_what_is_not():
-    reply = answer_checks.claims((True, "Two layers.", "No."), (False, "Yes.", "Too many."), praise=PRAISE)
+    reply = answer_checks.claims(
+        (True, "Two layers.", "No."), (False, "Yes.", "Too many."), praise=PRAISE
+    )
     assert reply.text == "✓ Two layers. ✗ Too many."
     assert answer_checks.claims((True, "Yes.", "No."), praise=PRAISE).is_right
 

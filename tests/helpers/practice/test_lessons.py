@@ -6,7 +6,7 @@ import pytest
 
 from helpers.practice import exercises
 from helpers.practice.exercises import parts
-from tests.exercises import trials
+from tests.helpers.practice import trials
 from tests.notebooks.needed_cells import names
 
 pytestmark = pytest.mark.parametrize("lesson", trials.LESSONS, ids=lambda path: path.stem)

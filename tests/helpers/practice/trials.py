@@ -11,11 +11,11 @@ from pathlib import Path
 import nbclient
 import nbformat
 
+from helpers.paths import ROOT
 from helpers.practice import exercises
 from helpers.practice.exercises import parts
 from tests.notebooks.needed_cells import names, needed
 from tests.notebooks.one_at_a_time import turn
-from helpers.paths import ROOT
 
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -81,7 +81,7 @@ def read(lesson: Path) -> nbformat.NotebookNode:
 
 def wrong_answers(lesson: Path) -> dict[str, list[tuple[str, str]]]:
     """Return the typical wrong answers of a lesson: for each check, code and words of the reply."""
-    return importlib.import_module(f"tests.exercises.lesson_{number_of(lesson)}").WRONG
+    return importlib.import_module(f"tests.helpers.practice.lesson_{number_of(lesson)}").WRONG
 
 
 def check_of(lesson: Path, part: parts.Part) -> str:

@@ -79,7 +79,9 @@ def test_groups_are_what_the_rules_say(blood):
     table, found = blood.obsm["protein_expression"], protein_counts.thresholds(blood)["threshold"]
     fits = []
     for cell, batch in zip(blood.obs_names, blood.obs["batch"], strict=True):
-        there = {name: table.loc[cell, name] > found[name, batch] for name in protein_counts.rules()}
+        there = {
+            name: table.loc[cell, name] > found[name, batch] for name in protein_counts.rules()
+        }
         fits.append(
             [
                 group

@@ -23,6 +23,7 @@ from ray.cluster_utils import Cluster
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
 
 from helpers import training
+from helpers.paths import ROOT
 from helpers.scale import sweep, sweep_trial
 from tests.helpers.small_models import few
 
@@ -430,7 +431,6 @@ def test_a_killed_sweep_loses_nothing_that_was_finished(two_nodes, cells, tmp_pa
 import anndata, ray
 from pathlib import Path
 from helpers.scale import sweep
-from helpers.paths import ROOT
 ray.init({two_nodes.address!r}, runtime_env=sweep.worker_python())
 sweep.run(anndata.read_h5ad("cells.h5ad"), {SPACE}, Path("kept"))
 """

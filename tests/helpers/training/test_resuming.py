@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import anndata as ad
 import lightning
@@ -18,13 +17,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from helpers import data, training
+from helpers.paths import ROOT
 from helpers.training import checkpoints, resuming
 from tests.helpers import killed_training
 from tests.helpers.full_disk import full_disk, needs_limits
 from tests.helpers.random_states import random_states
 from tests.helpers.same_models import assert_same
 from tests.helpers.small_models import build, few
-from helpers.paths import ROOT
 
 EPOCHS = 8
 QUIET = {"enable_progress_bar": False}
