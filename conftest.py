@@ -57,7 +57,10 @@ def pytest_runtest_setup(item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """Fail where a cell warns, writes to stderr or attempts to use a network: nbval does not see to that."""
+    """Fail where a cell warns, writes to stderr or attempts to use a network.
+
+    Nbval does not see to that.
+    """
     notes = item.config.stash[NOTES]
     start = notes.stat().st_size if notes.exists() else 0
     result = yield

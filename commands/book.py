@@ -29,10 +29,12 @@ def main(arguments: list[str]) -> int:
 
 
 def make(root: Path, folder: Path, python: Path, environment: dict[str, str]) -> None:
-    """Make the book of a clone. What was in the folder is replaced, but only by a book without faults.
+    """Make the book of a clone.
 
-    Every page is made each time. Sphinx could leave out those whose source is unchanged: that saves one second
-    of six, and misses the link to a heading that was renamed on another page.
+    What was in the folder is replaced, but only by a book without faults.
+
+    Every page is made each time. Sphinx could leave out those whose source is unchanged: that saves
+    one second of six, and misses the link to a heading that was renamed on another page.
 
     Parameters
     ----------
@@ -73,9 +75,10 @@ def _explain(log: Path, root: Path) -> str:
         return f"Sphinx stopped without a book. Its last words:\n{ending}"
     listed = "\n".join(f"  {fault}" for fault in faults)
     return (
-        f"The pages have faults, so there is no new book:\n{listed}\n"
-        "What to do: mend each (a lesson in its .py; `make notebooks` brings the .ipynb in step), then run "
-        "the same command again."
+        "The pages have faults, so there is no new book:\n"
+        f"{listed}\n"
+        "What to do: mend each (a lesson in its .py; `make notebooks` brings the .ipynb in step), "
+        "then run the same command again."
     )
 
 

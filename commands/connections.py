@@ -1,7 +1,8 @@
 """Run all lessons and JupyterLab while every attempt to use a network is recorded, and write what was attempted into ``docs/``.
 
-Two recorders look at once. A hook in every Python tells which names are looked up, on every system. Where there is ``strace``
-(Linux), it shows the system calls of all processes, so that code outside Python is seen as well.
+Two recorders look at once. A hook in every Python tells which names are looked up, on every system.
+Where there is ``strace`` (Linux), it shows the system calls of all processes, so that code outside
+Python is seen as well.
 """
 
 import contextlib
@@ -34,7 +35,8 @@ KINDS = ("connection", "name look-up", "open port")
 
 VERSIONS_OF = ("scvi-tools", "torch", "lightning", "jupyterlab", "ipykernel")
 
-# Does one of each kind, without a packet leaving for a machine that exists: both address and name are reserved for documents.
+# Does one of each kind, without a packet leaving for a machine that exists: both address and name
+# are reserved for documents.
 PROBE = """
 import contextlib, socket
 with contextlib.suppress(OSError), socket.socket() as caller:
@@ -146,7 +148,10 @@ def _stop(process: subprocess.Popen) -> None:
 
 
 def read_python(notes: Path, start: int = 0) -> list[Attempt]:
-    """Read what Python noted, from a position in the file on; attempts within this machine are left out."""
+    """Read what Python noted, from a position in the file on.
+
+    Attempts within this machine are left out.
+    """
     found = []
     if notes.exists():
         with notes.open("rb") as file:
@@ -165,7 +170,8 @@ def _noted(event: str, said: list) -> Iterator[Attempt]:
         if not _is_local(name) and (backwards or not _is_number(name)):
             yield Attempt("name look-up", str(name))
         return
-    # A text is the path of a socket in the file system; addresses of other families begin with a number.
+    # A text is the path of a socket in the file system; addresses of other families begin with a
+    # number.
     address = said[-1] if said else None
     if not isinstance(address, list) or len(address) < 2 or not isinstance(address[0], str):
         return
@@ -301,8 +307,9 @@ def require_sight(environment: Environment) -> None:
     for recorder, attempts in zip(recorders, seen, strict=False):
         if missing := set(KINDS) - {attempt.kind for attempt in attempts}:
             raise CommandError(
-                f"The recorder of {recorder} did not see a trial attempt: {', '.join(sorted(missing))}. "
-                "What it does not see here, it would not see in a lesson."
+                f"The recorder of {recorder} did not see a trial attempt: "
+                f"{', '.join(sorted(missing))}. What it does not see here, it would not see in a "
+                "lesson."
             )
 
 
@@ -347,7 +354,8 @@ def versions(environment: Environment) -> dict[str, str]:
     """Give the versions of Python and of what could have a mind to call home."""
     script = (
         "import json, platform; from importlib.metadata import version; "
-        f"print(json.dumps({{'Python': platform.python_version()}} | {{n: version(n) for n in {VERSIONS_OF!r}}}))"
+        "print(json.dumps({'Python': platform.python_version()} | {n: version(n) for n in "
+        f"{VERSIONS_OF!r}}}))"
     )
     command = [environment.python, "-c", script]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -379,9 +387,13 @@ def page_of(found: Mapping[str, list[Attempt]], versions: Mapping[str, str], tra
     everything = sorted({attempt for attempts in found.values() for attempt in attempts})
     total = "; ".join(map(str, everything)) or "none"
     how = (
-        "by a hook in every Python (names that are looked up, too) and by `strace` (system calls of all processes, so code outside Python as well)"
+        "by a hook in every Python (names that are looked up, too) and by `strace` (system calls "
+        "of all processes, so code outside Python as well)"
         if traced
-        else "by a hook in every Python; code outside Python was not seen, because this machine has no `strace`"
+        else (
+            "by a hook in every Python; code outside Python was not seen, because this machine "
+            "has no `strace`"
+        )
     )
     return f"""\
 # What the lessons attempt on a network

@@ -35,8 +35,8 @@ def main(arguments: list[str]) -> int:
         versions.append(str(version))
     if not versions[1].startswith("3.11."):
         say(
-            f".venv is made of Python {versions[1]}, so the snapshot of Python 3.11 stays as it was. "
-            "To renew it: make clean, then make drift PYTHON=python3.11"
+            f".venv is made of Python {versions[1]}, so the snapshot of Python 3.11 stays as it "
+            "was. To renew it: make clean, then make drift PYTHON=python3.11"
         )
     say("Look at the difference (git diff docs/drift.md) before you commit it.")
     return 0

@@ -19,7 +19,10 @@ def teacher(arguments: list[str]) -> int:
 
 
 def assignment(arguments: list[str]) -> int:
-    """Write the assignments of all lessons or of those named; or mark a folder: ``grade FOLDER``."""
+    """Write the assignments of all lessons or of those named.
+
+    Or mark a folder: ``grade FOLDER``.
+    """
     if arguments[:1] != ["grade"]:
         return _run("publishing.assignment", arguments)
     # The work is done in the kit's folder, so a path is made whole here.

@@ -24,8 +24,8 @@ THREAD_CAPS = {
     "NUMBA_NUM_THREADS": "1",
 }
 
-# The learner's switch, see load_cortex() in helpers/data/datasets.py. Only Lab gets it: tests, stored lessons
-# and kept runs are all of the packaged genes.
+# The learner's switch, see load_cortex() in helpers/data/datasets.py. Only Lab gets it: tests,
+# stored lessons and kept runs are all of the packaged genes.
 GENES_SWITCH = "CORTEX_GENES"
 
 # What a shell may have set that would make our Python load other packages or data, draw figures
@@ -127,8 +127,8 @@ def python_version(python: Path) -> str | None:
 def variables(environment: Environment) -> dict[str, str]:
     """Give the variables that the kit's programs run with.
 
-    Jupyter's and IPython's own folders are put inside the environment: a user's settings, start-up files
-    and kernels cannot break a lesson, and a home folder need not be writable.
+    Jupyter's and IPython's own folders are put inside the environment: a user's settings, start-up
+    files and kernels cannot break a lesson, and a home folder need not be writable.
     """
     result = {name: value for name, value in os.environ.items() if name not in UNWANTED}
     own = environment.prefix / "jupyter"

@@ -16,8 +16,8 @@ NEEDED = (3, 12)
 # The first is the one that the pins were made with.
 NAMES = ("python3.12", "python3.13", "python3.14", "python3", "python")
 
-# A name on PATH is not enough: a version manager's shim may be there and fail, and Debian splits the
-# parts that make environments into another package.
+# A name on PATH is not enough: a version manager's shim may be there and fail, and Debian splits
+# the parts that make environments into another package.
 QUESTION = """
 import json, platform, sys
 try:
@@ -35,8 +35,8 @@ print(json.dumps(answer))
 def find() -> Path:
     """Give the interpreter of a Python that is new enough and can make environments.
 
-    The one that ``PYTHON`` names comes first, then the one that runs this, then those on ``PATH``, in
-    pyenv's folder, and on Windows those that its launcher knows.
+    The one that ``PYTHON`` names comes first, then the one that runs this, then those on ``PATH``,
+    in pyenv's folder, and on Windows those that its launcher knows.
 
     Raises
     ------

@@ -1,4 +1,7 @@
-"""List all packages that the kit brings: a software bill of materials a lane, and a page with their licences."""
+"""List all packages that the kit brings.
+
+A software bill of materials a lane, and a page with their licences.
+"""
 
 import json
 import re
@@ -26,10 +29,12 @@ GROUPS = {
     "lint": "the checks",
 }
 
-# They come with Python, in a version that differs from machine to machine; setuptools no more from 3.12 on.
+# They come with Python, in a version that differs from machine to machine; setuptools no more from
+# 3.12 on.
 BROUGHT_BY_PYTHON = {"3.11": {"pip", "setuptools"}, "3.12": {"pip"}}
 
-# What packages write where an SPDX expression should be. BSD: their licence file tells which of the two.
+# What packages write where an SPDX expression should be. BSD: their licence file tells which of the
+# two.
 MEANT = {
     "Apache 2.0": "Apache-2.0",
     "Apache License, Version 2.0": "Apache-2.0",
@@ -131,7 +136,8 @@ def bill(environment: Environment) -> dict:
     Returns
     -------
     dict
-        ``components`` with ``name``, ``version``, ``purl`` and ``licenses``; ``dependencies``, who asks for whom; ``metadata``.
+        ``components`` with ``name``, ``version``, ``purl`` and ``licenses``; ``dependencies``, who
+        asks for whom; ``metadata``.
 
     Raises
     ------
@@ -156,7 +162,8 @@ def bill(environment: Environment) -> dict:
     asked = dependencies_of(stated)
     if strangers := names - asked.keys():
         raise CommandError(
-            f"Nobody asks for {', '.join(sorted(strangers))}, and yet it is in {environment.prefix.name}.\n"
+            f"Nobody asks for {', '.join(sorted(strangers))}, and yet it is in "
+            f"{environment.prefix.name}.\n"
             "What to do: make clean, then make sbom; or add what you need to pyproject.toml."
         )
     dependencies = [
@@ -183,8 +190,9 @@ def bill(environment: Environment) -> dict:
     }
 
 
-# What cyclonedx-py leaves out or mixes up. Of each package: the old field for its licence, where that is no SPDX expression; its licence
-# file; and what it asks for, with which extras, and under which extra of its own (cyclonedx-py adds all extras, asked for or not).
+# What cyclonedx-py leaves out or mixes up. Of each package: the old field for its licence, where
+# that is no SPDX expression; its licence file; and what it asks for, with which extras, and under
+# which extra of its own (cyclonedx-py adds all extras, asked for or not).
 STATED = r"""
 import importlib.metadata, json, re
 from packaging.requirements import Requirement
@@ -300,9 +308,10 @@ def expression(raw: Mapping, field: str, text: str) -> str:
             three = THIRD_CLAUSE.search(text or field)
             return meant if meant != "BSD" else "BSD-3-Clause" if three else "BSD-2-Clause"
     raise CommandError(
-        f"{raw['name']} {raw['version']} has a licence that is not among those of commands/sbom.py: {given or field[:200]}.\n"
-        "What to do: read the licence file in the package. If everybody may use it, add what is said to PERMISSIVE, COPYLEFT or "
-        "MEANT; else do without the package."
+        f"{raw['name']} {raw['version']} has a licence that is not among those of "
+        f"commands/sbom.py: {given or field[:200]}.\n"
+        "What to do: read the licence file in the package. If everybody may use it, add what is "
+        "said to PERMISSIVE, COPYLEFT or MEANT; else do without the package."
     )
 
 

@@ -28,8 +28,8 @@ from commands.process import run_with_log
 
 PINS = "requirements/tested.txt"
 
-# The groups of pyproject.toml that the tests need, and all there are: pyright and the bill of packages look
-# at what the tests import, too.
+# The groups of pyproject.toml that the tests need, and all there are: pyright and the bill of
+# packages look at what the tests import, too.
 FOR_TESTS = frozenset({"book", "sweep", "teach", "test"})
 EVERYTHING = FOR_TESTS | {"lint"}
 
@@ -297,7 +297,10 @@ class SetUp:
 
     def _venv_title(self) -> str:
         """Name the folder and the Python that it is made from."""
-        return f"Creating {self.environment.prefix.name} with Python {python_version(self.environment.base)}"
+        return (
+            f"Creating {self.environment.prefix.name} with Python "
+            f"{python_version(self.environment.base)}"
+        )
 
     def _make_venv(self) -> None:
         """Make the environment afresh, whatever is there."""
@@ -399,8 +402,9 @@ def _explain_pip(log: Path) -> str:
         cure = "The package index did not answer. Check the network, or a proxy in pip's settings."
     elif os.environ.get("PIP_NO_INDEX") and any(sign in text for sign in NO_WHEEL):
         cure = (
-            "pip may look only into the folder that PIP_FIND_LINKS names, and this package is not there for this "
-            "Python and machine. Fill the folder on a machine of the same kind, with the same Python."
+            "pip may look only into the folder that PIP_FIND_LINKS names, and this package is not "
+            "there for this Python and machine. Fill the folder on a machine of the same kind, "
+            "with the same Python."
         )
     elif "No matching distribution" in text:
         cure = (

@@ -21,7 +21,8 @@ def main(arguments: list[str]) -> int:
     for number in arguments:
         if number not in known:
             raise CommandError(
-                f"There is no lesson {number}. What to do: name one of {', '.join(known)}, or none for all of them."
+                f"There is no lesson {number}. What to do: name one of {', '.join(known)}, or none "
+                "for all of them."
             )
     environment = own_environment()
     set_up(environment, frozenset({"teach"}))

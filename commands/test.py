@@ -36,7 +36,8 @@ def newest(arguments: list[str]) -> int:
 
 def run(environment: Environment, arguments: list[str]) -> int:
     """Set an environment up, then run pytest in it."""
-    # The sweep of lesson 07 is tested on a real Ray, the book and the editions with their real tools.
+    # The sweep of lesson 07 is tested on a real Ray, the book and the editions with their real
+    # tools.
     set_up(environment, FOR_TESTS)
     if not arguments:
         say("Running all tests and all lessons (about 20 minutes on two cores).")

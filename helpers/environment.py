@@ -28,7 +28,9 @@ PACKAGES = ("scvi-tools", "torch", "scanpy", "anndata", "numpy", "pandas", "scik
 
 
 def prepare(seed: int = 0) -> None:
-    """Make a notebook repeatable and quiet: fix the seed, use one thread, and drop notices that a learner cannot act on.
+    """Make a notebook repeatable and quiet.
+
+    Fix the seed, use one thread, and drop notices that a learner cannot act on.
 
     Parameters
     ----------
@@ -105,8 +107,8 @@ def check(folder: Path | str = ".") -> pd.DataFrame:
 def available_memory() -> int:
     """Return the memory in bytes that this process may still take.
 
-    The least of what the machine has free, what a container allows, and what is left of the limit that a hub
-    announces in ``MEM_LIMIT``.
+    The least of what the machine has free, what a container allows, and what is left of the limit
+    that a hub announces in ``MEM_LIMIT``.
     """
     return max(0, min([psutil.virtual_memory().available, *memory.left_by_limits()]))
 
@@ -129,14 +131,15 @@ def require_memory(needed: int, purpose: str) -> None:
     available = available_memory()
     if needed > available:
         raise MemoryError(
-            f"{purpose} needs about {needed / 1e9:.1f} GB of memory; {available / 1e9:.1f} GB are free.\n"
-            f"{_held_by_others()}"
-            "What to do: close other notebooks (Kernel > Shut Down Kernel) and programs, or use fewer genes or cells."
+            f"{purpose} needs about {needed / 1e9:.1f} GB of memory; {available / 1e9:.1f} GB are "
+            "free.\n"
+            f"{_held_by_others()}What to do: close other notebooks (Kernel > Shut Down Kernel) and "
+            "programs, or use fewer genes or cells."
         )
 
 
-# Lessons that fitted when they began, and those that were told that they do not. These go on if they are run again: what was measured
-# elsewhere may be wrong here.
+# Lessons that fitted when they began, and those that were told that they do not. These go on if
+# they are run again: what was measured elsewhere may be wrong here.
 _settled: set[str] = set()
 
 
@@ -155,8 +158,9 @@ def require_lesson(notebook: str) -> None:
 
     Notes
     -----
-    It raises where the system would end the kernel: above a limit, or on Linux, when memory and swap are used up. Other systems make
-    room on their disk for as long as there is any, which is slow, and so is swap.
+    ----- It raises where the system would end the kernel: above a limit, or on Linux, when memory
+    and swap are used up. Other systems make room on their disk for as long as there is any, which
+    is slow, and so is swap.
     """
     growth = memory.measured_growth(notebook)
     if growth is None or notebook in _settled:
@@ -166,9 +170,11 @@ def require_lesson(notebook: str) -> None:
     if growth <= free:
         return
     problem = (
-        f"{notebook or 'This lesson'} takes up to {growth / 1e9:.2f} GB of memory more than its kernel has now, and "
-        f"{free / 1e9:.2f} GB are free.\n{_held_by_others()}What to do: shut down a kernel that you no longer need "
-        "(in its notebook: Kernel > Shut Down Kernel), or close other programs. Then run this cell again.\n"
+        f"{notebook or 'This lesson'} takes up to {growth / 1e9:.2f} GB of memory more than its "
+        f"kernel has now, and {free / 1e9:.2f} GB are free.\n"
+        f"{_held_by_others()}What to do: shut down a kernel that you no longer need (in its "
+        "notebook: Kernel > Shut Down Kernel), or close other programs. Then run this cell "
+        "again.\n"
     )
     if growth <= _memory_with_swap():
         print(f"{problem}Without that the lesson goes on, but slowly.", file=sys.stderr)
@@ -185,7 +191,10 @@ def _memory_with_swap() -> int:
 
 
 def _held_by_others() -> str:
-    """Return a line that says which other kernels of this Lab hold how much memory; nothing where there are none."""
+    """Return a line that says which other kernels of this Lab hold how much memory.
+
+    Nothing where there are none.
+    """
     others = [
         f"{kernel.name} holds {kernel.held / 1e9:.2f} GB" for kernel in memory.other_kernels()
     ]

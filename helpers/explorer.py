@@ -11,8 +11,9 @@ from IPython.display import display
 
 from helpers import figures
 
-# ipywidgets writes a slider's name beside it, and leaves the slider itself without one for those who listen. Of a
-# list of values it tells them the place instead of the value. Sliders come up a moment after the picture.
+# ipywidgets writes a slider's name beside it, and leaves the slider itself without one for those
+# who listen. Of a list of values it tells them the place instead of the value. Sliders come up a
+# moment after the picture.
 NAME_SLIDERS = """<script>
 (function name(left) {
     const sliders = [...document.querySelectorAll(".widget-hslider")];

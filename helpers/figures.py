@@ -57,7 +57,10 @@ class DescribedFigure:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         # JupyterLab ignores alternative text beside image/png, so the picture travels inside HTML.
-        image = f'<img src="data:image/png;base64,{base64.b64encode(self.png()).decode()}" alt="{html.escape(self.alt)}">'
+        image = (
+            f'<img src="data:image/png;base64,{base64.b64encode(self.png()).decode()}" '
+            f'alt="{html.escape(self.alt)}">'
+        )
         return {"text/html": image, "text/plain": self.alt}
 
     def png(self) -> bytes:

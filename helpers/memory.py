@@ -21,8 +21,9 @@ IMPORTS = "import scvi-tools"
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
 
-# The files of a control group, in version 2 and in version 1: limit, usage, and the row of memory.stat with that part of the usage
-# which is a copy of files and goes as soon as a program needs room.
+# The files of a control group, in version 2 and in version 1: limit, usage, and the row of
+# memory.stat with that part of the usage which is a copy of files and goes as soon as a program
+# needs room.
 VERSION_2 = ("memory.max", "memory.current", "inactive_file")
 VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
@@ -31,7 +32,10 @@ VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_f
 
 
 def left_by_limits() -> list[int]:
-    """Return how many bytes each limit leaves: those of the control groups, and the one that a hub announces in ``MEM_LIMIT``."""
+    """Return how many bytes each limit leaves.
+
+    Those of the control groups, and the one that a hub announces in ``MEM_LIMIT``.
+    """
     left = left_by_control_groups()
     if os.environ.get("MEM_LIMIT", "").isdigit():
         left.append(int(os.environ["MEM_LIMIT"]) - used_together())
@@ -52,12 +56,14 @@ def left_by_control_groups(
 
     Notes
     -----
-    As Kubernetes does, it does not count what the system keeps of files and has not used of late (``inactive_file``): reading the data
-    of a lesson fills that part up to the limit, and nobody lacks it.
+    ----- As Kubernetes does, it does not count what the system keeps of files and has not used of
+    late (``inactive_file``): reading the data of a lesson fills that part up to the limit, and
+    nobody lacks it.
     """
     left = []
     for folder, (limit, usage, files) in _own_control_groups(mounted, own_groups):
-        # There is no limit in the outermost group, and none that is a number where the memory is free.
+        # There is no limit in the outermost group, and none that is a number where the memory is
+        # free.
         with contextlib.suppress(OSError, ValueError):
             allowed = int((folder / limit).read_text())
             used = int((folder / usage).read_text())
@@ -111,7 +117,10 @@ def in_kernel() -> bool:
 
 
 def notebook() -> str:
-    """Return the file name of the notebook that this kernel belongs to; empty where Jupyter does not say it."""
+    """Return the file name of the notebook that this kernel belongs to.
+
+    Empty where Jupyter does not say it.
+    """
     return Path(os.environ.get("JPY_SESSION_NAME", "")).name
 
 
@@ -128,7 +137,10 @@ def other_kernels() -> list[Kernel]:
 
 
 def used_together() -> int:
-    """Return the memory in bytes of this process and those that it started; in a kernel, of Lab's server and all that it started."""
+    """Return the memory in bytes of this process and those that it started.
+
+    In a kernel, of Lab's server and all that it started.
+    """
     total = 0
     for process in _of_the_lab():
         with contextlib.suppress(psutil.Error):
@@ -139,7 +151,10 @@ def used_together() -> int:
 
 
 def _of_the_lab() -> list[psutil.Process]:
-    """Return this process and those that it started; in a kernel, Lab's server and all that it started."""
+    """Return this process and those that it started.
+
+    In a kernel, Lab's server and all that it started.
+    """
     own = psutil.Process()
     first = (own.parent() if _is_kernel(own) else own) or own
     with contextlib.suppress(psutil.Error):
@@ -166,7 +181,8 @@ def _name(process: psutil.Process) -> str:
 def measured_growth(notebook: str, measurements: Path = MEASUREMENTS) -> int | None:
     """Return how much a lesson was measured to take at its peak beyond what its imports take.
 
-    The imports take another amount on each machine: a PyTorch with CUDA needs 0.4 GB more. What the lesson adds is the same.
+    The imports take another amount on each machine: a PyTorch with CUDA needs 0.4 GB more. What the
+    lesson adds is the same.
 
     Parameters
     ----------
@@ -178,7 +194,8 @@ def measured_growth(notebook: str, measurements: Path = MEASUREMENTS) -> int | N
     Returns
     -------
     int or None
-        Bytes; of the lesson that takes most where none has this name; None where the file cannot be read.
+        Bytes; of the lesson that takes most where none has this name; None where the file cannot be
+        read.
     """
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         measured = json.loads(measurements.read_text("utf-8"))

@@ -33,7 +33,9 @@ def origin(file: Path) -> str:
 
 
 def spread(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Return runs of several seeds as text: mean over the seeds, and in brackets the lowest and the highest.
+    """Return runs of several seeds as text.
+
+    Mean over the seeds, and in brackets the lowest and the highest.
 
     Parameters
     ----------
@@ -66,7 +68,8 @@ def make(
     Parameters
     ----------
     file
-        The file that will keep them. Until ``write`` does, finished runs stay in ``data/`` under its name.
+        The file that will keep them. Until ``write`` does, finished runs stay in ``data/`` under
+        its name.
     keys
         The columns that name a run, with the values of each; every combination is run.
     run

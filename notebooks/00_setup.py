@@ -19,17 +19,19 @@
 # - explain why two cells of the same kind can have very different totals;
 # - say what a batch is, and check that a matrix holds counts.
 #
-# **Time**: 20 minutes to read and run, 20 minutes for the quiz and the exercises. **Needs**: nothing; no statistics.
+# **Time**: 20 minutes to read and run, 20 minutes for the quiz and the exercises. **Needs**:
+# nothing; no statistics.
 #
-# **How to read a lesson.** Click on a cell and press <kbd>Shift</kbd> + <kbd>Enter</kbd> to run it and go on.
-# Where it says *Predict*, write your guess down first. A wrong guess teaches most.
-# Words that link to the [glossary](../docs/glossary.md) are explained there once more.
+# **How to read a lesson.** Click on a cell and press <kbd>Shift</kbd> + <kbd>Enter</kbd> to run it
+# and go on. Where it says *Predict*, write your guess down first. A wrong guess teaches most. Words
+# that link to the [glossary](../docs/glossary.md) are explained there once more.
 
 # %% [markdown]
 # ## Is this machine ready?
 #
-# The first cell of every lesson loads the helpers and makes the lesson repeatable:
-# it fixes the [seed](../docs/glossary.md#seed) of all random numbers, and uses one [thread](../docs/glossary.md#thread).
+# The first cell of every lesson loads the helpers and makes the lesson repeatable: it fixes the
+# [seed](../docs/glossary.md#seed) of all random numbers, and uses one
+# [thread](../docs/glossary.md#thread).
 
 # %%
 import scanpy as sc
@@ -40,7 +42,8 @@ from helpers.data import counts
 environment.prepare(seed=0)
 
 # %% [markdown]
-# Now compare this machine with what the lessons need. Your numbers differ from those stored here. What matters is the last column.
+# Now compare this machine with what the lessons need. Your numbers differ from those stored here.
+# What matters is the last column.
 
 # %% tags=["nbval-ignore-output"]
 environment.check()
@@ -54,8 +57,8 @@ print("ready:", (environment.check()["verdict"] == "ok").all())
 # %% [markdown]
 # ## Where the data come from
 #
-# All data of this kit are real. Packages carry them, so they were fetched when you set up the kit, and checked.
-# From here on you need no network.
+# All data of this kit are real. Packages carry them, so they were fetched when you set up the kit,
+# and checked. From here on you need no network.
 
 # %%
 data.sources()
@@ -68,15 +71,17 @@ adata = data.load_cortex()
 print(type(adata).__name__, "with", adata.n_obs, "cells and", adata.n_vars, "genes")
 
 # %% [markdown]
-# [AnnData](../docs/glossary.md#anndata) is a table with labels on both sides. A row is a cell, a column is a gene.
-# `adata.X` holds the numbers, `adata.obs` describes the cells (*observations*), `adata.var` describes the genes (*variables*).
+# [AnnData](../docs/glossary.md#anndata) is a table with labels on both sides. A row is a cell, a
+# column is a gene. `adata.X` holds the numbers, `adata.obs` describes the cells (*observations*),
+# `adata.var` describes the genes (*variables*).
 #
 # ## What is a count?
 #
 # A cell reads a gene by making copies of it, in a molecule called [mRNA](../docs/glossary.md#mrna).
-# The experiment opens each cell, catches some of its mRNA molecules and gives each one a random tag,
-# a *unique molecular identifier* ([UMI](../docs/glossary.md#umi)). Then it reads genes and tags.
-# A [count](../docs/glossary.md#count) is the number of different tags seen for one gene in one cell: the molecules that were caught.
+# The experiment opens each cell, catches some of its mRNA molecules and gives each one a random
+# tag, a *unique molecular identifier* ([UMI](../docs/glossary.md#umi)). Then it reads genes and
+# tags. A [count](../docs/glossary.md#count) is the number of different tags seen for one gene in
+# one cell: the molecules that were caught.
 #
 # > **Predict.** A brain cell holds hundreds of thousands of mRNA molecules.
 # > Will a typical count be in the thousands, in the tens, or near zero?
@@ -86,15 +91,16 @@ six_genes = ["Malat1", "Actb", "Snap25", "Plp1", "Mbp", "Grn"]
 adata[:6, six_genes].to_df(layer="counts").astype(int)
 
 # %% [markdown]
-# Every count is a whole number. These six genes show the whole range; *Malat1* has the largest counts of all.
-# What is typical?
+# Every count is a whole number. These six genes show the whole range; *Malat1* has the largest
+# counts of all. What is typical?
 
 # %%
 small = 1 - (adata.layers["counts"] > 3).nnz / (adata.n_obs * adata.n_vars)
 print(f"{small:.0%} of all counts are 3 or less")
 
 # %% [markdown]
-# Names like `unnamed_0123` are genes whose symbol the packaged file does not give. Here is how many have a name:
+# Names like `unnamed_0123` are genes whose symbol the packaged file does not give. Here is how many
+# have a name:
 
 # %%
 adata.var["symbol_known"].value_counts()
@@ -107,20 +113,22 @@ adata.var["symbol_known"].value_counts()
 counts.plot_matrix(adata)
 
 # %% [markdown]
-# The columns are sorted: the further left, the more cells a gene was seen in.
-# The rows are sorted as well. You can see blocks of cells that belong together; you will meet them below.
+# The columns are sorted: the further left, the more cells a gene was seen in. The rows are sorted
+# as well. You can see blocks of cells that belong together; you will meet them below.
 #
 # ## How many counts are zero?
 #
-# > **Predict.** The matrix has 3,005 × 4,000 entries. Which share of them is zero: 5 %, 45 % or 95 %?
+# > **Predict.** The matrix has 3,005 × 4,000 entries. Which share of them is zero: 5 %, 45 % or 95
+# > %?
 
 # %%
 zeros = counts.share_of_zeros(adata)
 print(f"{zeros:.0%} of {adata.n_obs * adata.n_vars:,} entries are zero")
 
 # %% [markdown]
-# That is a mild case. The study measured 19,972 genes. The package has the 4,000 that were seen in more cells than the others,
-# so the genes that were left out have even more zeros. The last gene that made it:
+# That is a mild case. The study measured 19,972 genes. The package has the 4,000 that were seen in
+# more cells than the others, so the genes that were left out have even more zeros. The last gene
+# that made it:
 
 # %%
 seen = adata.layers["counts"].getnnz(axis=0)
@@ -141,14 +149,16 @@ print(f"zeros before: {zeros:.0%}")
 print(f"zeros after losing 80 % of the molecules: {counts.share_of_zeros(thinned):.0%}")
 
 # %% [markdown]
-# A zero says: *no molecule of this gene was caught*. The gene may be off, or its few molecules were missed.
-# A model of counts has to reckon with both. That is why scVI describes a count by a probability [distribution](../docs/glossary.md#distribution).
+# A zero says: *no molecule of this gene was caught*. The gene may be off, or its few molecules were
+# missed. A model of counts has to reckon with both. That is why scVI describes a count by a
+# probability [distribution](../docs/glossary.md#distribution).
 #
 # ## How much was counted in each cell?
 #
 # The [library size](../docs/glossary.md#library-size) of a cell is the total of its counts.
 #
-# > **Predict.** How many times larger is the largest library than the smallest: 2 times, 5 times, 30 times?
+# > **Predict.** How many times larger is the largest library than the smallest: 2 times, 5 times,
+# > 30 times?
 
 # %%
 per_cell = counts.per_cell(adata)
@@ -161,13 +171,15 @@ print(f"The largest library is {size.max() / size.min():.0f} times as large as t
 # %% [markdown]
 # ## Which cells are these?
 #
-# The authors of the study sorted the cells into seven classes. They are the [labels](../docs/glossary.md#label) that you will compare with; scVI never sees them.
+# The authors of the study sorted the cells into seven classes. They are the
+# [labels](../docs/glossary.md#label) that you will compare with; scVI never sees them.
 
 # %%
 adata.obs["cell_type"].value_counts()
 
 # %% [markdown]
-# The classes are uneven. Keep that in mind: a method can do well on average and still miss the smallest class.
+# The classes are uneven. Keep that in mind: a method can do well on average and still miss the
+# smallest class.
 #
 # > **Predict.** Do all classes have the same library size?
 
@@ -175,42 +187,48 @@ adata.obs["cell_type"].value_counts()
 counts.plot_library_sizes(adata)
 
 # %% [markdown]
-# The classes differ: neurons are large cells. Inside one class library sizes still differ several times over;
-# a part of that is technique (how many molecules were caught). scVI takes the library size of each cell into account.
+# The classes differ: neurons are large cells. Inside one class library sizes still differ several
+# times over; a part of that is technique (how many molecules were caught). scVI takes the library
+# size of each cell into account.
 #
-# One gene can tell a class apart. *Plp1* is a gene of oligodendrocytes, the cells that wrap nerve fibres.
+# One gene can tell a class apart. *Plp1* is a gene of oligodendrocytes, the cells that wrap nerve
+# fibres.
 
 # %%
 counts.plot_gene(adata, "Plp1", cell_type="oligodendrocytes")
 
 # %% [markdown]
-# No single count decides: most of the other cells have *Plp1* too, and a few have hundreds of molecules.
-# Many genes together do.
-# To find such patterns in thousands of genes at once is the task of the model.
+# No single count decides: most of the other cells have *Plp1* too, and a few have hundreds of
+# molecules. Many genes together do. To find such patterns in thousands of genes at once is the task
+# of the model.
 #
 # ## What are "annotated batches"?
 #
-# Cells that were handled together (the same day, chip or donor) share technical effects. Such a group is a
-# [batch](../docs/glossary.md#batch). *Annotated* means that a column of `adata.obs` names the batch of each cell.
-# The cortex file names no batches, so you treat it as one. The second data set has two:
+# Cells that were handled together (the same day, chip or donor) share technical effects. Such a
+# group is a [batch](../docs/glossary.md#batch). *Annotated* means that a column of `adata.obs`
+# names the batch of each cell. The cortex file names no batches, so you treat it as one. The second
+# data set has two:
 
 # %%
 blood = data.load_citeseq()
 blood.obs["batch"].value_counts()
 
 # %% [markdown]
-# You tell scVI about batches by the name of that column, in lesson 02. What it then does is the subject of lesson 05.
+# You tell scVI about batches by the name of that column, in lesson 02. What it then does is the
+# subject of lesson 05.
 #
 # ## Are these counts?
 #
-# scVI works on raw counts. Given other numbers it only warns, after a look at a few of them, and trains all the same.
-# `check_counts` looks at all of them before you train, and stops. No message means: all is well.
+# scVI works on raw counts. Given other numbers it only warns, after a look at a few of them, and
+# trains all the same. `check_counts` looks at all of them before you train, and stops. No message
+# means: all is well.
 
 # %%
 data.check_counts(adata, layer="counts")
 
 # %% [markdown]
-# To [normalise](../docs/glossary.md#normalise) is to divide each cell by its library size. `normalize_total` does that.
+# To [normalise](../docs/glossary.md#normalise) is to divide each cell by its library size.
+# `normalize_total` does that.
 #
 # > **Predict.** What will the check say about normalised values of 500 cells?
 
@@ -244,7 +262,8 @@ print("so the counts of two cells cannot be compared as they are.")
 #
 # ## Check yourself
 #
-# Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+# Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is
+# right or not.
 
 # %%
 from helpers.practice import exercises, quizzes
@@ -254,8 +273,8 @@ quizzes.of_lesson("00")
 # %% [markdown]
 # ## Exercises
 #
-# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
-# and each time a hint goes further. Solutions are folded away.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is
+# right and what is not yet, and each time a hint goes further. Solutions are folded away.
 
 # %%
 check = exercises.of_lesson("00")
@@ -263,8 +282,9 @@ check = exercises.of_lesson("00")
 # %% [markdown]
 # ### Exercise 1 · The same count
 #
-# `cell_2459` and `cell_0088` both have 30 counts of *Actb*. How many is that for 10,000 counts of the cell? Give two numbers in a list, first
-# for `cell_2459`, then for `cell_0088`. The table `per_cell` has the library sizes.
+# `cell_2459` and `cell_0088` both have 30 counts of *Actb*. How many is that for 10,000 counts of
+# the cell? Give two numbers in a list, first for `cell_2459`, then for `cell_0088`. The table
+# `per_cell` has the library sizes.
 
 # %% tags=["exercise"]
 actb_per_10000 = ...
@@ -280,16 +300,18 @@ check.same_count(actb_per_10000, adata=adata)
 # actb_per_10000 = 10_000 * 30 / per_cell.loc[two_cells, "library size"]
 # ```
 #
-# About 146 and 13. The same count is eleven times as large a part of the first cell, a cell of the microglia, as of the second, an
-# interneuron. So the counts of two cells cannot be compared as they are.
+# About 146 and 13. The same count is eleven times as large a part of the first cell, a cell of the
+# microglia, as of the second, an interneuron. So the counts of two cells cannot be compared as they
+# are.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 2 · Small cells, bad cells?
 #
-# A colleague drops all cells with fewer than 5,000 counts: "They are of bad quality." Which classes would lose more than half of their cells?
-# Write their names into a list, as they are in `adata.obs["cell_type"]`.
+# A colleague drops all cells with fewer than 5,000 counts: "They are of bad quality." Which classes
+# would lose more than half of their cells? Write their names into a list, as they are in
+# `adata.obs["cell_type"]`.
 
 # %% tags=["exercise"]
 lost = ...
@@ -306,17 +328,19 @@ check.lost_classes(lost, adata=adata)
 # lost = list(share_lost[share_lost > 0.5].index)
 # ```
 #
-# Astrocytes, the cells of blood vessels, and microglia: small cells with little mRNA. Oligodendrocytes lose many cells, too, but only a
-# fifth of the class. If cells have to be dropped, look at each class first.
+# Astrocytes, the cells of blood vessels, and microglia: small cells with little mRNA.
+# Oligodendrocytes lose many cells, too, but only a fifth of the class. If cells have to be dropped,
+# look at each class first.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 3 · Look less closely
 #
-# You lost four of five molecules above, and the share of zeros rose to 74 %. Which share of the molecules must you keep so that nine of
-# ten entries are zero? Write your guess down first. Then try values of `keep` in `counts.thin` until 89 % to 91 % of the entries are zero.
-# Many answers are right.
+# You lost four of five molecules above, and the share of zeros rose to 74 %. Which share of the
+# molecules must you keep so that nine of ten entries are zero? Write your guess down first. Then
+# try values of `keep` in `counts.thin` until 89 % to 91 % of the entries are zero. Many answers are
+# right.
 
 # %% tags=["exercise"]
 keep = ...
@@ -333,16 +357,17 @@ check.look_less_closely(keep, adata=adata)
 #     print(try_keep, round(counts.share_of_zeros(counts.thin(adata, try_keep)), 3))
 # ```
 #
-# Half of the molecules can go, and the share of zeros rises only from 43 % to 57 %: large counts stay above zero. Only when most counts
-# are down to one or two molecules do zeros take over. With a twentieth of the molecules you are there.
+# Half of the molecules can go, and the share of zeros rises only from 43 % to 57 %: large counts
+# stay above zero. Only when most counts are down to one or two molecules do zeros take over. With a
+# twentieth of the molecules you are there.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 4 · Counts or not?
 #
-# Write the core of `check_counts` yourself: a function that gets an array of numbers and returns True if all of them can be counts, else
-# False. Think of two things that a count can never be.
+# Write the core of `check_counts` yourself: a function that gets an array of numbers and returns
+# True if all of them can be counts, else False. Think of two things that a count can never be.
 
 
 # %% tags=["exercise"]
@@ -363,8 +388,8 @@ check.counts_or_not(holds_counts, adata=adata)
 #     return is_whole and is_never_negative
 # ```
 #
-# How the numbers are stored does not matter: 3.0 is a count. Whether an array that passes *does* hold counts, only the people who made it
-# can say: rounded values pass, too.
+# How the numbers are stored does not matter: 3.0 is a count. Whether an array that passes *does*
+# hold counts, only the people who made it can say: rounded values pass, too.
 #
 # </details>
 

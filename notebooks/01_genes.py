@@ -23,7 +23,8 @@
 # - compute what `seurat_v3` computes, and check it against scanpy;
 # - compare ways to select genes, and say what `subset=True` throws away.
 #
-# **Time**: 25 minutes to read and run, 25 minutes for the quiz and the exercises. **Needs**: lesson 00, or the words *count* and *library size*.
+# **Time**: 25 minutes to read and run, 25 minutes for the quiz and the exercises. **Needs**: lesson
+# 00, or the words *count* and *library size*.
 
 # %%
 import numpy as np
@@ -39,9 +40,9 @@ adata = data.load_cortex()
 # %% [markdown]
 # ## Why select genes at all?
 #
-# A gene with the same count in all cells tells nothing about how cells differ.
-# It still costs the model time and [weights](../docs/glossary.md#weight). So you keep the genes that vary from cell to cell,
-# the [highly variable genes](../docs/glossary.md#highly-variable-gene).
+# A gene with the same count in all cells tells nothing about how cells differ. It still costs the
+# model time and [weights](../docs/glossary.md#weight). So you keep the genes that vary from cell to
+# cell, the [highly variable genes](../docs/glossary.md#highly-variable-gene).
 #
 # ## Which genes vary?
 #
@@ -69,26 +70,30 @@ genes.plot_mean_variance(table, label=("Malat1", "Plp1", "Actb"))
 
 # %% [markdown]
 # The dashed line is the spread that chance alone gives to molecules that are caught independently
-# (the [Poisson distribution](../docs/glossary.md#poisson-distribution): variance equals mean).
-# All genes lie above it. Two things lift them: cells differ in what they express, and they differ in library size.
-# So to lie above this line is not enough. The question is which genes vary more than *other genes of the same mean*.
+# (the [Poisson distribution](../docs/glossary.md#poisson-distribution): variance equals mean). All
+# genes lie above it. Two things lift them: cells differ in what they express, and they differ in
+# library size. So to lie above this line is not enough. The question is which genes vary more than
+# *other genes of the same mean*.
 #
 # ## What `seurat_v3` does, in four steps
 #
 # **Step 1** was the mean and the variance of each gene.
 #
-# **Step 2.** Draw a smooth curve through the cloud: the variance that a gene of this mean usually has.
+# **Step 2.** Draw a smooth curve through the cloud: the variance that a gene of this mean usually
+# has.
 #
-# > **Predict.** *Malat1*, *Plp1* and *Actb* all have large counts. Which of them will lie above the curve?
+# > **Predict.** *Malat1*, *Plp1* and *Actb* all have large counts. Which of them will lie above the
+# > curve?
 
 # %%
 table["expected variance"] = genes.expected_variance(table)
 genes.plot_mean_variance(table, label=("Malat1", "Plp1", "Actb"))
 
 # %% [markdown]
-# **Step 3.** Divide by what is usual. For each count, subtract the mean and divide by the root of the expected variance.
-# The variance of the result is the [standardised variance](../docs/glossary.md#standardised-variance):
-# 1 is usual, 4 is four times as much.
+# **Step 3.** Divide by what is usual. For each count, subtract the mean and divide by the root of
+# the expected variance. The variance of the result is the
+# [standardised variance](../docs/glossary.md#standardised-variance): 1 is usual, 4 is four times as
+# much.
 
 # %%
 table["standardised variance"] = genes.standardised_variance(adata, table)
@@ -108,17 +113,18 @@ known = table[adata.var["symbol_known"]]
 print(", ".join(sorted(known.nlargest(8, "standardised variance").index)))
 
 # %% [markdown]
-# These eight vary most among the genes with a known name. Many belong to one class of cells. Look at two of them:
+# These eight vary most among the genes with a known name. Many belong to one class of cells. Look
+# at two of them:
 
 # %%
 per_class = adata[:, ["Atp1a2", "Cldn11", "Actb"]].to_df(layer="counts").astype(int)
 per_class.groupby(adata.obs["cell_type"], observed=True).mean().round(1)
 
 # %% [markdown]
-# *Atp1a2* belongs to astrocytes and *Cldn11* to oligodendrocytes. *Actb* is in all classes.
-# Its mean differs as well, and library size is not the only reason: interneurons have far larger libraries than microglia
-# (lesson 00), and about the same mean of *Actb*.
-# `seurat_v3` does not correct for library size, so a part of every variance comes from it.
+# *Atp1a2* belongs to astrocytes and *Cldn11* to oligodendrocytes. *Actb* is in all classes. Its
+# mean differs as well, and library size is not the only reason: interneurons have far larger
+# libraries than microglia (lesson 00), and about the same mean of *Actb*. `seurat_v3` does not
+# correct for library size, so a part of every variance comes from it.
 #
 # ## Is that what scanpy does?
 #
@@ -132,8 +138,8 @@ both = theirs.index[theirs["highly_variable"]].intersection(ours)
 print(f"{len(both)} of {len(ours)} genes are the same")
 
 # %% [markdown]
-# Same genes, so you know what the call computes. The standardised variances agree as well, but for a trace of rounding:
-# the fit of the curve magnifies the last digits of its input.
+# Same genes, so you know what the call computes. The standardised variances agree as well, but for
+# a trace of rounding: the fit of the curve magnifies the last digits of its input.
 
 # %%
 difference = (theirs["variances_norm"] / table["standardised variance"] - 1).abs().max()
@@ -142,8 +148,8 @@ print("largest relative difference below 0.5 %:", bool(difference < 0.005))
 # %% [markdown]
 # ## One detail: a limit for single cells
 #
-# One cell with a huge count can make a gene look variable. `seurat_v3` therefore limits each standardised count to the
-# square root of the number of cells. What happens without the limit?
+# One cell with a huge count can make a gene look variable. `seurat_v3` therefore limits each
+# standardised count to the square root of the number of cells. What happens without the limit?
 
 # %%
 unlimited = genes.standardised_variance(adata, table, clip=False)
@@ -155,14 +161,15 @@ same = unlimited.nlargest(2000).index.intersection(ours)
 print(f"{len(same)} of 2,000 genes are selected either way")
 
 # %% [markdown]
-# The limit changes the numbers of a few genes a lot. Here it does not change the selection: those genes are variable either way.
-# With a smaller selection, or more outliers, it can.
+# The limit changes the numbers of a few genes a lot. Here it does not change the selection: those
+# genes are variable either way. With a smaller selection, or more outliers, it can.
 #
 # ## Do other ways select other genes?
 #
 # `seurat_v3` reads counts. Two older ways, `seurat` and `cell_ranger`, read counts that were
-# [normalised](../docs/glossary.md#normalise) and [log-transformed](../docs/glossary.md#log-transform).
-# All three are asked for 2,000 genes out of 4,000.
+# [normalised](../docs/glossary.md#normalise) and
+# [log-transformed](../docs/glossary.md#log-transform). All three are asked for 2,000 genes out of
+# 4,000.
 #
 # > **Predict.** How many genes would two *random* selections of 2,000 out of 4,000 share?
 
@@ -171,17 +178,19 @@ selected = genes.compare_flavours(adata)
 genes.plot_overlap(selected)
 
 # %% [markdown]
-# They share more than chance, and less than one would think. "The highly variable genes" do not exist;
-# there are those of a method. So write down which method you used.
+# They share more than chance, and less than one would think. "The highly variable genes" do not
+# exist; there are those of a method. So write down which method you used.
 #
 # ## Does the selection keep what matters?
 #
-# Ask without scVI: can the classes still be told apart? Normalise, log-transform, and reduce each cell to 30
-# [principal components](../docs/glossary.md#principal-component). Set a fifth of the cells aside, and let the 15 most similar
-# of the other cells vote on the class of each. Do that for each fifth.
-# [Accuracy](../docs/glossary.md#accuracy) is the share of cells whose class is voted right.
+# Ask without scVI: can the classes still be told apart? Normalise, log-transform, and reduce each
+# cell to 30 [principal components](../docs/glossary.md#principal-component). Set a fifth of the
+# cells aside, and let the 15 most similar of the other cells vote on the class of each. Do that for
+# each fifth. [Accuracy](../docs/glossary.md#accuracy) is the share of cells whose class is voted
+# right.
 #
-# > **Predict.** Order these: all 4,000 genes, the 2,000 selected, the 2,000 thrown away, 200 at random.
+# > **Predict.** Order these: all 4,000 genes, the 2,000 selected, the 2,000 thrown away, 200 at
+# > random.
 
 # %%
 rest = adata.var_names.difference(ours)
@@ -202,7 +211,8 @@ pd.Series(accuracy, name="accuracy").round(2)
 # Two things stand out.
 #
 # - The selected genes do as well as all of them. So does a tenth of them, if it is well chosen.
-# - The genes that were thrown away are nearly as good. The classes are easy, and most genes carry a little of the signal.
+# - The genes that were thrown away are nearly as good. The classes are easy, and most genes carry a
+#   little of the signal.
 #
 # So 2,000 is no magic number, and "highly variable" does not mean "the only ones that matter".
 # Half the genes make a smaller model. For telling these classes apart the choice matters little.
@@ -211,7 +221,8 @@ pd.Series(accuracy, name="accuracy").round(2)
 #
 # > **Predict.** Half of the genes go. Does half of the counts go as well?
 #
-# The next cell changes `adata`. To repeat an earlier step afterwards, choose *Kernel > Restart Kernel and Run up to Selected Cell*.
+# The next cell changes `adata`. To repeat an earlier step afterwards, choose *Kernel > Restart
+# Kernel and Run up to Selected Cell*.
 
 # %%
 before = counts.per_cell(adata)["library size"]
@@ -229,9 +240,9 @@ lost = known.index.difference(adata.var_names)
 print(", ".join(lost))
 
 # %% [markdown]
-# `subset=True` removes them from `adata` for good. Afterwards you cannot ask the model about *Actb*,
-# and the library size that the model sees is that of the genes left.
-# Do you need them later? Keep a copy of `adata` before this call, or use `subset=False` and filter yourself.
+# `subset=True` removes them from `adata` for good. Afterwards you cannot ask the model about
+# *Actb*, and the library size that the model sees is that of the genes left. Do you need them
+# later? Keep a copy of `adata` before this call, or use `subset=False` and filter yourself.
 #
 # ## The answer
 
@@ -253,7 +264,8 @@ print(f"Two other methods share {shared.min():,} of them or more.")
 #
 # ## Check yourself
 #
-# Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+# Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is
+# right or not.
 
 # %%
 from helpers.practice import exercises, quizzes
@@ -263,10 +275,11 @@ quizzes.of_lesson("01")
 # %% [markdown]
 # ## Exercises
 #
-# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
-# and each time a hint goes further. Solutions are folded away.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is
+# right and what is not yet, and each time a hint goes further. Solutions are folded away.
 #
-# `adata` has lost half of its genes. So the exercises use the data as they were, under another name:
+# `adata` has lost half of its genes. So the exercises use the data as they were, under another
+# name:
 
 # %%
 check = exercises.of_lesson("01")
@@ -275,8 +288,9 @@ fresh = data.load_cortex()
 # %% [markdown]
 # ### Exercise 1 · Every molecule twice
 #
-# By mistake, each molecule of *Mt1* was counted twice: a count of 3 became 6. Nothing changed in the cells. How many times as large is the
-# variance of *Mt1* now? Predict, then compute it. `fresh[:, "Mt1"].to_df(layer="counts")` has the counts as they should be.
+# By mistake, each molecule of *Mt1* was counted twice: a count of 3 became 6. Nothing changed in
+# the cells. How many times as large is the variance of *Mt1* now? Predict, then compute it.
+# `fresh[:, "Mt1"].to_df(layer="counts")` has the counts as they should be.
 
 # %% tags=["exercise"]
 times = ...
@@ -292,16 +306,18 @@ check.doubled_counts(times, adata=fresh)
 # times = (2 * mt1).var() / mt1.var()
 # ```
 #
-# Four times. The mean is twice as large, and so is each distance from it; the variance is made of squared distances. So a gene with large
-# counts has a large variance, even if its cells differ no more than those of other genes.
+# Four times. The mean is twice as large, and so is each distance from it; the variance is made of
+# squared distances. So a gene with large counts has a large variance, even if its cells differ no
+# more than those of other genes.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 2 · Step 3 by hand
 #
-# Write step 3 for one gene, with its limit. `values` are the counts of the gene, an array with one number for each cell. Standardise each: subtract
-# the mean, divide by the root of the expected variance. Limit each to the root of the number of cells. Return the variance of the result.
+# Write step 3 for one gene, with its limit. `values` are the counts of the gene, an array with one
+# number for each cell. Standardise each: subtract the mean, divide by the root of the expected
+# variance. Limit each to the root of the number of cells. Return the variance of the result.
 
 
 # %% tags=["exercise"]
@@ -322,15 +338,17 @@ check.by_hand(standardised_variance, adata=fresh)
 #     return limited.var()
 # ```
 #
-# Without the limit it would be the variance divided by the expected variance. With it, a single cell can no longer make a gene look variable.
+# Without the limit it would be the variance divided by the expected variance. With it, a single
+# cell can no longer make a gene look variable.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 3 · Without one class
 #
-# *Plp1* is high in oligodendrocytes and low elsewhere. Its standardised variance among all cells is 2.7. Leave the oligodendrocytes out: is it
-# larger or smaller among the cells that are left? Write your guess down. Then repeat the steps of the lesson with those cells.
+# *Plp1* is high in oligodendrocytes and low elsewhere. Its standardised variance among all cells is
+# 2.7. Leave the oligodendrocytes out: is it larger or smaller among the cells that are left? Write
+# your guess down. Then repeat the steps of the lesson with those cells.
 
 # %% tags=["exercise"]
 plp1_left = ...
@@ -348,16 +366,17 @@ check.without_a_class(plp1_left, adata=fresh)
 # plp1_left = genes.standardised_variance(others, others_table)["Plp1"]
 # ```
 #
-# Many expect that *Plp1* no longer varies. It varies more than any other gene now: most of the cells that are left have one molecule or none, and
-# some have hundreds. For so small a mean that is very unusual. What "highly variable" means depends on the cells that are there.
+# Many expect that *Plp1* no longer varies. It varies more than any other gene now: most of the
+# cells that are left have one molecule or none, and some have hundreds. For so small a mean that is
+# very unusual. What "highly variable" means depends on the cells that are there.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 4 · A hundred genes
 #
-# Find at most 100 genes with which the class of 94 % of the cells or more is voted right (`genes.class_accuracy(fresh, few_genes)`). Many answers
-# are right.
+# Find at most 100 genes with which the class of 94 % of the cells or more is voted right
+# (`genes.class_accuracy(fresh, few_genes)`). Many answers are right.
 
 # %% tags=["exercise"]
 few_genes = ...
@@ -374,8 +393,9 @@ check.few_genes(few_genes, adata=fresh)
 # few_genes = few.var_names
 # ```
 #
-# The 100 most variable genes reach 95 %, nearly as many as all 4,000. The 100 with the largest mean and the 100 with the largest variance miss
-# the mark. With 500 genes instead of 100 you gain one more per cent of the cells.
+# The 100 most variable genes reach 95 %, nearly as many as all 4,000. The 100 with the largest mean
+# and the 100 with the largest variance miss the mark. With 500 genes instead of 100 you gain one
+# more per cent of the cells.
 #
 # </details>
 

@@ -9,8 +9,9 @@
 # %% [markdown]
 # # 06b · What are the proteins good for?
 #
-# TotalVI puts RNA and proteins into one latent space, tells background from foreground, and finds proteins that differ. Is that better than RNA alone? Whom do you ask, if the cell types themselves are
-# defined by proteins? And how much of it can you believe with 400 cells?
+# TotalVI puts RNA and proteins into one latent space, tells background from foreground, and finds
+# proteins that differ. Is that better than RNA alone? Whom do you ask, if the cell types themselves
+# are defined by proteins? And how much of it can you believe with 400 cells?
 #
 # **You will be able to**
 #
@@ -20,7 +21,8 @@
 # - read denoised proteins and probabilities of foreground, and say where they mean nothing;
 # - find the proteins that differ between groups, and say which conclusions 400 cells allow.
 #
-# **Time**: 40 minutes to read and run (half a minute of it is computing), 25 minutes for the quiz and the exercises.
+# **Time**: 40 minutes to read and run (half a minute of it is computing), 25 minutes for the quiz
+# and the exercises.
 # **Needs**: [06](06_totalvi.ipynb). [05](05_latent_space.ipynb) explains the maps and measures.
 
 # %%
@@ -35,12 +37,15 @@ rna_alone = training.load_or_train(training.blood_model("SCVI"), "few cells")
 blood = data.load_citeseq()
 
 # %% [markdown]
-# `model` is the TotalVI of lesson 06. `rna_alone` is an SCVI on the same 2,000 genes of the same cells, trained in the same way, which never sees a protein.
+# `model` is the TotalVI of lesson 06. `rna_alone` is an SCVI on the same 2,000 genes of the same
+# cells, trained in the same way, which never sees a protein.
 #
 # ## Cell types from gates
 #
-# You need an opinion on the cell types that comes from neither model. In the laboratory one looks at single proteins: a [gate](../docs/glossary.md#gate) is a threshold, and a cell is above or below it. Here
-# each threshold lies between the two humps of lesson 06, in each batch by itself. The rules:
+# You need an opinion on the cell types that comes from neither model. In the laboratory one looks
+# at single proteins: a [gate](../docs/glossary.md#gate) is a threshold, and a cell is above or
+# below it. Here each threshold lies between the two humps of lesson 06, in each batch by itself.
+# The rules:
 
 # %%
 from helpers.proteins import protein_counts
@@ -52,41 +57,49 @@ groups = protein_counts.gate(blood)
 groups.groupby([groups, blood.obs["batch"]], observed=True).size().unstack()
 
 # %% [markdown]
-# Thirty cells fit no rule. They may be two cells stuck together, or of a kind that has no rule here. They are left out wherever groups are compared.
+# Thirty cells fit no rule. They may be two cells stuck together, or of a kind that has no rule
+# here. They are left out wherever groups are compared.
 #
 # ## RNA and protein of the same gene
 #
 # The protein CD4 is made from the RNA of the gene CD4. So why measure both?
 #
-# > **Predict.** In which share of the cells with CD4 protein was at least one molecule of CD4 *RNA* counted?
+# > **Predict.** In which share of the cells with CD4 protein was at least one molecule of CD4 *RNA*
+# > counted?
 
 # %%
 beside_rna = protein_counts.beside_rna(blood)
 beside_rna.round(2)
 
 # %% [markdown]
-# (Proteins without two clear humps are left out, and CD15, which is a sugar and has no gene. CD3 is made from several genes; one of them stands for all. `rank correlation`: 1 if the cells have the same order by RNA and by protein, 0 if the
-# one order tells nothing of the other.)
+# (Proteins without two clear humps are left out, and CD15, which is a sugar and has no gene. CD3 is
+# made from several genes; one of them stands for all. `rank correlation`: 1 if the cells have the
+# same order by RNA and by protein, 0 if the one order tells nothing of the other.)
 #
 # ### You may think: "no RNA, no protein"
 #
-# Look at the third column. In more than half of the cells with CD4 protein not one molecule of CD4 RNA was counted, and for CD56 in nine of ten! A cell has few molecules of such RNA, and only some are caught. It has many more of the protein.
-# The other way round, RNA without protein, is rarer, but for PTPRC (see below).
+# Look at the third column. In more than half of the cells with CD4 protein not one molecule of CD4
+# RNA was counted, and for CD56 in nine of ten! A cell has few molecules of such RNA, and only some
+# are caught. It has many more of the protein. The other way round, RNA without protein, is rarer,
+# but for PTPRC (see below).
 
 # %%
 protein_counts.plot_beside_rna(blood, "CD4", groups)
 
 # %% [markdown]
-# Look at the monocytes: *more* RNA than the CD4 T cells, and *less* protein. How much RNA there is and how much protein need not go together.
+# Look at the monocytes: *more* RNA than the CD4 T cells, and *less* protein. How much RNA there is
+# and how much protein need not go together.
 #
-# CD45RA and CD45RO are even two proteins of one gene, PTPRC: its RNA is put together (*spliced*) in several ways, and the counts of the gene do not tell which. T cells that have met their enemy change from CD45RA to CD45RO. The proteins show it;
-# the counts of this gene do not.
+# CD45RA and CD45RO are even two proteins of one gene, PTPRC: its RNA is put together (*spliced*) in
+# several ways, and the counts of the gene do not tell which. T cells that have met their enemy
+# change from CD45RA to CD45RO. The proteins show it; the counts of this gene do not.
 #
 # ## The joint latent space
 #
 # 20 numbers for each cell from RNA and proteins together, against 10 from RNA alone.
 #
-# > **Predict.** Which two groups will TotalVI tell apart better than an SCVI of RNA alone? (Think of CD4 and CD8.)
+# > **Predict.** Which two groups will TotalVI tell apart better than an SCVI of RNA alone? (Think
+# > of CD4 and CD8.)
 
 # %% tags=["nbval-ignore-output"]
 from helpers.latent import embeddings
@@ -99,7 +112,8 @@ maps = {name: embeddings.tsne(positions) for name, positions in spaces.items()}
 embeddings.plot(maps, groups)
 
 # %% [markdown]
-# Maps mislead (lesson 05), so count. Take the 41 CD8 T cells. Which group do most of the 15 [nearest neighbours](../docs/glossary.md#nearest-neighbours) of each have?
+# Maps mislead (lesson 05), so count. Take the 41 CD8 T cells. Which group do most of the 15
+# [nearest neighbours](../docs/glossary.md#nearest-neighbours) of each have?
 
 # %%
 from helpers.latent import neighbours
@@ -115,14 +129,18 @@ print("more CD8 T cells are right with TotalVI:", right.iloc[1] > right.iloc[0])
 of_cd8.apply(lambda column: column.value_counts()).fillna(0).astype(int)
 
 # %% [markdown]
-# From RNA alone, many CD8 T cells lie among CD4 T cells. With the proteins, most lie among their own kind.
+# From RNA alone, many CD8 T cells lie among CD4 T cells. With the proteins, most lie among their
+# own kind.
 #
 # ### You may think: "so TotalVI finds the cell types better"
 #
-# Wait. The groups were *made* from CD4 and CD8a, and TotalVI was *given* CD4 and CD8a. It would be strange if it did not find them. Two tests show how little this proves:
+# Wait. The groups were *made* from CD4 and CD8a, and TotalVI was *given* CD4 and CD8a. It would be
+# strange if it did not find them. Two tests show how little this proves:
 #
-# - **proteins alone**: no model, no RNA; only the logarithms of the 14 counts, less their mean in the cell;
-# - **gate proteins hidden**: a TotalVI that gets only the eight proteins of which no gate makes use. To it, the groups are news.
+# - **proteins alone**: no model, no RNA; only the logarithms of the 14 counts, less their mean in
+#   the cell;
+# - **gate proteins hidden**: a TotalVI that gets only the eight proteins of which no gate makes
+#   use. To it, the groups are news.
 #
 # Each with three seeds, made once and kept (`make citeseq-runs`):
 
@@ -136,12 +154,17 @@ citeseq.summary(measures)
 # %% [markdown]
 # Read it slowly. (Mean of three seeds; in brackets the lowest and the highest.)
 #
-# 1. By *proteins alone* nearly everything is found. Of course: that is how the groups were made. So agreement with the gates cannot tell which *model* is better.
-# 2. *TotalVI* finds the CD8 T cells far more often than *scVI*. That is what the proteins are for: if you measured CD8a, use it. It is no proof of a better model.
-# 3. With the *gate proteins hidden*, the other eight help less, and the results of different seeds overlap with those of scVI. (The two models also differ in size and likelihood, and with so few proteins TotalVI starts its background
-#    from random numbers.)
-# 4. [k-means](../docs/glossary.md#k-means) clusters agree with the groups equally in all models, and in PCA: an [ARI](../docs/glossary.md#adjusted-rand-index) of 0.64. ([NMI](../docs/glossary.md#normalised-mutual-information) says the same.) What do
-#    they do wrong?
+# 1. By *proteins alone* nearly everything is found. Of course: that is how the groups were made. So
+#    agreement with the gates cannot tell which *model* is better.
+# 2. *TotalVI* finds the CD8 T cells far more often than *scVI*. That is what the proteins are for:
+#    if you measured CD8a, use it. It is no proof of a better model.
+# 3. With the *gate proteins hidden*, the other eight help less, and the results of different seeds
+#    overlap with those of scVI. (The two models also differ in size and likelihood, and with so few
+#    proteins TotalVI starts its background from random numbers.)
+# 4. [k-means](../docs/glossary.md#k-means) clusters agree with the groups equally in all models,
+#    and in PCA: an [ARI](../docs/glossary.md#adjusted-rand-index) of 0.64.
+#    ([NMI](../docs/glossary.md#normalised-mutual-information) says the same.) What do they do
+#    wrong?
 
 # %% tags=["nbval-ignore-output"]
 from sklearn.cluster import KMeans
@@ -152,7 +175,8 @@ found = KMeans(5, n_init=10, random_state=0).fit_predict(spaces["TotalVI, RNA an
 clusters.confusion(found, names)
 
 # %% [markdown]
-# They divide the CD4 T cells into two clusters, and have none for the CD8 T cells. Is there a difference between the two?
+# They divide the CD4 T cells into two clusters, and have none for the CD8 T cells. Is there a
+# difference between the two?
 #
 # > **Predict.** Think of CD45RA and CD45RO.
 
@@ -165,9 +189,11 @@ print("cells with CD45RA: fewer than 1 in 5 in one cluster:", low < 0.2)
 print("                   more than 3 in 4 in the other:   ", high > 0.75)
 
 # %% [markdown]
-# The clusters are right: they found a difference for which you have no gate. A low ARI need not be a bad model.
+# The clusters are right: they found a difference for which you have no gate. A low ARI need not be
+# a bad model.
 #
-# And [Leiden](../docs/glossary.md#leiden-clustering) clusters, with the resolution that suits each method best:
+# And [Leiden](../docs/glossary.md#leiden-clustering) clusters, with the resolution that suits each
+# method best:
 
 # %%
 citeseq.summary(["Leiden ARI", "Leiden NMI"])
@@ -177,18 +203,24 @@ citeseq.summary(["Leiden ARI", "Leiden NMI"])
 #
 # ## Are the batches mixed?
 #
-# Both models got `batch_key`. As in [05c](05c_batches.ipynb): guess the batch of a cell from its neighbours. 0.5 is no better than a coin, and [iLISI](../docs/glossary.md#ilisi) is 1 where both batches are everywhere alike.
+# Both models got `batch_key`. As in [05c](05c_batches.ipynb): guess the batch of a cell from its
+# neighbours. 0.5 is no better than a coin, and [iLISI](../docs/glossary.md#ilisi) is 1 where both
+# batches are everywhere alike.
 
 # %%
 citeseq.summary(["kNN batch accuracy", "iLISI"])
 
 # %% [markdown]
-# Partly. After the 80 epochs of the lesson, TotalVI mixes them *less* well than SCVI. After its default training, with larger minibatches and a slower warm-up, about as well; but then it finds fewer CD8 T cells. As in 05c, how far batches are mixed depends on how
-# you train, and nothing in the output tells you. Measure it.
+# Partly. After the 80 epochs of the lesson, TotalVI mixes them *less* well than SCVI. After its
+# default training, with larger minibatches and a slower warm-up, about as well; but then it finds
+# fewer CD8 T cells. As in 05c, how far batches are mixed depends on how you train, and nothing in
+# the output tells you. Measure it.
 #
 # ## Denoised proteins
 #
-# TotalVI says for each cell and protein how probable a foreground is, and gives a [denoised](../docs/glossary.md#denoised-expression) value. Below: CD19, which B cells have, and CD4.
+# TotalVI says for each cell and protein how probable a foreground is, and gives a
+# [denoised](../docs/glossary.md#denoised-expression) value. Below: CD19, which B cells have, and
+# CD4.
 
 # %%
 from helpers.proteins import totalvi, totalvi_figures
@@ -197,7 +229,8 @@ tables = {protein: totalvi.describe_protein(model, protein) for protein in ("CD1
 totalvi_figures.plot_foreground(tables, groups)
 
 # %% [markdown]
-# Above: most cells with background counts get a probability near 0, the others near 1. Below is the denoised value: the foreground times its probability.
+# Above: most cells with background counts get a probability near 0, the others near 1. Below is the
+# denoised value: the foreground times its probability.
 #
 # ### You may think: "denoised is the count without the background"
 #
@@ -209,7 +242,8 @@ more = (tables["CD4"]["denoised"] > tables["CD4"]["count"])[low].mean()
 print("below the CD4 threshold, denoised above the count in more than 1 of 5 cells:", more > 0.2)
 
 # %% [markdown]
-# And do you see two stripes in each kind of cell? Denoised is not batch-corrected. For that, ask for all cells as if they were of the same batch (`transform_batch`).
+# And do you see two stripes in each kind of cell? Denoised is not batch-corrected. For that, ask
+# for all cells as if they were of the same batch (`transform_batch`).
 
 # %%
 of_b_cells = tables["CD19"]["denoised"][groups == "B cells"]
@@ -221,7 +255,8 @@ print(
 # %% [markdown]
 # ### You may think: "a probability of foreground near 1 means that the protein is there"
 #
-# > **Predict.** In healthy blood PD-1 is on some T cells, and hardly on monocytes. What will the model say about PD-1 on monocytes?
+# > **Predict.** In healthy blood PD-1 is on some T cells, and hardly on monocytes. What will the
+# > model say about PD-1 on monocytes?
 
 # %%
 of_pd1 = totalvi.describe_protein(model, "PD-1")
@@ -233,12 +268,15 @@ print("in monocytes above 0.9:", mean["monocytes"] > 0.9)
 protein_counts.plot_histogram(blood, "PD-1")
 
 # %% [markdown]
-# It calls most PD-1 counts foreground, in all kinds of cell! There is only one hump, so nothing tells the model which of its two distributions to use for it, and it took the "foreground". Without two humps the
-# word has no meaning. So look at the histogram before you believe a probability.
+# It calls most PD-1 counts foreground, in all kinds of cell! There is only one hump, so nothing
+# tells the model which of its two distributions to use for it, and it took the "foreground".
+# Without two humps the word has no meaning. So look at the histogram before you believe a
+# probability.
 #
 # ## Which proteins differ between groups?
 #
-# As for genes in lesson 05b: the probability that a protein differs by more than a little, and by how much ([log2 fold change](../docs/glossary.md#log2-fold-change): 1 is twice as much).
+# As for genes in lesson 05b: the probability that a protein differs by more than a little, and by
+# how much ([log2 fold change](../docs/glossary.md#log2-fold-change): 1 is twice as much).
 
 # %% tags=["nbval-ignore-output"]
 differing = totalvi.differences(model, groups)
@@ -253,12 +291,15 @@ first = differing.groupby("group").first()["protein"]
 print("CD19, CD3, CD8a and CD14 come first:", (first[list(expected)] == pd.Series(expected)).all())
 
 # %% [markdown]
-# Each group has a protein of its gate among its first two, and some have one that no gate used: CD127 on CD4 T cells, CD45RA on B cells.
+# Each group has a protein of its gate among its first two, and some have one that no gate used:
+# CD127 on CD4 T cells, CD45RA on B cells.
 #
 # ### You may think: "the fold change is that of the counts"
 #
-# Compare the two columns. The model compares pairs of cells as if they were of one batch, and takes the median over the pairs. So its value may be larger (CD3, where the mean of the others hides that many have nearly none) or smaller (CD19). Far down in
-# the table it may even have another sign:
+# Compare the two columns. The model compares pairs of cells as if they were of one batch, and takes
+# the median over the pairs. So its value may be larger (CD3, where the mean of the others hides
+# that many have nearly none) or smaller (CD19). Far down in the table it may even have another
+# sign:
 
 # %%
 of_nk = differing.query("group == 'NK cells' and protein == 'CD19'").iloc[0]
@@ -266,7 +307,8 @@ print("CD19 on NK cells, log2 of the counts below -3:", of_nk["log2 of the count
 print("the model's log2 fold change above -1:", of_nk["log2 fold change"] > -1)
 
 # %% [markdown]
-# NK cells have as few CD19 counts as all others but the B cells. The many zeros and ones of background are where the model knows least. So look at the counts of whatever you report.
+# NK cells have as few CD19 counts as all others but the B cells. The many zeros and ones of
+# background are where the model knows least. So look at the counts of whatever you report.
 #
 # ## What 400 cells allow
 #
@@ -287,7 +329,9 @@ sentences = {
 pd.DataFrame(sentences).T
 
 # %% [markdown]
-# The first holds, and is no surprise. The second depends on the seed: with 400 cells it cannot be decided. The third is false for the training of this lesson, and after the default training it depends on the seed. What the number of cells means for each part of this lesson:
+# The first holds, and is no surprise. The second depends on the seed: with 400 cells it cannot be
+# decided. The third is false for the training of this lesson, and after the default training it
+# depends on the seed. What the number of cells means for each part of this lesson:
 #
 # | part | how far it can be trusted |
 # | --- | --- |
@@ -299,7 +343,8 @@ pd.DataFrame(sentences).T
 #
 # And two samples tell little about other people: for that you need more donors, not more cells.
 #
-# With an internet connection you can go on with all of them, nearly 11,000 cells: `data.load_citeseq(cells="all")` has the same form. Training takes minutes then.
+# With an internet connection you can go on with all of them, nearly 11,000 cells:
+# `data.load_citeseq(cells="all")` has the same form. Training takes minutes then.
 #
 # ## The answer
 
@@ -312,8 +357,10 @@ for name in ("scVI", citeseq.HIDDEN, "TotalVI", "proteins alone"):
     print(f"  {name}: {mean[name]:.2f}")
 
 # %% [markdown]
-# Proteins show what RNA misses, because few molecules of a gene are caught and because RNA and protein do not go together. TotalVI brings both into one latent space, and tells background from foreground where there are two humps. That it finds groups
-# made from these very proteins is no proof of a better model; to judge a model you need a measure that it has not seen.
+# Proteins show what RNA misses, because few molecules of a gene are caught and because RNA and
+# protein do not go together. TotalVI brings both into one latent space, and tells background from
+# foreground where there are two humps. That it finds groups made from these very proteins is no
+# proof of a better model; to judge a model you need a measure that it has not seen.
 #
 # ## What you know now
 #
@@ -329,7 +376,8 @@ for name in ("scVI", citeseq.HIDDEN, "TotalVI", "proteins alone"):
 #
 # ## Check yourself
 #
-# Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+# Five questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is
+# right or not.
 
 # %%
 from helpers.practice import exercises, quizzes
@@ -339,8 +387,8 @@ quizzes.of_lesson("06b")
 # %% [markdown]
 # ## Exercises
 #
-# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
-# and each time a hint goes further. Solutions are folded away.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is
+# right and what is not yet, and each time a hint goes further. Solutions are folded away.
 
 # %%
 check = exercises.of_lesson("06b")
@@ -348,8 +396,9 @@ check = exercises.of_lesson("06b")
 # %% [markdown]
 # ### Exercise 1 · Two genes, one protein
 #
-# The protein CD8 is put together from the products of two genes, CD8A and CD8B. In what share of the CD8 T cells (those of the gate, in `groups`) was not one
-# molecule of RNA counted, neither of CD8A nor of CD8B? Give a number between 0 and 1.
+# The protein CD8 is put together from the products of two genes, CD8A and CD8B. In what share of
+# the CD8 T cells (those of the gate, in `groups`) was not one molecule of RNA counted, neither of
+# CD8A nor of CD8B? Give a number between 0 and 1.
 
 # %% tags=["exercise"]
 share_without = ...
@@ -365,15 +414,17 @@ check.unseen_in_rna(share_without, blood=blood, groups=groups)
 # share_without = (np.asarray(of_both.sum(axis=1)) == 0).mean()
 # ```
 #
-# 5 of 41 cells. With CD8A alone it would be 8. A second gene helps, because a molecule that is missed of one may be caught of the other. The protein is seen in all
-# 41; but by the gate they were chosen for it.
+# 5 of 41 cells. With CD8A alone it would be 8. A second gene helps, because a molecule that is
+# missed of one may be caught of the other. The protein is seen in all 41; but by the gate they were
+# chosen for it.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 2 · Not to be trusted
 #
-# Of which proteins should you not believe the probability of foreground, in one batch at least? Write a list of their names.
+# Of which proteins should you not believe the probability of foreground, in one batch at least?
+# Write a list of their names.
 
 # %% tags=["exercise"]
 not_to_trust = ...
@@ -385,20 +436,24 @@ check.no_foreground(not_to_trust, blood=blood)
 # <details><summary>Solution</summary>
 #
 # ```python
-# no_humps = protein_counts.thresholds(blood)["threshold"].isna().groupby(level="protein").any()
+# no_humps = proteins.thresholds(blood)["threshold"].isna().groupby(level="protein").any()
 # not_to_trust = list(no_humps.index[no_humps])
 # ```
 #
-# CD15, CD25 and PD-1. TIGIT is none of them: NK cells have it, most others do not. But its counts are small, so background and foreground lie close together. Draw it, and you see
-# probabilities between 0 and 1 more often than for CD19: `totalvi_figures.plot_foreground({"TIGIT": totalvi.describe_protein(model, "TIGIT")}, groups)`.
+# CD15, CD25 and PD-1. TIGIT is none of them: NK cells have it, most others do not. But its counts
+# are small, so background and foreground lie close together. Draw it, and you see probabilities
+# between 0 and 1 more often than for CD19:
+# `totalvi_figures.plot_foreground({"TIGIT": totalvi.describe_protein(model, "TIGIT")}, groups)`.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 3 · The same batch for all
 #
-# Give a [denoised](../docs/glossary.md#denoised-expression) CD19 for each cell, in the order of `blood`, with which the two batches can be compared. Asked for: in the B cells the median of one batch is less than 1.5 times
-# that of the other, and B cells still have more than ten times as much as CD4 T cells. Many answers are right.
+# Give a [denoised](../docs/glossary.md#denoised-expression) CD19 for each cell, in the order of
+# `blood`, with which the two batches can be compared. Asked for: in the B cells the median of one
+# batch is less than 1.5 times that of the other, and B cells still have more than ten times as much
+# as CD4 T cells. Many answers are right.
 
 # %% tags=["exercise"]
 cd19 = ...
@@ -414,16 +469,20 @@ check.same_batch_for_all(cd19, blood=blood, groups=groups)
 # cd19 = as_of_5k["CD19"]
 # ```
 #
-# All cells are decoded as if they were of batch 5k. `transform_batch=["10k", "5k"]` decodes each cell twice and takes the mean. To divide the values of each batch
-# by the median of its B cells would meet the numbers, too, if you bring them back to the scale of counts; but then you would have *said* that B cells are the same in both batches.
+# All cells are decoded as if they were of batch 5k. `transform_batch=["10k", "5k"]` decodes each
+# cell twice and takes the mean. To divide the values of each batch by the median of its B cells
+# would meet the numbers, too, if you bring them back to the scale of counts; but then you would
+# have *said* that B cells are the same in both batches.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 4 · A fair judge
 #
-# To compare TotalVI with SCVI you need something that neither has seen. Choose five genes as judges: not among the 2,000 on which the models were trained, each counted in at
-# least 40 of the cells, and not the gene of a protein that TotalVI was given. Write a list of their names. Many answers are right, and the check lets your judges judge.
+# To compare TotalVI with SCVI you need something that neither has seen. Choose five genes as
+# judges: not among the 2,000 on which the models were trained, each counted in at least 40 of the
+# cells, and not the gene of a protein that TotalVI was given. Write a list of their names. Many
+# answers are right, and the check lets your judges judge.
 
 # %% tags=["exercise"]
 judges = ...
@@ -440,8 +499,9 @@ check.fair_judges(judges, blood=blood, model=model, spaces=spaces)
 # judges = [gene for gene in often if gene.startswith("RPL")][:5]
 # ```
 #
-# RPL genes are needed by all cells, but more in some kinds than in others. Whether TotalVI or SCVI is ahead depends on the five genes: of all that
-# could be chosen, each is ahead for about half. That decides nothing. But it is a fair question, and agreement with the gates is not.
+# RPL genes are needed by all cells, but more in some kinds than in others. Whether TotalVI or SCVI
+# is ahead depends on the five genes: of all that could be chosen, each is ahead for about half.
+# That decides nothing. But it is a fair question, and agreement with the gates is not.
 #
 # </details>
 

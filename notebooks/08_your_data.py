@@ -9,8 +9,9 @@
 # %% [markdown]
 # # 08 · How do I do this with my own data?
 #
-# So far the cells came ready for use. Yours will not. This lesson takes a file with the usual faults, finds them before the training, mends them, and goes the
-# whole way of lessons 01 to 05 in one script that you keep.
+# So far the cells came ready for use. Yours will not. This lesson takes a file with the usual
+# faults, finds them before the training, mends them, and goes the whole way of lessons 01 to 05 in
+# one script that you keep.
 #
 # **You will be able to**
 #
@@ -19,9 +20,11 @@
 # - get raw counts back where only normalised values are left, and test whether they are right;
 # - run one script from your file to a page about your run, and read that page.
 #
-# **Time**: 40 minutes to read and run, 25 minutes for the quiz and the exercises. **Needs**: lessons [01](01_genes.ipynb) to [05](05_latent_space.ipynb). [05c](05c_batches.ipynb) is useful.
+# **Time**: 40 minutes to read and run, 25 minutes for the quiz and the exercises. **Needs**:
+# lessons [01](01_genes.ipynb) to [05](05_latent_space.ipynb). [05c](05c_batches.ipynb) is useful.
 #
-# **With your own file.** Do the lesson once with our cells. Then go to *Your own file* near the end: four cells, and nothing of yours is changed.
+# **With your own file.** Do the lesson once with our cells. Then go to *Your own file* near the
+# end: four cells, and nothing of yours is changed.
 
 # %%
 from helpers import environment
@@ -32,7 +35,8 @@ file = messy_data.write("../data/spoiled_cells.h5ad")
 print(file.name)
 
 # %% [markdown]
-# These are 400 human blood cells, as a colleague might have left them. The cells are real. The faults were put in for this lesson. There are five.
+# These are 400 human blood cells, as a colleague might have left them. The cells are real. The
+# faults were put in for this lesson. There are five.
 #
 # ## Read a file
 #
@@ -46,7 +50,9 @@ print(file.name)
 # | a table of text, names in the first row and column | `counts.csv`, `.tsv` or `.txt`, also with `.gz`; with `genes_in="rows"` if a row is a gene |
 # | a Seurat object (R) | an `.h5ad` that you write in R: `zellkonverter::writeH5AD(as.SingleCellExperiment(object), "cells.h5ad", X_name = "counts")` |
 #
-# Several samples? Read each one, and join them: `ad.concat({"first": one, "second": other}, label="sample", index_unique="-")`, after `import anndata as ad`.
+# Several samples? Read each one, and join them:
+# `ad.concat({"first": one, "second": other}, label="sample", index_unique="-")`, after
+# `import anndata as ad`.
 
 # %%
 from helpers.own_data import reading
@@ -57,8 +63,10 @@ print("layers:", *[name for name in adata.layers if name])
 print("columns about the cells:", *adata.obs)
 
 # %% [markdown]
-# The [AnnData](../docs/glossary.md#anndata) has a matrix `X`, a [layer](../docs/glossary.md#layer-of-anndata) called `umi`, and two columns about the cells: `day`, when a cell was measured, and `type`,
-# what the proteins on its surface say it is. scVI will never see `type`; it is there to compare with. Here are two genes in three cells:
+# The [AnnData](../docs/glossary.md#anndata) has a matrix `X`, a
+# [layer](../docs/glossary.md#layer-of-anndata) called `umi`, and two columns about the cells:
+# `day`, when a cell was measured, and `type`, what the proteins on its surface say it is. scVI will
+# never see `type`; it is there to compare with. Here are two genes in three cells:
 
 # %%
 some = adata[:3, adata.var_names.isin(["B2M", "CD74"])]
@@ -66,11 +74,13 @@ for name, matrix in {"X": some.X.toarray(), "umi": some.layers["umi"]}.items():
     print(name, *matrix.round(1))
 
 # %% [markdown]
-# > **Predict.** Which of the two holds [counts](../docs/glossary.md#count)? And would scVI stop you if you took the other one?
+# > **Predict.** Which of the two holds [counts](../docs/glossary.md#count)? And would scVI stop you
+# > if you took the other one?
 #
 # ### You may think: "it trained, so the data were fine"
 #
-# Take the other one, `X`, and train. First only the preparation, on a copy. Python's warnings are caught, to print those about counts.
+# Take the other one, `X`, and train. First only the preparation, on a copy. Python's warnings are
+# caught, to print those about counts.
 
 # %%
 import warnings
@@ -87,7 +97,8 @@ with warnings.catch_warnings(record=True) as caught:
 print(*[each.message for each in caught if "count data" in str(each.message)], sep="\n")
 
 # %% [markdown]
-# The first warning is scanpy's, the second scVI's. Neither stops you. Train on it (about ten seconds).
+# The first warning is scanpy's, the second scVI's. Neither stops you. Train on it (about ten
+# seconds).
 
 # %% tags=["nbval-ignore-output", "progress"]
 fooled = scvi.model.SCVI(wrong)
@@ -101,11 +112,14 @@ del wrong, fooled  # to free their memory
 training.plot_curves(of_values)
 
 # %% [markdown]
-# The loss falls as it should. Yet these were no counts. So a falling loss does not prove anything about the numbers. Remember where it ends; you will compare it later.
+# The loss falls as it should. Yet these were no counts. So a falling loss does not prove anything
+# about the numbers. Remember where it ends; you will compare it later.
 #
 # ## Look before you train
 #
-# A pilot walks around the plane before each flight. Do the same: the [pre-flight report](../docs/glossary.md#pre-flight-report) looks at the cells as scVI would meet them, and changes nothing.
+# A pilot walks around the plane before each flight. Do the same: the
+# [pre-flight report](../docs/glossary.md#pre-flight-report) looks at the cells as scVI would meet
+# them, and changes nothing.
 
 # %% tags=["nbval-ignore-output"]
 from helpers.own_data import preflight
@@ -124,14 +138,18 @@ print(preflight.verdict(report))
 # - `decide`: it runs, but look whether you mean it;
 # - `mend`: it would fail, or give wrong results without a word.
 #
-# Where a line of Python mends it, the last column has the line. *Time* and *memory* are estimates from the measurements of lesson 07b.
+# Where a line of Python mends it, the last column has the line. *Time* and *memory* are estimates
+# from the measurements of lesson 07b.
 #
-# What the report does *not* look at: cells that were dying, two cells in one droplet, RNA that floated in from other cells. "Ready" means that scVI can train on these numbers, not that each row
-# is a good cell. For that there are `sc.pp.calculate_qc_metrics` and `sc.pp.scrublet` in scanpy; use them first.
+# What the report does *not* look at: cells that were dying, two cells in one droplet, RNA that
+# floated in from other cells. "Ready" means that scVI can train on these numbers, not that each row
+# is a good cell. For that there are `sc.pp.calculate_qc_metrics` and `sc.pp.scrublet` in scanpy;
+# use them first.
 #
 # ## Mend, and look again
 #
-# > **Predict.** The first thing to mend says `layer = 'umi'`. What will the report say of that layer: is all well with it?
+# > **Predict.** The first thing to mend says `layer = 'umi'`. What will the report say of that
+# > layer: is all well with it?
 
 # %%
 layer, batch_key, label_key = "umi", "day", "type"
@@ -139,12 +157,16 @@ report = preflight.check(adata, layer, batch_key, label_key)
 report.loc[report["verdict"] != "ok", ["found", "verdict"]]
 
 # %% [markdown]
-# The layer has counts, and still a fault that no warning tells of. They are stored in 16 bits (`uint16`), which hold whole numbers up to 65,535. To select genes, scanpy squares the counts, and
-# the square of 256 is one too many. It starts again at 0: an [overflow](../docs/glossary.md#overflow). Most other tools store counts in 32 bits, with room for fractions (`float32`).
+# The layer has counts, and still a fault that no warning tells of. They are stored in 16 bits
+# (`uint16`), which hold whole numbers up to 65,535. To select genes, scanpy squares the counts, and
+# the square of 256 is one too many. It starts again at 0: an
+# [overflow](../docs/glossary.md#overflow). Most other tools store counts in 32 bits, with room for
+# fractions (`float32`).
 #
 # ### You may think: "how numbers are stored does not matter"
 #
-# Take a quarter of the genes (to save memory), and select 2,000 of them twice: from the same numbers, stored in 16 bits and as floats.
+# Take a quarter of the genes (to save memory), and select 2,000 of them twice: from the same
+# numbers, stored in 16 bits and as floats.
 
 # %%
 chosen = {}
@@ -156,8 +178,10 @@ for kind in ("uint16", "float32"):
 print("genes that differ:", len(chosen["float32"] - chosen["uint16"]), "of 2,000")
 
 # %% [markdown]
-# Now mend. Each line is from the report. The first gives the second of two equal names a `-1` behind it. The next keeps cells with at least one count. The last one stores the counts as floats, and only
-# those that are not 0 ([sparse](../docs/glossary.md#sparse)). Run the report again after the last one: a mended fault may have hidden another.
+# Now mend. Each line is from the report. The first gives the second of two equal names a `-1`
+# behind it. The next keeps cells with at least one count. The last one stores the counts as floats,
+# and only those that are not 0 ([sparse](../docs/glossary.md#sparse)). Run the report again after
+# the last one: a mended fault may have hidden another.
 
 # %%
 import numpy as np
@@ -170,11 +194,14 @@ report = preflight.check(adata, layer, batch_key, label_key)
 print(preflight.verdict(report), report.loc["batch and label", "found"])
 
 # %% [markdown]
-# Five faults: the counts were not in `X`, three droplets held no cell, two genes had one name, the layer overflowed, and the batches were not named.
+# Five faults: the counts were not in `X`, three droplets held no cell, two genes had one name, the
+# layer overflowed, and the batches were not named.
 #
 # ### You may think: "`batch_key` makes any design good"
 #
-# The report also looks whether batch and label (what you know of the cells) can be told apart. Here they can: each type is in both batches. Suppose that the B cells had all come from day 1 and all others from day 2 (the first 2,000 genes are enough to see that):
+# The report also looks whether batch and label (what you know of the cells) can be told apart. Here
+# they can: each type is in both batches. Suppose that the B cells had all come from day 1 and all
+# others from day 2 (the first 2,000 genes are enough to see that):
 
 # %%
 confounded = adata[adata.obs["type"].notna(), :2000].copy()
@@ -183,12 +210,14 @@ unlucky = preflight.check(confounded, layer, batch_key, label_key)
 print(unlucky.loc["batch and label", "found"])
 
 # %% [markdown]
-# That is [confounding](../docs/glossary.md#confounding), and no line of Python mends it. Look for it before the experiment; afterwards you can only say so.
+# That is [confounding](../docs/glossary.md#confounding), and no line of Python mends it. Look for
+# it before the experiment; afterwards you can only say so.
 #
 # ## If the counts are gone
 #
-# Many published files have only normalised values. The 700 blood cells that scanpy carries are such a file. Its `X` is scaled: each gene was brought to mean 0. Its `raw`, a place for an earlier state of
-# the matrix, holds the logarithm of normalised counts.
+# Many published files have only normalised values. The 700 blood cells that scanpy carries are such
+# a file. Its `X` is scaled: each gene was brought to mean 0. Its `raw`, a place for an earlier
+# state of the matrix, holds the logarithm of normalised counts.
 
 # %%
 import scanpy as sc
@@ -201,7 +230,8 @@ with warnings.catch_warnings():
 print(preflight.check(published).loc["counts", "found"])
 
 # %% [markdown]
-# Scaled values are lost for scVI. But what was only divided by the total of the cell, with or without a logarithm, can often be turned back. In such values all counts of a cell are multiples
+# Scaled values are lost for scVI. But what was only divided by the total of the cell, with or
+# without a logarithm, can often be turned back. In such values all counts of a cell are multiples
 # of the smallest one. If that is a single molecule, you have them all.
 
 # %%
@@ -212,8 +242,10 @@ print("first cell, counts above 0:", *recovered[0].data[:12].astype(int), "...")
 # %% [markdown]
 # > **Predict.** How do you find out whether these are the true counts?
 #
-# That they are whole numbers is no proof. In a cell where no gene has exactly one molecule, all would come back too small, and still be whole. But this file also keeps the total of each cell. So test it:
-# normalise the recovered counts again, with the published totals. Do the published values come out?
+# That they are whole numbers is no proof. In a cell where no gene has exactly one molecule, all
+# would come back too small, and still be whole. But this file also keeps the total of each cell. So
+# test it: normalise the recovered counts again, with the published totals. Do the published values
+# come out?
 
 # %%
 totals = published.obs["n_counts"].to_numpy()[:, None]
@@ -221,13 +253,16 @@ again = np.log1p(recovered.multiply(1e4 / totals))
 print("largest difference, below a thousandth:", abs(again - published.raw.X).max() < 0.001)
 
 # %% [markdown]
-# They do, for each gene in each cell. Where a file has no totals, trust the counts if there are thousands of genes: nearly every cell then has many genes with one molecule.
+# They do, for each gene in each cell. Where a file has no totals, trust the counts if there are
+# thousands of genes: nearly every cell then has many genes with one molecule.
 #
-# Values that were corrected for batches, smoothed or scaled cannot be turned back. Ask the authors for counts.
+# Values that were corrected for batches, smoothed or scaled cannot be turned back. Ask the authors
+# for counts.
 #
 # ## The whole way, in one script
 #
-# Now lessons 01 to 05 in one go. The kit has a script for that, `scripts/my_run.py`. It has six settings, in capitals. `run_script.write` fills them in, with the lines that mend.
+# Now lessons 01 to 05 in one go. The kit has a script for that, `scripts/my_run.py`. It has six
+# settings, in capitals. `run_script.write` fills them in, with the lines that mend.
 
 # %%
 from helpers.own_data import run_script
@@ -242,8 +277,9 @@ script = run_script.write("../data/my_run.py", mending, RESULTS="../data/my_run"
 print(script.read_text().partition('"""\n')[2])
 
 # %% [markdown]
-# Most of these lines you know. Keep this file with your results: it says what was done. The next cell runs it; `runpy` is Python's own way to run a file. It takes about half a minute. If it is stopped, run
-# it again: the training goes on where it was.
+# Most of these lines you know. Keep this file with your results: it says what was done. The next
+# cell runs it; `runpy` is Python's own way to run a file. It takes about half a minute. If it is
+# stopped, run it again: the training goes on where it was.
 #
 # You can also run it in a terminal (File > New > Terminal), with the Python of the kit.
 
@@ -254,8 +290,11 @@ run = runpy.run_path(script)
 model, findings = run["model"], run["findings"]
 
 # %% [markdown]
-# In the folder `data/my_run` there are now three things: your cells with all their genes, and with latent space, clusters and map (`cells.h5ad`); the trained model with the cells as it saw them (`model`; `scvi.model.SCVI.load` reads it); and a page about the run:
-# `report.html`. Double-click on it in the list of files on the left. It is a single file, figures included, that opens in any browser, without a network.
+# In the folder `data/my_run` there are now three things: your cells with all their genes, and with
+# latent space, clusters and map (`cells.h5ad`); the trained model with the cells as it saw them
+# (`model`; `scvi.model.SCVI.load` reads it); and a page about the run: `report.html`. Double-click
+# on it in the list of files on the left. It is a single file, figures included, that opens in any
+# browser, without a network.
 #
 # ## Read the page
 #
@@ -268,8 +307,9 @@ verdicts = run_report.verdicts(model, findings, label_key)
 verdicts
 
 # %% [markdown]
-# `ok`, or what to look at. Not every verdict has to be `ok`: each is a question to you. The script trained with the quick class preset. For a result that you publish, compare it with `PRESET = "default"`,
-# which also mixes real batches better (lesson 05c).
+# `ok`, or what to look at. Not every verdict has to be `ok`: each is a question to you. The script
+# trained with the quick class preset. For a result that you publish, compare it with
+# `PRESET = "default"`, which also mixes real batches better (lesson 05c).
 
 # %%
 from helpers.layers import architecture
@@ -295,8 +335,9 @@ ends = {name: table["held-out cells"].iloc[-1] for name, table in ends.items()}
 print("log-normalised values end lower:", ends["values"] < 0.9 * ends["counts"])
 
 # %% [markdown]
-# The wrong one! It describes *other numbers*, smaller and less spread, and smaller numbers cost fewer nats. A loss can only be compared between models of the same counts, the same genes and the same
-# held-out cells (lesson 07).
+# The wrong one! It describes *other numbers*, smaller and less spread, and smaller numbers cost
+# fewer nats. A loss can only be compared between models of the same counts, the same genes and the
+# same held-out cells (lesson 07).
 #
 # ## The answer
 
@@ -308,11 +349,13 @@ print(f"From file to page: {len(script.read_text().splitlines())} lines, which y
 print(f"On the page: {len(verdicts)} verdicts, each a question to you.")
 
 # %% [markdown]
-# Read the file, look before you train, mend with a line where a line can mend, and decide the rest. Then run the script, and read the page before you believe the map.
+# Read the file, look before you train, mend with a line where a line can mend, and decide the rest.
+# Then run the script, and read the page before you believe the map.
 #
 # ## Your own file
 #
-# Four cells, in a new notebook in this folder (File > New > Notebook). Put the whole path of your file into the first. Nothing of yours is changed: the results go to a folder of their own.
+# Four cells, in a new notebook in this folder (File > New > Notebook). Put the whole path of your
+# file into the first. Nothing of yours is changed: the results go to a folder of their own.
 #
 # ```python
 # from helpers import environment, preflight, reading, run_script
@@ -349,7 +392,8 @@ print(f"On the page: {len(verdicts)} verdicts, each a question to you.")
 #
 # ## Check yourself
 #
-# Six questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is right or not.
+# Six questions. Choose an answer, with the mouse or with Tab and the space bar, and read why it is
+# right or not.
 
 # %%
 from helpers.practice import exercises, quizzes
@@ -359,8 +403,8 @@ quizzes.of_lesson("08")
 # %% [markdown]
 # ## Exercises
 #
-# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is right and what is not yet,
-# and each time a hint goes further. Solutions are folded away.
+# Put your answer in place of `...`, run the cell, then run the check below it. It tells you what is
+# right and what is not yet, and each time a hint goes further. Solutions are folded away.
 
 # %%
 check = exercises.of_lesson("08")
@@ -368,8 +412,9 @@ check = exercises.of_lesson("08")
 # %% [markdown]
 # ### Exercise 1 · Sixteen bits with a sign
 #
-# In `uint16` the square of 256 is the first one too many. Another file stores its counts as `int16`. These are 16 bits as well, but half of the numbers are
-# below 0: it goes from -32,768 to 32,767. What is the smallest count whose square is too large? One number is enough.
+# In `uint16` the square of 256 is the first one too many. Another file stores its counts as
+# `int16`. These are 16 bits as well, but half of the numbers are below 0: it goes from -32,768 to
+# 32,767. What is the smallest count whose square is too large? One number is enough.
 
 # %% tags=["exercise"]
 smallest = ...
@@ -384,15 +429,17 @@ check.too_large_to_square(smallest)
 # smallest = 182
 # ```
 #
-# 181 squared is 32,761, and 182 squared is 33,124. One gene with 182 molecules in one cell is enough to spoil the selection, and no warning tells of it.
+# 181 squared is 32,761, and 182 squared is 33,124. One gene with 182 molecules in one cell is
+# enough to spoil the selection, and no warning tells of it.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 2 · A table that lies on its side
 #
-# Many published tables have a row for each gene. The first line of the next cell writes such a table, with 300 genes of your cells. Read it with
-# `reading.read`, so that `from_text` has cells in its rows, as scVI wants it. Predict first what `preflight.check` says of it if you read it without
+# Many published tables have a row for each gene. The first line of the next cell writes such a
+# table, with 300 genes of your cells. Read it with `reading.read`, so that `from_text` has cells in
+# its rows, as scVI wants it. Predict first what `preflight.check` says of it if you read it without
 # any thought.
 
 # %% tags=["exercise"]
@@ -410,16 +457,17 @@ check.table_the_right_way(from_text, adata=adata)
 # from_text = reading.read("../data/genes_in_rows.csv", genes_in="rows")
 # ```
 #
-# Without `genes_in="rows"` the report finds that cells and genes have changed places, and has the line that turns the table:
-# `adata = adata.T.copy()`. That would be right as well.
+# Without `genes_in="rows"` the report finds that cells and genes have changed places, and has the
+# line that turns the table: `adata = adata.T.copy()`. That would be right as well.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 3 · Counts by their totals
 #
-# `raw_counts.recover` does not know the totals of the cells, so it has to guess which value is one molecule. You know them. Write a function that gets
-# `values` (cells × genes, a NumPy array, each ln(1 + 10,000 × count / total)) and `totals` (one a cell), and returns the counts: an array of
+# `raw_counts.recover` does not know the totals of the cells, so it has to guess which value is one
+# molecule. You know them. Write a function that gets `values` (cells × genes, a NumPy array, each
+# ln(1 + 10,000 × count / total)) and `totals` (one a cell), and returns the counts: an array of
 # whole numbers. Zeros are written out here, so no sparse matrix is needed.
 
 
@@ -440,17 +488,19 @@ check.counts_by_their_totals(counts_from, published=published)
 #     return np.rint(per_ten_thousand * totals[:, None] / 1e4)
 # ```
 #
-# `totals[:, None]` has one row a cell and one column, so each row is multiplied by the total of its cell. With known totals no guess is needed. A cell without a
-# single molecule of any gene comes out right as well.
+# `totals[:, None]` has one row a cell and one column, so each row is multiplied by the total of its
+# cell. With known totals no guess is needed. A cell without a single molecule of any gene comes out
+# right as well.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 4 · Eight mice, two days
 #
-# Plan an experiment before there are data. Four mice fit into a day, and each day is a [batch](../docs/glossary.md#batch). Give each mouse a day, 1 or 2, so that
-# neither treatment nor sex is [confounded](../docs/glossary.md#confounding) with the day. `days` is a list of eight numbers, in the order of this table. Many
-# answers are right.
+# Plan an experiment before there are data. Four mice fit into a day, and each day is a
+# [batch](../docs/glossary.md#batch). Give each mouse a day, 1 or 2, so that neither treatment nor
+# sex is [confounded](../docs/glossary.md#confounding) with the day. `days` is a list of eight
+# numbers, in the order of this table. Many answers are right.
 #
 # | mouse | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 |
 # | --- | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -470,10 +520,11 @@ check.plan_of_days(days)
 # days = [1, 2, 1, 2, 1, 2, 1, 2]
 # ```
 #
-# Mice with the same treatment and the same sex come in pairs; one of each pair goes to each day. So each day is a small experiment of its own, and
-# `batch_key` can take the day away.
+# Mice with the same treatment and the same sex come in pairs; one of each pair goes to each day. So
+# each day is a small experiment of its own, and `batch_key` can take the day away.
 #
 # </details>
 
 # %% [markdown]
-# That is the way from the first cell to your own. What the words mean is in the [glossary](../docs/glossary.md).
+# That is the way from the first cell to your own. What the words mean is in the
+# [glossary](../docs/glossary.md).

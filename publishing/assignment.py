@@ -1,7 +1,10 @@
-"""The exercises of a lesson as an assignment for nbgrader: source, release, and the settings of the course folder.
+"""The exercises of a lesson as an assignment for nbgrader.
 
-``python -m publishing.assignment 03`` (``make assignment ARGS=03``) writes ``build/assignment``; without a number, of all lessons that have
-exercises. ``publishing/grading.py`` marks what comes back.
+Source, release, and the settings of the course folder.
+
+``python -m publishing.assignment 03`` (``make assignment ARGS=03``) writes ``build/assignment``;
+without a number, of all lessons that have exercises. ``publishing/grading.py`` marks what comes
+back.
 """
 
 from __future__ import annotations
@@ -107,7 +110,8 @@ at it in the page.
 - A cell that ends Python or cannot be stopped is left out, and the notebook is run again without it.
 """
 
-# Seconds that a cell of a learner may take: a solution takes at most a quarter of a minute on one core.
+# Seconds that a cell of a learner may take: a solution takes at most a quarter of a minute on one
+# core.
 LIMIT = 120
 
 
@@ -138,7 +142,9 @@ def name_of(number: str) -> str:
 
 
 def source(lesson: NotebookNode, number: str) -> NotebookNode:
-    """Return a lesson as nbgrader's source: with solutions, and with what tells nbgrader which cell is what.
+    """Return a lesson as nbgrader's source.
+
+    With solutions, and with what tells nbgrader which cell is what.
 
     Parameters
     ----------
@@ -179,7 +185,8 @@ def _tell(cell: NotebookNode, name: str, **kind: Any) -> None:
 def graded(code: str, number: str) -> str:
     """Return the code of a check as it is marked.
 
-    The hidden lines are in nbgrader's database alone: ``check`` is the kit's, whatever a learner has given that name.
+    The hidden lines are in nbgrader's database alone: ``check`` is the kit's, whatever a learner
+    has given that name.
     """
     return (
         "### BEGIN HIDDEN TESTS\n"
@@ -192,7 +199,9 @@ def graded(code: str, number: str) -> str:
 
 @dataclass(frozen=True)
 class Course:
-    """An nbgrader course folder. Its settings and its database are in it; no other settings are read.
+    """An nbgrader course folder.
+
+    Its settings and its database are in it; no other settings are read.
 
     Parameters
     ----------
@@ -280,7 +289,8 @@ def write(
     lessons
         The folder of the lessons.
     build
-        The folder to write ``assignment`` into. One that is there is replaced, in the end and in one go.
+        The folder to write ``assignment`` into. One that is there is replaced, in the end and in
+        one go.
 
     Returns
     -------
@@ -325,7 +335,8 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     print(
-        f"{folder.relative_to(editions.ROOT)} is written; its README.md says how to hand out and how to mark."
+        f"{folder.relative_to(editions.ROOT)} is written; its README.md says how to hand out and "
+        "how to mark."
     )
     return 0
 

@@ -1,7 +1,7 @@
 """What a class on JupyterHub needs, computed from what the lessons were measured to take.
 
-``python -m publishing.classroom`` (``make classroom``) writes ``docs/jupyterhub.md`` and ``docs/jupyterhub-values.yaml``
-from ``docs/measurements.json``.
+``python -m publishing.classroom`` (``make classroom``) writes ``docs/jupyterhub.md`` and
+``docs/jupyterhub-values.yaml`` from ``docs/measurements.json``.
 """
 
 from __future__ import annotations
@@ -34,18 +34,21 @@ MARGIN = 0.25
 # Memory is asked for in whole multiples of so many MiB.
 STEP = 64
 
-# A lesson uses one thread, so a second core would have nothing to do. A quarter of a core for each learner is set aside: if all press
-# Run at once, a lesson takes at most four times as long as alone.
+# A lesson uses one thread, so a second core would have nothing to do. A quarter of a core for each
+# learner is set aside: if all press Run at once, a lesson takes at most four times as long as
+# alone.
 CPU_LIMIT = 1.0
 CPU_GUARANTEE = 0.25
 
-# Of each node, for Kubernetes itself; an assumption. And the most pods on a node, of which some belong to Kubernetes.
+# Of each node, for Kubernetes itself; an assumption. And the most pods on a node, of which some
+# belong to Kubernetes.
 NODE_CORES, NODE_GIB, NODE_PODS = 0.5, 1.5, 100
 
 # Cores and GiB of nodes that clouds and computing centres offer.
 NODE_SIZES = ((4, 16), (8, 32), (16, 64), (32, 128))
 
-# JupyterHub finds no authenticator of this name and does not start, so that nobody forgets to choose one.
+# JupyterHub finds no authenticator of this name and does not start, so that nobody forgets to
+# choose one.
 PLACEHOLDER = "choose-an-authenticator"
 
 # Let everybody in, or everybody with one password that is soon known.
@@ -88,7 +91,10 @@ def load(file: Path = MEASUREMENTS) -> dict[str, Any]:
 
 
 def lessons(measured: Mapping[str, Any]) -> pd.DataFrame:
-    """Return a row a lesson, run alone on one core: ``CPU seconds``, ``wall seconds``, and ``peak MiB`` of its largest process."""
+    """Return a row a lesson, run alone on one core.
+
+    ``CPU seconds``, ``wall seconds``, and ``peak MiB`` of its largest process.
+    """
     table = pd.DataFrame(measured["lessons"])
     return table.set_index("lesson").loc[:, ["CPU seconds", "wall seconds", "peak MiB"]]
 
@@ -104,12 +110,13 @@ def memory(measured: Mapping[str, Any]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        In MiB. Columns ``one kernel`` and ``two kernels``; the rows add up to ``together``; ``rounded up`` is what is asked for.
+        In MiB. Columns ``one kernel`` and ``two kernels``; the rows add up to ``together``;
+        ``rounded up`` is what is asked for.
 
     Notes
     -----
-    ``measurements.watch`` keeps the peak of the largest process only. So a lesson that starts others (07 on Ray, 07b with ``LIVE = True``)
-    takes more than is counted here.
+    ----- ``measurements.watch`` keeps the peak of the largest process only. So a lesson that starts
+    others (07 on Ray, 07b with ``LIVE = True``) takes more than is counted here.
     """
     largest = int(lessons(measured)["peak MiB"].max())
     columns = {}
@@ -141,8 +148,9 @@ def nodes(
     Returns
     -------
     DataFrame
-        A row a size: ``cores`` and ``GiB`` of a node; how many learners fit ``by memory`` and ``by CPU``; ``learners a node``, the
-        least of both and of the pods that a node may have; ``nodes``; ``GiB together``; and ``longest lesson (s)``, if all press Run at once.
+        A row a size: ``cores`` and ``GiB`` of a node; how many learners fit ``by memory`` and
+        ``by CPU``; ``learners a node``, the least of both and of the pods that a node may have;
+        ``nodes``; ``GiB together``; and ``longest lesson (s)``, if all press Run at once.
 
     Raises
     ------
@@ -158,8 +166,8 @@ def nodes(
         each = min(by_memory, by_cpu, NODE_PODS)
         if each < 1:
             raise ValueError(
-                f"A node of {cores} cores and {gib} GiB is too small for one learner with {asked} MiB and {CPU_GUARANTEE} cores. "
-                "What to do: take larger nodes."
+                f"A node of {cores} cores and {gib} GiB is too small for one learner with {asked} "
+                f"MiB and {CPU_GUARANTEE} cores. What to do: take larger nodes."
             )
         count = math.ceil(learners / each)
         longest = waiting(measured, learners, [count * (cores - NODE_CORES)]).iloc[:, 0].max()
@@ -197,8 +205,9 @@ def waiting(
     Returns
     -------
     DataFrame
-        A row a lesson, a column a number of cores, in seconds: the CPU seconds of all learners, shared between the cores; but not
-        less than the wall seconds of a learner alone, because a lesson uses one core and also waits for files.
+        A row a lesson, a column a number of cores, in seconds: the CPU seconds of all learners,
+        shared between the cores; but not less than the wall seconds of a learner alone, because a
+        lesson uses one core and also waits for files.
 
     Raises
     ------
@@ -240,7 +249,8 @@ def image(project: Path = ROOT / "pyproject.toml") -> tuple[str, str]:
         address, tag = about["urls"]["Repository"], about["version"]
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         raise ValueError(
-            f"{project.name} says no version or no address of the project ({error}). What to do: write both there."
+            f"{project.name} says no version or no address of the project ({error}). What to do: "
+            "write both there."
         ) from error
     owner_and_name = address.removeprefix("https://github.com/").strip("/")
     # A registry refuses capital letters. So a placeholder in capitals stays one, and fails.
@@ -348,11 +358,13 @@ def faults(values: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
     chosen = hub.get("config", {}).get("JupyterHub", {}).get("authenticator_class", "dummy")
     if chosen == PLACEHOLDER:
         found.append(
-            "No authenticator is chosen yet, so the hub does not start. Set hub.config.JupyterHub.authenticator_class."
+            "No authenticator is chosen yet, so the hub does not start. Set "
+            "hub.config.JupyterHub.authenticator_class."
         )
     elif chosen in OPEN_AUTHENTICATORS:
         found.append(
-            f"The authenticator '{chosen}' lets in whoever finds the page. Choose one that asks who it is."
+            f"The authenticator '{chosen}' lets in whoever finds the page. Choose one that asks "
+            "who it is."
         )
     return found
 
@@ -366,11 +378,14 @@ def _memory_faults(asked: Mapping[str, Any], measured: Mapping[str, Any]) -> lis
     needed = memory(measured).loc["together", "one kernel"]
     if guarantee < needed:
         found.append(
-            f"{guarantee:,.0f} MiB of memory are set aside for a learner, and a lesson with its margin needs {needed:,}: some kernels would be killed. Raise singleuser.memory.guarantee."
+            f"{guarantee:,.0f} MiB of memory are set aside for a learner, and a lesson with its "
+            f"margin needs {needed:,}: some kernels would be killed. Raise "
+            "singleuser.memory.guarantee."
         )
     if limit < guarantee:
         found.append(
-            f"The limit of {limit:,.0f} MiB is below the {guarantee:,.0f} MiB that are set aside. Raise singleuser.memory.limit."
+            f"The limit of {limit:,.0f} MiB is below the {guarantee:,.0f} MiB that are set aside. "
+            "Raise singleuser.memory.limit."
         )
     return found
 
@@ -380,12 +395,15 @@ def _cpu_faults(asked: Mapping[str, Any]) -> list[str]:
     if 0 < guarantee <= limit:
         return []
     return [
-        f"Of the cores, {guarantee:g} are set aside and {limit:g} are the limit; neither may be 0, and the limit not the smaller. Change singleuser.cpu."
+        f"Of the cores, {guarantee:g} are set aside and {limit:g} are the limit; neither may be 0, "
+        "and the limit not the smaller. Change singleuser.cpu."
     ]
 
 
 def mebibytes(quantity: str | float) -> float:
-    """Read an amount of memory as JupyterHub does: bytes, or a number with K, M, G or T, each 1,024 times the one before.
+    """Read an amount of memory as JupyterHub does.
+
+    Bytes, or a number with K, M, G or T, each 1,024 times the one before.
 
     Raises
     ------
@@ -395,7 +413,8 @@ def mebibytes(quantity: str | float) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", str(quantity))
     if match is None:
         raise ValueError(
-            f"'{quantity}' is no amount of memory for JupyterHub. What to do: write it like 1280M or 1.5G."
+            f"'{quantity}' is no amount of memory for JupyterHub. What to do: write it like 1280M "
+            "or 1.5G."
         )
     return float(match[1]) * 1024 ** ("KMGT".index(match[2]) - 1 if match[2] else -2)
 

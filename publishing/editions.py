@@ -1,7 +1,9 @@
-"""The lessons for students, without solutions, and for teachers, with notes: both made from the one source.
+"""The lessons for students, without solutions, and for teachers, with notes.
 
-``python -m publishing.editions student`` (``make student``) writes ``build/student``, and ``... teacher`` (``make teacher``)
-``build/teacher``.
+Both made from the one source.
+
+``python -m publishing.editions student`` (``make student``) writes ``build/student``, and
+``... teacher`` (``make teacher``) ``build/teacher``.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ LESSONS = ROOT / "notebooks"
 NOTES = ROOT / "docs" / "teaching" / "notes"
 BUILD = ROOT / "build"
 
-# What a student needs to set the kit up and to run the lessons; tests, teacher's notes and the .py files are left out.
+# What a student needs to set the kit up and to run the lessons; tests, teacher's notes and the .py
+# files are left out.
 KIT = (
     "CITATION.cff",
     "LICENSE",
@@ -106,9 +109,11 @@ def for_teachers(lesson: NotebookNode, notes: Mapping[str, str]) -> NotebookNode
     Parameters
     ----------
     lesson
-        As it is stored, with outputs; not changed. The outputs of the exercises are dropped: they are those of the open stubs.
+        As it is stored, with outputs; not changed. The outputs of the exercises are dropped: they
+        are those of the open stubs.
     notes
-        For each heading of a section, without its ``##``, the note; an empty heading stands for the lesson's title.
+        For each heading of a section, without its ``##``, the note; an empty heading stands for the
+        lesson's title.
 
     Raises
     ------
@@ -133,7 +138,10 @@ def for_teachers(lesson: NotebookNode, notes: Mapping[str, str]) -> NotebookNode
 
 
 def _insert(edition: NotebookNode, heading: str, note: str) -> None:
-    """Put a note below a heading; text that follows in the same cell goes into a cell of its own."""
+    """Put a note below a heading.
+
+    Text that follows in the same cell goes into a cell of its own.
+    """
     line = re.compile(rf"^## {re.escape(heading)}$" if heading else r"^# .+$", re.MULTILINE)
     for place, cell in enumerate(edition.cells):
         found = line.search(cell.source) if cell.cell_type == "markdown" else None
@@ -175,7 +183,8 @@ def read_notes(page: Path) -> dict[str, str]:
     Returns
     -------
     dict
-        For each heading, without its ``##``, its text; that about the whole lesson at the empty heading.
+        For each heading, without its ``##``, its text; that about the whole lesson at the empty
+        heading.
     """
     _, whole, *sections = re.split(r"^#{1,2} (.+)$", page.read_text("utf-8"), flags=re.MULTILINE)
     del whole  # the title
@@ -204,7 +213,8 @@ def write_student(build: Path = BUILD) -> Path:
     Parameters
     ----------
     build
-        The folder to write ``student`` into. One that is there is replaced, in the end and in one go.
+        The folder to write ``student`` into. One that is there is replaced, in the end and in one
+        go.
 
     Returns
     -------
@@ -227,7 +237,8 @@ def write_teacher(build: Path = BUILD) -> Path:
     Parameters
     ----------
     build
-        The folder to write ``teacher`` into. One that is there is replaced, in the end and in one go.
+        The folder to write ``teacher`` into. One that is there is replaced, in the end and in one
+        go.
 
     Returns
     -------
@@ -251,8 +262,10 @@ def write_teacher(build: Path = BUILD) -> Path:
                 edition = for_teachers(_read(lesson), notes)
             except EditionError as error:
                 raise EditionError(
-                    f"{page.name} has a note for a section that {lesson.name} does not have. {error}\n"
-                    "What to do: give the note, in docs/teaching/notes, the exact heading of the section."
+                    f"{page.name} has a note for a section that {lesson.name} does not have. "
+                    f"{error}\n"
+                    "What to do: give the note, in docs/teaching/notes, the exact heading of the "
+                    "section."
                 ) from error
             nbformat.write(edition, folder / "notebooks" / lesson.name)
     return build / "teacher"
@@ -285,7 +298,9 @@ def _write(file: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def new_folder(final: Path) -> Iterator[Path]:
-    """Give an empty folder to fill. Once it is full, it takes the place of the final one; an error leaves the old.
+    """Give an empty folder to fill.
+
+    Once it is full, it takes the place of the final one; an error leaves the old.
 
     Parameters
     ----------

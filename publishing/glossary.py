@@ -18,8 +18,8 @@ NO_PROSE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 
-# Words that are everyday words as well: "no network is needed", "no loss for the model". Which sense is meant only a reader can
-# tell, so of these only linked uses count.
+# Words that are everyday words as well: "no network is needed", "no loss for the model". Which
+# sense is meant only a reader can tell, so of these only linked uses count.
 EVERYDAY = frozenset(
     {
         "Cloud",
@@ -82,7 +82,9 @@ def links(markdown: str) -> list[tuple[str, str]]:
 
 
 def written(markdowns: Sequence[str], titles: Sequence[str]) -> dict[str, set[str]]:
-    """Return for each title the ways in which it is written: itself, other names, what lessons link to it, and plurals.
+    """Return for each title the ways in which it is written.
+
+    Itself, other names, what lessons link to it, and plurals.
 
     Parameters
     ----------
@@ -143,13 +145,14 @@ def first_uses(lessons: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, int
     Parameters
     ----------
     lessons
-        For each lesson, in order, the texts of its Markdown cells. The first, which says what is to come, is not looked at.
+        For each lesson, in order, the texts of its Markdown cells. The first, which says what is to
+        come, is not looked at.
 
     Returns
     -------
     dict
-        For each title that is used: the lesson, the number of the text in it, the use, and whether the paragraph with it
-        has a link to the entry. Of everyday words only linked uses count.
+        For each title that is used: the lesson, the number of the text in it, the use, and whether
+        the paragraph with it has a link to the entry. Of everyday words only linked uses count.
     """
     ways = written([text for texts in lessons.values() for text in texts], list(entries()))
     found: dict[str, tuple[str, int, Use, bool]] = {}
@@ -163,7 +166,10 @@ def first_uses(lessons: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, int
 
 
 def _linked_nearby(markdown: str, use: Use) -> bool:
-    """Tell whether a use or the rest of its paragraph links the entry: "**UMAP** ([uniform manifold ...](...))"."""
+    """Tell whether a use or the rest of its paragraph links the entry.
+
+    "**UMAP** ([uniform manifold ...](...))".
+    """
     # Before it there is none: a link is a use, and would be the first.
     rest = markdown[use.start :].partition("\n\n")[0]
     return use.linked or anchor(use.term) in {target for _, target in links(rest)}

@@ -1,7 +1,8 @@
 """Mark what a class has handed in: a page for each learner, and a table of marks.
 
-``python -m publishing.grading FOLDER`` (``make assignment ARGS="grade FOLDER"``) runs the notebooks in a folder with nbgrader and writes
-``build/grades/FOLDER``. It runs the learners' code on this machine.
+``python -m publishing.grading FOLDER`` (``make assignment ARGS="grade FOLDER"``) runs the notebooks
+in a folder with nbgrader and writes ``build/grades/FOLDER``. It runs the learners' code on this
+machine.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ from publishing.assignment import LIMIT, MARKS, Course, name_of, source, with_le
 # Seconds for a cell of the lesson itself, which always ends: enough for a slow machine.
 LESSON_LIMIT = 1800
 
-# So often a notebook is run, each time without one more cell, before it counts as one that cannot be marked.
+# So often a notebook is run, each time without one more cell, before it counts as one that cannot
+# be marked.
 RUNS = 6
 
 REASONS = {
@@ -49,7 +51,8 @@ REASONS = {
     CellTimeoutError: "This cell took too long, and could not be stopped.",
 }
 
-# Written into the record of a submission; raise it where the same submission would now get other marks or another page.
+# Written into the record of a submission; raise it where the same submission would now get other
+# marks or another page.
 FORMAT = 1
 
 
@@ -57,7 +60,9 @@ FORMAT = 1
 
 
 class RunSubmission(Execute):
-    """Run a notebook in an empty folder. A cell that ends Python, or that cannot be stopped, is left out in another run.
+    """Run a notebook in an empty folder.
+
+    A cell that ends Python, or that cannot be stopped, is left out in another run.
 
     Raises
     ------
@@ -114,8 +119,9 @@ class RunSubmission(Execute):
 class TakeMarks(NbGraderPreprocessor):
     """Leave marks in the output of a check only where it is as ``Reply.marks`` makes it.
 
-    nbgrader gives full marks to a check that shows nothing, or text, or a number below zero, and none where anything was written to
-    stderr, such as a warning of a package. Here the first three get none, and the last costs none.
+    nbgrader gives full marks to a check that shows nothing, or text, or a number below zero, and
+    none where anything was written to stderr, such as a warning of a package. Here the first three
+    get none, and the last costs none.
     """
 
     def preprocess_cell(
@@ -183,7 +189,10 @@ def _as_expected(cell: NotebookNode) -> bool:
 
 
 class FeedbackPage(HTMLExporter):
-    """A page that loads nothing from the network: nbgrader's template asks for MathJax and others."""
+    """A page that loads nothing from the network.
+
+    Nbgrader's template asks for MathJax and others.
+    """
 
     def from_notebook_node(
         self, nb: NotebookNode, resources: Any = None, **kw: Any
@@ -224,7 +233,8 @@ def submissions(folder: Path, lessons: Path = editions.LESSONS) -> list[Submissi
     Parameters
     ----------
     folder
-        With a notebook for each student, or a folder for each student with a notebook for each lesson.
+        With a notebook for each student, or a folder for each student with a notebook for each
+        lesson.
     lessons
         The folder of the lessons.
 
@@ -283,11 +293,15 @@ def _look_at(file: Path, folder: Path, lessons: list[str]) -> Submission:
             student,
             file,
             "",
-            "This is not the notebook of an assignment: ask for the one that was handed out (assignment_NN.ipynb), with the answers in it.",
+            "This is not the notebook of an assignment: ask for the one that was handed out "
+            "(assignment_NN.ipynb), with the answers in it.",
         )
     (number,) = numbers
     if number not in lessons:
-        fault = f"This is of lesson {number!r}, which has no exercises here. There are: {', '.join(lessons)}."
+        fault = (
+            f"This is of lesson {number!r}, which has no exercises here. There are: "
+            f"{', '.join(lessons)}."
+        )
         return Submission(student, file, "", fault)
     return Submission(student, file, number)
 
@@ -301,7 +315,8 @@ def _grade_id(cell: NotebookNode) -> str:
 def mend(submitted: NotebookNode, released: NotebookNode) -> list[str]:
     """Give a notebook back what nbgrader goes by, where a student has lost or changed it.
 
-    nbgrader puts back the source of checks and of the lesson's cells; for that they have to be there, and to say what they are.
+    nbgrader puts back the source of checks and of the lesson's cells; for that they have to be
+    there, and to say what they are.
 
     Parameters
     ----------
@@ -372,9 +387,12 @@ class Class:
         )
 
     def kept(self, submission: Submission) -> dict[str, Any] | None:
-        """Return what is known about a notebook that was marked before; None if it is to be marked anew.
+        """Return what is known about a notebook that was marked before.
 
-        So it is if it or its lesson has changed since, or if a cell was stopped and there is another limit now.
+        None if it is to be marked anew.
+
+        So it is if it or its lesson has changed since, or if a cell was stopped and there is
+        another limit now.
         """
         try:
             record = json.loads(self.record(submission).read_text("utf-8"))
@@ -409,8 +427,10 @@ class Class:
             self.course.add(number, lesson)
         except NbGraderException as error:
             raise editions.EditionError(
-                f"Lesson {number} has other cells now than when this class was marked, so new marks would not be comparable.\n"
-                f"What to do: move {self.course.folder} away, then run the same command again. All notebooks are then marked anew."
+                f"Lesson {number} has other cells now than when this class was marked, so new "
+                "marks would not be comparable.\n"
+                f"What to do: move {self.course.folder} away, then run the same command again. All "
+                "notebooks are then marked anew."
             ) from error
 
     def mark(self, submission: Submission) -> dict[str, Any]:
@@ -419,8 +439,8 @@ class Class:
         Returns
         -------
         dict
-            ``marks`` for each check, ``notes`` for the teacher, cells that were ``stopped`` and with which ``limit``, the place of
-            the ``page``.
+            ``marks`` for each check, ``notes`` for the teacher, cells that were ``stopped`` and
+            with which ``limit``, the place of the ``page``.
         """
         number, student = submission.lesson, submission.student
         name = name_of(number)
@@ -503,8 +523,8 @@ def grade(
     Returns
     -------
     DataFrame
-        A row for each notebook: ``student``, ``lesson``, ``marks`` and ``of``, which are missing where it could not be marked, the marks
-        of each exercise, ``note`` and ``page``.
+        A row for each notebook: ``student``, ``lesson``, ``marks`` and ``of``, which are missing
+        where it could not be marked, the marks of each exercise, ``note`` and ``page``.
 
     Raises
     ------
@@ -519,7 +539,8 @@ def grade(
             return _grade(found, Class(Course(place), with_lessons(lessons), limit), tell)
     except filelock.Timeout:
         raise editions.EditionError(
-            f"Another command is marking into {place}.\nWhat to do: wait until it is done, or stop it."
+            f"Another command is marking into {place}.\n"
+            "What to do: wait until it is done, or stop it."
         ) from None
 
 
@@ -530,7 +551,8 @@ def _grade(found: list[Submission], marked: Class, tell: Callable[[str], None]) 
     left = [number for number, record in enumerate(records) if record is None]
     if len(left) < len(found):
         tell(
-            f"{len(found) - len(left)} of {len(found)} notebooks need no marking, or cannot be marked."
+            f"{len(found) - len(left)} of {len(found)} notebooks need no marking, or cannot be "
+            "marked."
         )
     if left:
         tell(f"{len(left)} to mark, one after the other.")
@@ -553,8 +575,8 @@ def _grade(found: list[Submission], marked: Class, tell: Callable[[str], None]) 
             else "no marks"
         )
         tell(
-            f"[{done + 1}/{len(left)}] {each.student}, lesson {each.lesson}: {said} ({now - start:.0f} s)"
-            + (f"; about {math.ceil(rest / 60)} min left" if rest else "")
+            f"[{done + 1}/{len(left)}] {each.student}, lesson {each.lesson}: {said} "
+            f"({now - start:.0f} s)" + (f"; about {math.ceil(rest / 60)} min left" if rest else "")
         )
     table = _table(found, records)
     _write_table(table, marked.course.folder)

@@ -20,13 +20,15 @@ LESSONS = ROOT / "notebooks"
 NOTES = ROOT / "docs" / "teaching" / "notes"
 MEASUREMENTS = ROOT / "docs" / "measurements.json"
 
-# Silent reading of English non-fiction: 238 words a minute on average, and 175 to 300 for most adults (Brysbaert 2019,
-# doi:10.1016/j.jml.2019.104047). The slow end, because the words are new and many readers have another first language.
-# (The package readtime takes 265, for web pages, and knows nothing of code.)
+# Silent reading of English non-fiction: 238 words a minute on average, and 175 to 300 for most
+# adults (Brysbaert 2019, doi:10.1016/j.jml.2019.104047). The slow end, because the words are new
+# and many readers have another first language. (The package readtime takes 265, for web pages, and
+# knows nothing of code.)
 WORDS_A_MINUTE = 175
 
-# Assumed. Those who look for faults in code are advised to read 300 to 500 lines an hour, 5 to 8 a minute (Cohen 2006,
-# "Best kept secrets of peer code review"). A cell of a lesson has at most ten lines, and is read to follow it.
+# Assumed. Those who look for faults in code are advised to read 300 to 500 lines an hour, 5 to 8 a
+# minute (Cohen 2006, "Best kept secrets of peer code review"). A cell of a lesson has at most ten
+# lines, and is read to follow it.
 LINES_A_MINUTE = 10
 
 # Assumed, in seconds.
@@ -35,8 +37,8 @@ FIGURE, TABLE, PRINTED, PREDICTION = 45, 20, 5, 30
 # What is counted of a section.
 CONTENTS = ("words", "predictions", "lines", "figures", "tables", "printed")
 
-# Planned and computed minutes of a lesson may be apart by so much. Readers of the range above differ by 300/175 = 1.7
-# among themselves. A plan outside of it suits none of them.
+# Planned and computed minutes of a lesson may be apart by so much. Readers of the range above
+# differ by 300/175 = 1.7 among themselves. A plan outside of it suits none of them.
 MOST_APART = 300 / 175
 
 # What comes after the teaching minutes.
@@ -74,8 +76,8 @@ def sections(notebook: NotebookNode) -> dict[str, list[NotebookNode]]:
     Returns
     -------
     dict
-        For each heading, its cells; of a Markdown cell with several headings each gets its part. What comes before the
-        first heading belongs to that one.
+        For each heading, its cells; of a Markdown cell with several headings each gets its part.
+        What comes before the first heading belongs to that one.
     """
     found: dict[str, list[NotebookNode]] = {}
     opening: list[NotebookNode] = []
@@ -117,7 +119,8 @@ def time_line(notebook: NotebookNode) -> tuple[int, int]:
     found = TIME.search(text)
     if found is None:
         raise ValueError(
-            "The lesson has no line '**Time**: 40 minutes to read and run, 20 minutes for the quiz and the exercises.'"
+            "The lesson has no line '**Time**: 40 minutes to read and run, 20 minutes for the "
+            "quiz and the exercises.'"
         )
     return int(found["teaching"]), int(found["practice"])
 
@@ -143,7 +146,8 @@ def notes(lesson: str, folder: Path = NOTES) -> dict[str, int]:
     without = [heading for heading in headings if heading.strip() not in found]
     if without:
         raise ValueError(
-            f"{file.name}: no minutes for {', '.join(without)}. What to do: begin the section with '**5 minutes.**'"
+            f"{file.name}: no minutes for {', '.join(without)}. What to do: begin the section with "
+            "'**5 minutes.**'"
         )
     return found
 
@@ -164,7 +168,8 @@ def contents(cells: list[NotebookNode]) -> dict[str, int]:
     Returns
     -------
     dict
-        ``words`` of prose, ``predictions``, ``lines`` of code, and stored outputs: ``figures``, ``tables``, ``printed``.
+        ``words`` of prose, ``predictions``, ``lines`` of code, and stored outputs: ``figures``,
+        ``tables``, ``printed``.
     """
     found: dict[str, int] = {each: 0 for each in CONTENTS}
     for cell in cells:
@@ -218,7 +223,8 @@ def running(lesson: str, measurements: Path = MEASUREMENTS) -> float:
 def by_section(lesson: str) -> pd.DataFrame:
     """Return a row a section of a lesson, with what is in it, ``computed`` minutes and those that are ``planned``.
 
-    What you know now, quiz and exercises are left out, and running as well: it was not measured by section.
+    What you know now, quiz and exercises are left out, and running as well: it was not measured by
+    section.
     """
     planned = notes(lesson)
     rows = {
@@ -238,9 +244,10 @@ def by_lesson() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``exercises``, ``replies`` (wrong answers with a reply of their own), ``questions`` of the quiz; minutes of
-        teaching ``planned`` and ``computed`` (reading, looking and running), ``running`` alone; minutes of
-        ``practice``, and what is left of them for each exercise once all is read (``an exercise``).
+        ``exercises``, ``replies`` (wrong answers with a reply of their own), ``questions`` of the
+        quiz; minutes of teaching ``planned`` and ``computed`` (reading, looking and running),
+        ``running`` alone; minutes of ``practice``, and what is left of them for each exercise once
+        all is read (``an exercise``).
     """
     return pd.DataFrame([_lesson(name) for name in names()]).set_index("lesson")
 
@@ -269,7 +276,10 @@ def _lesson(lesson: str) -> dict[str, str | float]:
 
 
 def replies(number: str) -> int:
-    """Count the wrong answers of a lesson's exercises that get a reply of their own: those that the tests try."""
+    """Count the wrong answers of a lesson's exercises that get a reply of their own.
+
+    Those that the tests try.
+    """
     wrong = importlib.import_module(f"tests.helpers.practice.lesson_{number}").WRONG
     return sum(map(len, wrong.values()))
 

@@ -113,8 +113,8 @@ def faults(plan: Plan) -> list[str]:
     Returns
     -------
     list of str
-        A sentence a fault: minutes that do not add up, sections, prompts or exercises that do not exist, less time than
-        the notes plan without a reason, too long without a pause.
+        A sentence a fault: minutes that do not add up, sections, prompts or exercises that do not
+        exist, less time than the notes plan without a reason, too long without a pause.
     """
     together = sum(row.minutes for row in plan.rows)
     found = []
@@ -160,7 +160,8 @@ def _faults_of_row(row: Row) -> list[str]:
         quizzes.of_lesson(lesson_minutes.number_of(row.lesson))
     if row.minutes < planned(row) and not row.because:
         found.append(
-            f"{row.minutes} minutes for what the notes plan {planned(row)}; say why (because = ...)."
+            f"{row.minutes} minutes for what the notes plan {planned(row)}; say why (because = "
+            "...)."
         )
     if row.minutes >= planned(row) and row.because:
         found.append(
@@ -170,7 +171,10 @@ def _faults_of_row(row: Row) -> list[str]:
 
 
 def _has_prompt(row: Row) -> bool:
-    """Tell whether a prompt is in the sections of a row; of one without sections, anywhere in the lesson."""
+    """Tell whether a prompt is in the sections of a row.
+
+    Of one without sections, anywhere in the lesson.
+    """
     there = lesson_minutes.sections(lesson_minutes.read(row.lesson))
     looked_at = [there.get(section, []) for section in row.sections] or list(there.values())
     prompt = f"**Predict.** {row.predict}"

@@ -1,4 +1,7 @@
-"""The pages for teachers that are made from the lessons: ``python -m publishing.teaching_pages`` (``make teaching``) writes them."""
+"""The pages for teachers that are made from the lessons.
+
+``python -m publishing.teaching_pages`` (``make teaching``) writes them.
+"""
 
 from __future__ import annotations
 

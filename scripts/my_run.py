@@ -1,7 +1,8 @@
 r"""Train scVI on your own cells and keep what comes out: lessons 01 to 05 in one script.
 
-Change the lines in capitals, then run it with the Python of the kit: .venv/bin/python scripts/my_run.py
-(Windows: .venv\Scripts\python scripts\my_run.py). If it is stopped, run it again: a finished training is not repeated.
+Change the lines in capitals, then run it with the Python of the kit: .venv/bin/python
+scripts/my_run.py (Windows: .venv\Scripts\python scripts\my_run.py). If it is stopped, run it again:
+a finished training is not repeated.
 """
 
 from pathlib import Path

@@ -1,8 +1,9 @@
 """What changed in the libraries: between the two lanes, and since the last look.
 
-``python -m studies.api_changes`` (``make drift`` runs it in both lanes) takes a snapshot of the lane that it runs in (see
-``studies.api_snapshot``), keeps it in ``docs/drift.json``, and writes how the lanes differ into ``docs/drift.md``. A test takes the
-snapshot again and compares it with the kept one, so that a maintainer sees an upstream change before a learner does.
+``python -m studies.api_changes`` (``make drift`` runs it in both lanes) takes a snapshot of the
+lane that it runs in (see ``studies.api_snapshot``), keeps it in ``docs/drift.json``, and writes how
+the lanes differ into ``docs/drift.md``. A test takes the snapshot again and compares it with the
+kept one, so that a maintainer sees an upstream change before a learner does.
 """
 
 from __future__ import annotations
@@ -38,19 +39,26 @@ TOLERANCE = 1e-3
 KINDS = {
     "versions": "Packages that the kit and its tests stand on.",
     "models": "Models that scvi-tools exports.",
-    "names": "What helpers and lessons use of scvi-tools, Lightning, PyTorch, scanpy and others, private names among them.",
+    "names": (
+        "What helpers and lessons use of scvi-tools, Lightning, PyTorch, scanpy and others, "
+        "private names among them."
+    ),
     "methods": "Which function builds, trains and answers for each model.",
     "defaults": "Parameters of these functions and of what the kit calls by name.",
     "modules": "Modules of each model: class, network, role, columns, parameters and state.",
     "history keys": "What two epochs of training write down.",
     "tables": "Columns and types of what a trained model answers.",
-    "warnings": "What is raised while packages are imported and models are set up, built, trained and asked, with every filter off.",
+    "warnings": (
+        "What is raised while packages are imported and models are set up, built, trained and "
+        "asked, with every filter off."
+    ),
     "epochs": "Default epochs by number of cells.",
     "selected genes": "What `seurat_v3` chooses of the PBMC genes.",
     "numbers": f"Losses after two epochs with seed 0; alike means within {TOLERANCE * 100:g} %.",
 }
 
-# What is asked about depends on the code of the kit, so an entry that only one snapshot has says nothing of the libraries.
+# What is asked about depends on the code of the kit, so an entry that only one snapshot has says
+# nothing of the libraries.
 ASKED_BY_THE_KIT = ("names", "defaults")
 
 
@@ -85,8 +93,11 @@ def take() -> Snapshot:
         )
         if answer.returncode:
             raise RuntimeError(
-                f"The installed libraries do not do what studies/api_snapshot.py asks of them any more:\n{answer.stderr[-2000:]}\n"
-                "What to do: see in the last lines what failed; the lessons that use it fail too. Mend both, then run make drift."
+                "The installed libraries do not do what studies/api_snapshot.py asks of them any "
+                "more:\n"
+                f"{answer.stderr[-2000:]}\n"
+                "What to do: see in the last lines what failed; the lessons that use it fail too. "
+                "Mend both, then run make drift."
             )
         return json.loads(file.read_text("utf-8"))
 
@@ -106,8 +117,8 @@ def differences(
     Returns
     -------
     DataFrame
-        A row a difference: ``kind`` (a key of ``KINDS``), ``where``, and what it is in the first and in the second, or
-        ``NOT_THERE``.
+        A row a difference: ``kind`` (a key of ``KINDS``), ``where``, and what it is in the first
+        and in the second, or ``NOT_THERE``.
     """
     rows = []
     for kind in KINDS:
@@ -140,7 +151,9 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def complaint(kept: Snapshot, now: Snapshot) -> str:
-    """Say what changed in the libraries since a snapshot was kept, and what to do; empty if nothing did.
+    """Say what changed in the libraries since a snapshot was kept, and what to do.
+
+    Empty if nothing did.
 
     Parameters
     ----------
@@ -164,8 +177,8 @@ def complaint(kept: Snapshot, now: Snapshot) -> str:
         [
             f"The libraries changed since docs/drift.json was written ({lane()}):",
             *lines,
-            "What to do: look in lessons and helpers for what is said or assumed of these; mend it, run make notebooks where outputs "
-            "change, then make drift.",
+            "What to do: look in lessons and helpers for what is said or assumed of these; mend "
+            "it, run make notebooks where outputs change, then make drift.",
         ]
     )
 
@@ -198,7 +211,8 @@ def page(snapshots: Mapping[str, Snapshot]) -> str:
     brief = ", ".join(f"{kind} {changed[kind]}" for kind in KINDS if kind in changed)
     parts = [
         "# What differs between the two lanes",
-        "Written by `make drift` from [drift.json](drift.json); do not edit. Both lanes were asked the same, on the same cells.",
+        "Written by `make drift` from [drift.json](drift.json); do not edit. Both lanes were "
+        "asked the same, on the same cells.",
         "\n".join(stand),
         f"Differences: {brief or 'none'}.",
     ]
@@ -221,7 +235,10 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 def main() -> int:
-    """Take the snapshot of this lane and write the file and, once both lanes are in it, the page; return the exit status."""
+    """Take the snapshot of this lane and write the file and, once both lanes are in it, the page.
+
+    Return the exit status.
+    """
     snapshots = load() | {lane(): take()}
     text = json.dumps(snapshots, indent=0, ensure_ascii=False, sort_keys=True)
     FILE.write_text(text + "\n", "utf-8")

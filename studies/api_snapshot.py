@@ -1,7 +1,8 @@
 """Take down what the installed libraries are in the things that the kit relies on, to be compared with another time or lane.
 
-``python -m studies.api_snapshot FILE`` writes it into a JSON file. Each snapshot needs a process of its own: what a library
-says when it is imported, it says once. Nothing is written down that another processor or a busy machine would change.
+``python -m studies.api_snapshot FILE`` writes it into a JSON file. Each snapshot needs a process of
+its own: what a library says when it is imported, it says once. Nothing is written down that another
+processor or a busy machine would change.
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ with warnings.catch_warnings(record=True) as SAID_ON_IMPORT:
 Snapshot = dict[str, dict[str, Any]]
 
 
-# What the kit takes from these packages is looked up by name, and the defaults of what can be called are written down.
+# What the kit takes from these packages is looked up by name, and the defaults of what can be
+# called are written down.
 PACKAGES = ("anndata", "harmonypy", "lightning", "mudata", "scanpy", "scvi", "torch", "torchinfo")
 
-# Newer torch is allowed than the one that a snapshot was taken with (requirements/tested.txt), so of this only the names.
+# Newer torch is allowed than the one that a snapshot was taken with (requirements/tested.txt), so
+# of this only the names.
 NAMES_ALONE = ("torch",)
 
 # Warnings that depend on the processors, the graphics card or the job scheduler,
@@ -63,7 +66,8 @@ SMOOTH = re.compile("loss|elbo|kl_")
 EPOCHS = 2
 # As many of the blood cells' 14,520 genes as TOTALVI needs to show all of its parts.
 N_GENES = 400
-# After gene number 79 there is a gap in the ranking, of 2 %: other processors, which rank by up to 0.2 % otherwise, choose the same.
+# After gene number 79 there is a gap in the ranking, of 2 %: other processors, which rank by up to
+# 0.2 % otherwise, choose the same.
 N_SELECTED = 79
 CELL_NUMBERS = (400, 700, 3_005, 20_000, 30_000, 1_000_000)
 
@@ -131,11 +135,14 @@ def take() -> Snapshot:
         ``models``
             Which scvi-tools exports.
         ``names``
-            What helpers and lessons use of ``PACKAGES``, private names among them: class, function, ... or "missing".
+            What helpers and lessons use of ``PACKAGES``, private names among them: class, function,
+            ... or "missing".
         ``methods``
-            Of each model: its module, its training plan, and what it is asked for, as the function that does it.
+            Of each model: its module, its training plan, and what it is asked for, as the function
+            that does it.
         ``defaults``
-            Of each of these functions, and of what the kit calls by name: each parameter with its default.
+            Of each of these functions, and of what the kit calls by name: each parameter with its
+            default.
         ``modules``
             Of each model: class, role, columns, parameters and state of each module.
         ``history keys``
@@ -143,7 +150,8 @@ def take() -> Snapshot:
         ``tables``
             Columns and dtypes of what a model returns.
         ``warnings``
-            Each text that was raised, with the stages in which it was. No filter of the kit or of a library applies.
+            Each text that was raised, with the stages in which it was. No filter of the kit or of a
+            library applies.
         ``epochs``
             How many a model is trained for by default, by number of cells.
         ``selected genes``
@@ -190,7 +198,8 @@ def versions() -> dict[str, str]:
         seen.add((name, extras))
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = Version(importlib.metadata.version(name)).public
-            # torch brings the libraries of a graphics card on some machines, and alone decides on them.
+            # torch brings the libraries of a graphics card on some machines, and alone decides on
+            # them.
             waiting += () if name == "torch" else _required(name, extras)
     del found["scvi-teaching-kit"]
     return dict(sorted(found.items()))
@@ -216,7 +225,8 @@ def names_used(files: Iterable[Path]) -> tuple[dict[str, str], list[Any]]:
     Returns
     -------
     dict, list
-        What each name stands for: "class", "module", ..., or "missing". And all that can be called, but for ``NAMES_ALONE``.
+        What each name stands for: "class", "module", ..., or "missing". And all that can be called,
+        but for ``NAMES_ALONE``.
     """
     dotted, private = set(), set()
     for file in files:
@@ -323,7 +333,10 @@ def _methods(subject: Subject) -> Iterator[tuple[str, Any]]:
 
 
 def _function(thing: Any) -> str:
-    """Name a function by its package and class; not by its file, in which nobody else looks for it."""
+    """Name a function by its package and class.
+
+    Not by its file, in which nobody else looks for it.
+    """
     package = (getattr(thing, "__module__", None) or "").partition(".")[0]
     return f"{package} {getattr(thing, '__qualname__', type(thing).__name__)}()"
 
@@ -438,7 +451,8 @@ def _modules(model: BaseModelClass) -> Iterator[tuple[str, str]]:
         what = "bare parameter" if kind is None else type(kind).__name__
         yield (
             path,
-            f"{what} in {row['network'] or 'no network'}, {row['role']}, {columns}, {row['parameters']:,} parameters, {row['state']}",
+            f"{what} in {row['network'] or 'no network'}, {row['role']}, {columns}, "
+            f"{row['parameters']:,} parameters, {row['state']}",
         )
     total = sum(value.numel() for value in model.module.parameters())
     yield "all", f"{total:,} parameters"

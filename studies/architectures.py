@@ -27,7 +27,8 @@ DEFAULT = {"n_layers": 1, "n_hidden": 128}
 
 SHORT, LONG = "class preset", "three times as long"
 
-# Two budgets, so that nobody takes for a fault of large networks what is a fault of a short training.
+# Two budgets, so that nobody takes for a fault of large networks what is a fault of a short
+# training.
 BUDGETS = {
     SHORT: {"preset": "class"},
     # The same course with a third of the learning rate, in three times the epochs.
@@ -77,8 +78,8 @@ def load() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a trial, with ``COLUMNS``: the ``negative ELBO`` in nats per held-out cell, the measures of the latent space for all cells, and
-        the ``CPU seconds`` of the training.
+        A row a trial, with ``COLUMNS``: the ``negative ELBO`` in nats per held-out cell, the
+        measures of the latent space for all cells, and the ``CPU seconds`` of the training.
     """
     return results.load(FILE)
 
@@ -89,7 +90,8 @@ def kept(space: Mapping[str, Mapping[str, object]], budget: str = SHORT) -> pd.D
     Parameters
     ----------
     space
-        As for ``sweep.run``; an architecture that it does not name in ``model_params`` is as in ``DEFAULT``, and without ``seed`` all seeds are returned.
+        As for ``sweep.run``; an architecture that it does not name in ``model_params`` is as in
+        ``DEFAULT``, and without ``seed`` all seeds are returned.
     budget
         A key of ``BUDGETS``, with the same ``train_params``.
 
@@ -100,7 +102,8 @@ def kept(space: Mapping[str, Mapping[str, object]], budget: str = SHORT) -> pd.D
     """
     if dict(space.get("train_params", {})) != BUDGETS[budget]:
         raise ValueError(
-            f"The kept trials of '{budget}' were trained with {BUDGETS[budget]}. What to do: run the sweep, or ask for these."
+            f"The kept trials of '{budget}' were trained with {BUDGETS[budget]}. What to do: run "
+            "the sweep, or ask for these."
         )
     trials = load()
     trials = trials.loc[trials["budget"] == budget]
@@ -109,7 +112,8 @@ def kept(space: Mapping[str, Mapping[str, object]], budget: str = SHORT) -> pd.D
         tried = sorted(trials[name].unique()) if name in KEYS else []
         if not set(wanted) <= set(tried):
             raise ValueError(
-                f"{name} = {wanted} is not among the kept trials, which have {tried or 'it at its default'}. What to do: run the sweep."
+                f"{name} = {wanted} is not among the kept trials, which have "
+                f"{tried or 'it at its default'}. What to do: run the sweep."
             )
         trials = trials.loc[trials[name].isin(wanted)]
     return trials.reset_index(drop=True)
@@ -131,24 +135,28 @@ def differences(trials: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a trial that has not the default architecture: ``n_layers``, ``n_hidden``, ``seed``, and the columns of ``BETTER`` as trial minus default.
+        A row a trial that has not the default architecture: ``n_layers``, ``n_hidden``, ``seed``,
+        and the columns of ``BETTER`` as trial minus default.
 
     Raises
     ------
     ValueError
-        If a trial did not finish, a seed lacks the default architecture, has an architecture twice, or was judged on other cells than the default.
+        If a trial did not finish, a seed lacks the default architecture, has an architecture twice,
+        or was judged on other cells than the default.
     """
     unfinished = trials[trials["negative ELBO"].isna()]
     if len(unfinished):
         first = unfinished.iloc[0]
         raise ValueError(
-            f"{_name(first)} with seed {first['seed']} did not finish: {first.get('problem', 'no reason is kept')}. What to do: run the sweep again, or "
+            f"{_name(first)} with seed {first['seed']} did not finish: "
+            f"{first.get('problem', 'no reason is kept')}. What to do: run the sweep again, or "
             "leave this seed out."
         )
     twice = trials.duplicated(KEYS)
     if twice.any():
         raise ValueError(
-            f"{_name(trials[twice].iloc[0])} is there twice with the same seed. What to do: give the trials of one budget."
+            f"{_name(trials[twice].iloc[0])} is there twice with the same seed. What to do: give "
+            "the trials of one budget."
         )
     is_default = _is_default(trials)
     default = trials[is_default].set_index("seed")
@@ -156,14 +164,15 @@ def differences(trials: pd.DataFrame) -> pd.DataFrame:
     alone = sorted(set(others.index) - set(default.index))
     if alone:
         raise ValueError(
-            f"Seed {alone[0]} has no trial with the default ({_name(DEFAULT)}), so nothing can be compared with it."
+            f"Seed {alone[0]} has no trial with the default ({_name(DEFAULT)}), so nothing can be "
+            "compared with it."
         )
     partner = default.loc[others.index]
     unequal = others["held-out cells"].to_numpy() != partner["held-out cells"].to_numpy()
     if unequal.any():
         raise ValueError(
-            f"With seed {others.index[unequal][0]}, {_name(others[unequal].iloc[0])} was judged on other held-out cells than the default, so the "
-            "difference says nothing."
+            f"With seed {others.index[unequal][0]}, {_name(others[unequal].iloc[0])} was judged on "
+            "other held-out cells than the default, so the difference says nothing."
         )
     columns = list(BETTER)
     difference = others[columns].to_numpy(dtype=float) - partner[columns].to_numpy(dtype=float)
@@ -192,7 +201,8 @@ def spreads(trials: pd.DataFrame, column: str = "negative ELBO") -> pd.Series:
     Returns
     -------
     Series
-        Standard deviations over the seeds: of the default architecture, and of the difference to the default (mean over the architectures).
+        Standard deviations over the seeds: of the default architecture, and of the difference to
+        the default (mean over the architectures).
     """
     by_architecture = differences(trials).groupby(ARCHITECTURE)[column]
     return pd.Series(
@@ -217,8 +227,9 @@ def verdicts(compared: pd.DataFrame, column: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row an architecture: ``mean``, ``lowest`` and ``highest`` difference over the seeds, ``better in`` how many of them, and ``verdict``:
-        "better" or "worse" if all seeds say so, else "seeds disagree".
+        A row an architecture: ``mean``, ``lowest`` and ``highest`` difference over the seeds,
+        ``better in`` how many of them, and ``verdict``: "better" or "worse" if all seeds say so,
+        else "seeds disagree".
     """
     by_architecture = compared.groupby(ARCHITECTURE)[column]
     sign = -1 if BETTER[column] == "lower" else 1
@@ -240,7 +251,9 @@ def verdicts(compared: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def winners(trials: pd.DataFrame, column: str = "negative ELBO") -> pd.DataFrame:
-    """Return which architecture is best with each seed: what you would choose if this were your only seed.
+    """Return which architecture is best with each seed.
+
+    What you would choose if this were your only seed.
 
     Parameters
     ----------
@@ -267,13 +280,17 @@ def by_chance(seeds: int, architectures: int) -> float:
     seeds
         Number of seeds; without a difference each says "better" or "worse" like a coin.
     architectures
-        Number of architectures that are compared with the default, taken as independent of one another.
+        Number of architectures that are compared with the default, taken as independent of one
+        another.
     """
     return 1 - (1 - 2 * 0.5**seeds) ** architectures
 
 
 def costs(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return what each architecture costs: ``trained parameters``, and ``CPU seconds`` of a training (median over the seeds)."""
+    """Return what each architecture costs.
+
+    ``trained parameters``, and ``CPU seconds`` of a training (median over the seeds).
+    """
     return pd.DataFrame(
         trials.groupby(ARCHITECTURE)[["trained parameters", "CPU seconds"]].median()
     )
@@ -296,7 +313,10 @@ def main() -> int:
     seeds = " and ".join(
         f"{budget} with seeds {each[0]} to {each[-1]}" for budget, each in SEEDS.items()
     )
-    what = f"SCVI on the cortex cells x 2,000 genes, {LAYERS[0]} to {LAYERS[-1]} hidden layers of {NEURONS[0]} to {NEURONS[-1]} neurons, {seeds}"
+    what = (
+        f"SCVI on the cortex cells x 2,000 genes, {LAYERS[0]} to {LAYERS[-1]} hidden layers of "
+        f"{NEURONS[0]} to {NEURONS[-1]} neurons, {seeds}"
+    )
     packages = ("scvi-tools", "torch", "numpy", "ray")
     results.write(FILE, trials[COLUMNS], what, packages, "make sweep-runs")
     return 0

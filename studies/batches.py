@@ -53,10 +53,11 @@ def cells(design: str, seed: int) -> ad.AnnData:
     Parameters
     ----------
     design
-        "balanced": 1,200 cortex cells with half of each class in each simulated batch. "two classes confounded": the same cells, but
-        all pyramidal CA1 cells are in batch A and all pyramidal SS cells in batch B; the five other classes are in both. "fully
-        confounded": cells of these two classes alone, so that class and batch are the same. "real PBMCs": the 370 blood cells
-        in two real batches that fit a protein gate, with its group as ``cell_type``.
+        "balanced": 1,200 cortex cells with half of each class in each simulated batch. "two classes
+        confounded": the same cells, but all pyramidal CA1 cells are in batch A and all pyramidal SS
+        cells in batch B; the five other classes are in both. "fully confounded": cells of these two
+        classes alone, so that class and batch are the same. "real PBMCs": the 370 blood cells in
+        two real batches that fit a protein gate, with its group as ``cell_type``.
     seed
         As for ``experiments.simulate``; the real cells are always the same.
 
@@ -144,18 +145,21 @@ def load() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a design, seed and method: what ``experiments.measure`` returned and, for models of simulated batches, the slopes of
-        ``batch_effects.attribution``:
+        A row a design, seed and method: what ``experiments.measure`` returned and, for models of
+        simulated batches, the slopes of ``batch_effects.attribution``:
 
         ``batch effect found``
             How much of the true batch effect is in the learned one; 1 is right.
         ``class difference in the batch effect``
-            How much of the true difference between the two pyramidal classes is in the learned batch effect; 0 is right.
+            How much of the true difference between the two pyramidal classes is in the learned
+            batch effect; 0 is right.
         ``batch effect in the class difference``
-            How much of the true batch effect is in the learned difference of the two classes; 0 is right.
+            How much of the true batch effect is in the learned difference of the two classes; 0 is
+            right.
         ``class difference found``
-            How much of the true difference of the two classes is in the learned one. 1 is right, but a model makes the differences
-            of genes with few counts smaller: compare with the row "scVI, before the effect".
+            How much of the true difference of the two classes is in the learned one. 1 is right,
+            but a model makes the differences of genes with few counts smaller: compare with the row
+            "scVI, before the effect".
     """
     return results.load(FILE)
 
@@ -166,7 +170,9 @@ def origin() -> str:
 
 
 def summary(design: str, columns: Sequence[str] = tuple(experiments.BETTER)) -> pd.DataFrame:
-    """Return the kept runs of a design as text: mean over the seeds, and in brackets the lowest and the highest.
+    """Return the kept runs of a design as text.
+
+    Mean over the seeds, and in brackets the lowest and the highest.
 
     Parameters
     ----------
@@ -191,8 +197,9 @@ def main() -> int:
     environment.prepare()
     runs = results.make(FILE, {"design": DESIGNS, "seed": SEEDS}, run)
     what = (
-        "PCA, Harmony and SCVI (class preset) on 1,200 cortex cells x 500 genes with simulated batches, and on 370 PBMCs x "
-        f"{REAL_GENES:,} genes with real ones, seeds {', '.join(map(str, SEEDS))}"
+        "PCA, Harmony and SCVI (class preset) on 1,200 cortex cells x 500 genes with simulated "
+        f"batches, and on 370 PBMCs x {REAL_GENES:,} genes with real ones, seeds "
+        f"{', '.join(map(str, SEEDS))}"
     )
     packages = ("scvi-tools", "torch", "numpy", "harmonypy")
     results.write(FILE, runs, what, packages, "make batch-runs")

@@ -1,6 +1,7 @@
 """TotalVI against models of the RNA alone on the 400 blood cells, three seeds each, made once and kept.
 
-``python -m studies.citeseq`` (``make citeseq-runs``) makes them and writes ``docs/citeseq_runs.csv``.
+``python -m studies.citeseq`` (``make citeseq-runs``) makes them and writes
+``docs/citeseq_runs.csv``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ FILE = DOCS / "citeseq_runs.csv"
 
 SEEDS = (0, 1, 2)
 
-# Which part of the cells a method sees, and how a model is trained; None where there is nothing to train.
+# Which part of the cells a method sees, and how a model is trained; None where there is nothing to
+# train.
 SCVI, TOTALVI, HIDDEN = "scVI", "TotalVI", "TotalVI, gate proteins hidden"
 METHODS: dict[str, str | None] = {
     "PCA": None,
@@ -56,8 +58,8 @@ def build(method: str, seed: int) -> BaseModelClass:
     Parameters
     ----------
     method
-        A key of ``METHODS`` that is trained. "TotalVI, gate proteins hidden" sees only those proteins of which no gate
-        makes use, so that the groups are news to it.
+        A key of ``METHODS`` that is trained. "TotalVI, gate proteins hidden" sees only those
+        proteins of which no gate makes use, so that the groups are news to it.
     seed
         Seed of the session, and so of the initial weights.
     """
@@ -76,7 +78,8 @@ def run(method: str, seed: int) -> pd.DataFrame:
     Parameters
     ----------
     method
-        A key of ``METHODS``. "PCA" and "Harmony" see the RNA, "proteins alone" the centred log-ratios of all proteins.
+        A key of ``METHODS``. "PCA" and "Harmony" see the RNA, "proteins alone" the centred
+        log-ratios of all proteins.
     seed
         Seed of initial weights, held-out cells and minibatches.
 
@@ -124,8 +127,9 @@ def measure(positions: np.ndarray, blood: ad.AnnData, seed: int = 0) -> dict[str
     Returns
     -------
     dict
-        ``COLUMNS``: those of groups on the cells that fit a gate, those of batches on all cells. Agreement with clusters is
-        as in ``clusters.compare``. ``CD8 T cells found``: the share of CD8 T cells whose neighbours are mostly CD8 T cells.
+        ``COLUMNS``: those of groups on the cells that fit a gate, those of batches on all cells.
+        Agreement with clusters is as in ``clusters.compare``. ``CD8 T cells found``: the share of
+        CD8 T cells whose neighbours are mostly CD8 T cells.
     """
     groups = protein_counts.gate(blood)
     gated = (groups != protein_counts.NO_GROUP).to_numpy()
@@ -148,8 +152,9 @@ def load() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a method and seed: what ``measure`` returned, and ``negative ELBO``: of the held-out cells, in nats per cell,
-        where a model was trained. Compare it between runs of the same model, the same data and the same seed only.
+        A row a method and seed: what ``measure`` returned, and ``negative ELBO``: of the held-out
+        cells, in nats per cell, where a model was trained. Compare it between runs of the same
+        model, the same data and the same seed only.
     """
     return results.load(FILE)
 
@@ -160,7 +165,9 @@ def origin() -> str:
 
 
 def summary(columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
-    """Return the kept runs as text: mean over the seeds, and in brackets the lowest and the highest.
+    """Return the kept runs as text.
+
+    Mean over the seeds, and in brackets the lowest and the highest.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """What it takes to read the full cortex text as a stream and as scvi-tools reads it, measured once and kept.
 
-``python -m studies.cortex_text_runs`` (``make cortex-text-runs``) measures on a stand-in of full size, and writes
-``docs/cortex_text_runs.csv``. It needs Linux, whose kernel keeps the peak of the memory of a process.
+``python -m studies.cortex_text_runs`` (``make cortex-text-runs``) measures on a stand-in of full
+size, and writes ``docs/cortex_text_runs.csv``. It needs Linux, whose kernel keeps the peak of the
+memory of a process.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ ROUNDS = (1, 2, 3)
 READER, SCVI = "stream reader", "scvi.data.cortex"
 FIRST, LATER = "load_cortex, first call", "load_cortex, later calls"
 
-# What is imported, and what is measured. ``folder`` has the text under the name that scvi-tools gives it.
+# What is imported, and what is measured. ``folder`` has the text under the name that scvi-tools
+# gives it.
 LOAD = ("from helpers import data", "data.load_cortex(folder, genes='all')")
 WAYS = {
     READER: ("from helpers import cortex_text", "cortex_text.read(folder / 'expression.bin')"),
@@ -90,8 +92,9 @@ def measure(way: str, folder: Path) -> dict[str, object]:
     Returns
     -------
     dict
-        ``way``; ``wall seconds`` and ``CPU seconds`` of the call; ``import MiB``, the memory of the process before it, and ``peak MiB``, how
-        much more there was at most; and ``counts``, see ``fingerprint``.
+        ``way``; ``wall seconds`` and ``CPU seconds`` of the call; ``import MiB``, the memory of the
+        process before it, and ``peak MiB``, how much more there was at most; and ``counts``, see
+        ``fingerprint``.
 
     Raises
     ------
@@ -152,8 +155,9 @@ def main() -> int:
         keys = {"round": ROUNDS, "way": list(WAYS)}
         runs = results.make(FILE, keys, partial(run, folder=Path(folder)))
     what = (
-        "A made-up text in the layout of the full cortex, 121 MB, 3,005 cells x 19,972 genes, read in a fresh process with one thread, "
-        "file in the cache of the system, peak above what the import takes"
+        "A made-up text in the layout of the full cortex, 121 MB, 3,005 cells x 19,972 genes, "
+        "read in a fresh process with one thread, file in the cache of the system, peak above "
+        "what the import takes"
     )
     packages = ("scvi-tools", "numpy", "scipy", "anndata")
     results.write(FILE, runs, what, packages, "make cortex-text-runs")

@@ -30,18 +30,24 @@ from studies import costs_page, presets
 
 RESULTS = DOCS / "measurements.json"
 
-# Each step is measured so often, all of them in turn, and the median counts: one slow moment of the machine is not in it.
+# Each step is measured so often, all of them in turn, and the median counts: one slow moment of the
+# machine is not in it.
 ROUNDS = 3
 
-# A step or lesson is marked where it takes more than so many times the CPU seconds of the last result, and so many more seconds:
-# a step of a few hundredths of a second differs by a quarter from run to run.
+# A step or lesson is marked where it takes more than so many times the CPU seconds of the last
+# result, and so many more seconds: a step of a few hundredths of a second differs by a quarter from
+# run to run.
 SLOWER = 1.25
 NOISE = 0.2
 
-# What comes before a step, and the step: the calls of the lessons. Each runs in a process of its own.
+# What comes before a step, and the step: the calls of the lessons. Each runs in a process of its
+# own.
 PREPARE = "from helpers import environment; environment.prepare()"
 CORTEX = f"{PREPARE}; from helpers import data, genes; adata = data.load_cortex()"
-MODEL = "from helpers import embeddings, markers, training; model = training.load_or_train(training.cortex_model())"
+MODEL = (
+    "from helpers import embeddings, markers, training; model = "
+    "training.load_or_train(training.cortex_model())"
+)
 LATENT = f"{MODEL}; latent_space = model.get_latent_representation()"
 STEPS = {
     "import scvi-tools": ("", "from helpers import training"),
@@ -80,8 +86,8 @@ def watch(command: Sequence[str], cores: int | None = None, **how: Any) -> dict[
     Returns
     -------
     dict
-        ``CPU seconds`` of all its processes together, ``wall seconds``, ``peak MiB`` (resident memory of the largest process), read
-        twenty times a second; and ``output``, what it printed.
+        ``CPU seconds`` of all its processes together, ``wall seconds``, ``peak MiB`` (resident
+        memory of the largest process), read twenty times a second; and ``output``, what it printed.
 
     Raises
     ------
@@ -159,7 +165,8 @@ def step_cost(name: str) -> dict[str, object]:
     Returns
     -------
     dict
-        ``step``; ``CPU seconds`` and ``wall seconds`` of the step alone; ``peak MiB`` of the process, with what comes before the step.
+        ``step``; ``CPU seconds`` and ``wall seconds`` of the step alone; ``peak MiB`` of the
+        process, with what comes before the step.
 
     Raises
     ------
@@ -189,7 +196,10 @@ def step_costs() -> pd.DataFrame:
 
 
 def lesson_costs() -> pd.DataFrame:
-    """Return a row a lesson, run on one core, see ``lesson_cost``. A second core would have nothing to do: lessons use one thread."""
+    """Return a row a lesson, run on one core, see ``lesson_cost``.
+
+    A second core would have nothing to do: lessons use one thread.
+    """
     rows = []
     for lesson in sorted((ROOT / "notebooks").glob("*.ipynb")):
         print(f"Running {lesson.name} on one core ...", flush=True)
@@ -203,7 +213,8 @@ def set_up_cost() -> dict[str, object]:
     Returns
     -------
     dict
-        As from ``step_cost``; or ``step`` and ``not measured``, the reason. It needs the network, which may be away.
+        As from ``step_cost``; or ``step`` and ``not measured``, the reason. It needs the network,
+        which may be away.
     """
     print("Setting up a fresh clone (some minutes) ...", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -274,7 +285,8 @@ def compare_with_last(now: Mapping[str, Any], last: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``with``, what the last results were measured with, and ``rows``, see ``compare``; or ``none``, why nothing is compared.
+        ``with``, what the last results were measured with, and ``rows``, see ``compare``; or
+        ``none``, why nothing is compared.
     """
     if not last.exists():
         return {"none": "There is no earlier result."}
@@ -287,7 +299,10 @@ def compare_with_last(now: Mapping[str, Any], last: Path) -> dict[str, Any]:
         )
         rows = compare(now, before)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        reason = f"The earlier result is damaged and cannot be read ({type(error).__name__}), so nothing is compared with it."
+        reason = (
+            f"The earlier result is damaged and cannot be read ({type(error).__name__}), so "
+            "nothing is compared with it."
+        )
         print(reason, file=sys.stderr)
         return {"none": reason}
     if not rows:
@@ -306,7 +321,8 @@ def compare(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[dict[str,
     Returns
     -------
     list of dict
-        ``what``; CPU seconds ``before`` and ``now``; their ``ratio``; and ``slower``, whether that is above ``SLOWER`` and no ``NOISE``.
+        ``what``; CPU seconds ``before`` and ``now``; their ``ratio``; and ``slower``, whether that
+        is above ``SLOWER`` and no ``NOISE``.
     """
     old, new = _cpu_seconds(before), _cpu_seconds(now)
     return [

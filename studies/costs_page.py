@@ -31,15 +31,15 @@ def page(measured: Mapping[str, Any]) -> str:
     """
     parts = [
         "# Measurements",
-        "Written by `make bench` from [measurements.json](measurements.json); do not edit. Measured on one machine: look at the order "
-        "of magnitude, not at the last digit.",
+        "Written by `make bench` from [measurements.json](measurements.json); do not edit. "
+        "Measured on one machine: look at the order of magnitude, not at the last digit.",
         _origin(measured),
         f"![{figure(measured).alt}](measurements.png)",
         "## What a step costs",
         *_steps(measured),
         "## What a lesson costs",
-        "From a clean start, with the kernel's own start and all imports. CPU seconds are those of all processes together, "
-        "memory that of the largest.",
+        "From a clean start, with the kernel's own start and all imports. CPU seconds are those "
+        "of all processes together, memory that of the largest.",
         _table(measured["lessons"], ".0f"),
         "## The class preset against the default",
         *_presets(measured),
@@ -58,9 +58,9 @@ def _steps(measured: Mapping[str, Any]) -> list[str]:
     done = [row for row in measured["steps"] if "not measured" not in row]
     missing = [row for row in measured["steps"] if "not measured" in row]
     said = [
-        "Each in a process of its own, with the calls of the lessons on the 3,005 cortex cells; the memory includes what comes before "
-        "the step. What a library compiles at its first call is included. Set-up is that of a fresh clone, with what pip has in its "
-        "cache.",
+        "Each in a process of its own, with the calls of the lessons on the 3,005 cortex cells; "
+        "the memory includes what comes before the step. What a library compiles at its first "
+        "call is included. Set-up is that of a fresh clone, with what pip has in its cache.",
         _table(done, ".2f"),
     ]
     return said + [f"Not measured: {row['step']} ({row['not measured']})." for row in missing]
@@ -73,14 +73,16 @@ def _presets(measured: Mapping[str, Any]) -> list[str]:
     settings = "; ".join(f"{name}: `{what}`" for name, what in measured["presets"].items())
     return [
         f"The two presets are {settings}. {cells}.",
-        "The same seed holds out the same cells, so only rows of one seed are compared: splits differ by more than presets do. "
-        "The two of a pair run one after the other, and take turns in who goes first. The negative ELBO is that of the held-out cells "
-        f"(nats per cell, lower is better), mean over {presets.ELBO_DRAWS} draws. A preset is as good as the default where it is "
-        f"higher by at most {presets.LIMIT:g} on average.",
+        "The same seed holds out the same cells, so only rows of one seed are compared: splits "
+        "differ by more than presets do. The two of a pair run one after the other, and take "
+        "turns in who goes first. The negative ELBO is that of the held-out cells (nats per cell, "
+        f"lower is better), mean over {presets.ELBO_DRAWS} draws. A preset is as good as the "
+        f"default where it is higher by at most {presets.LIMIT:g} on average.",
         _verdicts(found),
         "\n".join(_verdict(name, row) for name, row in found.to_dict("index").items()),
-        "Single runs. Agreement with the types of the cells: of k-means clusters (ARI and NMI, mean over "
-        f"{len(presets.KMEANS_SEEDS)} seeds), and of the 15 nearest cells (kNN accuracy).",
+        "Single runs. Agreement with the types of the cells: of k-means clusters (ARI and NMI, "
+        f"mean over {len(presets.KMEANS_SEEDS)} seeds), and of the 15 nearest cells (kNN "
+        "accuracy).",
         _runs(runs),
     ]
 
@@ -107,8 +109,9 @@ def _verdicts(found: pd.DataFrame) -> str:
 def _verdict(name: Any, row: Mapping[Any, Any]) -> str:
     over = f"average over {row['seeds']} seeds" if row["seeds"] > 1 else "one seed"
     return (
-        f"- {name}: {'reached' if row['reached'] else 'not reached'}. With the class preset the negative ELBO differs by "
-        f"{row['mean']:+z.1f} nats per cell on {over}, and the training takes {row['CPU ratio']:.1f} times fewer CPU seconds."
+        f"- {name}: {'reached' if row['reached'] else 'not reached'}. With the class preset the "
+        f"negative ELBO differs by {row['mean']:+z.1f} nats per cell on {over}, and the training "
+        f"takes {row['CPU ratio']:.1f} times fewer CPU seconds."
     )
 
 
@@ -182,10 +185,11 @@ def figure(measured: Mapping[str, Any]) -> figures.DescribedFigure:
     said = ", ".join(f"{name} {mean:+z.1f}" for name, mean in found.items())
     return figures.DescribedFigure(
         drawing,
-        f"Bars of the CPU seconds of {len(seconds)} steps and lessons, from {figures.about(seconds.min(), 2)} ({seconds.idxmin()}) to "
-        f"{figures.about(seconds.max(), 2)} ({seconds.idxmax()}). Beside them {len(differences)} dots: the negative ELBO of held-out cells "
-        f"with the class preset minus that with the default, a dot a seed. Means in nats per cell: {said}; the limit is "
-        f"{presets.LIMIT:+g}.",
+        f"Bars of the CPU seconds of {len(seconds)} steps and lessons, from "
+        f"{figures.about(seconds.min(), 2)} ({seconds.idxmin()}) to "
+        f"{figures.about(seconds.max(), 2)} ({seconds.idxmax()}). Beside them {len(differences)} "
+        "dots: the negative ELBO of held-out cells with the class preset minus that with the "
+        f"default, a dot a seed. Means in nats per cell: {said}; the limit is {presets.LIMIT:+g}.",
     )
 
 

@@ -1,6 +1,9 @@
-"""One model trained in one and in two processes, made once and kept: two processes and a notebook take more memory than Binder has.
+"""One model trained in one and in two processes, made once and kept.
 
-``python -m studies.ddp_runs`` (``make process-runs``) makes the runs and writes ``docs/process_runs.csv``.
+Two processes and a notebook take more memory than Binder has.
+
+``python -m studies.ddp_runs`` (``make process-runs``) makes the runs and writes
+``docs/process_runs.csv``.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ def run(name: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a process: ``run``, ``process``, and as from ``ddp.run``, with the numbers of the cells as text.
+        A row a process: ``run``, ``process``, and as from ``ddp.run``, with the numbers of the
+        cells as text.
     """
     processes, batch_size = RUNS[name]
     table = ddp.run(processes, batch_size=batch_size).reset_index()

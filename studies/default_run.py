@@ -1,6 +1,7 @@
 """scVI's default run on the cortex cells, made once and kept, so that nobody waits for its 400 epochs.
 
-``python -m studies.default_run`` (``make reference-run``) trains it and writes ``docs/reference_run.csv``.
+``python -m studies.default_run`` (``make reference-run``) trains it and writes
+``docs/reference_run.csv``.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def train(**train_kwargs: Any) -> BaseModelClass:
     Parameters
     ----------
     **train_kwargs
-        As for ``training.train``, such as fewer ``max_epochs``: the warm-up takes 400 epochs however
-        many are run, so these are then the first ones of the whole run.
+        As for ``training.train``, such as fewer ``max_epochs``: the warm-up takes 400 epochs
+        however many are run, so these are then the first ones of the whole run.
     """
     return training.load_or_train(training.cortex_model(SEED), preset="default", **train_kwargs)
 
@@ -63,8 +64,8 @@ def main() -> int:
     # In a log, each step of a progress bar would be a line of its own.
     model = train(enable_progress_bar=sys.stdout.isatty())
     what = (
-        f"SCVI on {model.adata.n_obs:,} cortex cells x {model.adata.n_vars:,} genes, default training, "
-        f"seed {SEED}"
+        f"SCVI on {model.adata.n_obs:,} cortex cells x {model.adata.n_vars:,} genes, default "
+        f"training, seed {SEED}"
     )
     table = elbo.ledger(model)[COLUMNS]
     packages = ("scvi-tools", "torch", "numpy")

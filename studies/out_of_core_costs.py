@@ -1,6 +1,7 @@
 """What training takes with the counts in memory and with the counts in a file, measured once and kept.
 
-``python -m studies.out_of_core_costs`` (``make out-of-core-runs``) measures and writes ``docs/out_of_core_runs.csv``.
+``python -m studies.out_of_core_costs`` (``make out-of-core-runs``) measures and writes
+``docs/out_of_core_runs.csv``.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ def measure(file: Path | str, how: str) -> dict[str, object]:
     Returns
     -------
     dict
-        ``cells``; ``how``; ``counts MiB``, what the counts take in memory; ``CPU seconds`` of ``setup_anndata``, ``SCVI()`` and the epoch, with a look at
-        the held-out cells; ``peak MiB`` of the process; and ``negative ELBO`` of the held-out cells, in nats per cell.
+        ``cells``; ``how``; ``counts MiB``, what the counts take in memory; ``CPU seconds`` of
+        ``setup_anndata``, ``SCVI()`` and the epoch, with a look at the held-out cells; ``peak MiB``
+        of the process; and ``negative ELBO`` of the held-out cells, in nats per cell.
 
     Raises
     ------
@@ -130,7 +132,8 @@ def growth(table: pd.DataFrame) -> pd.Series:
     for how, rows in table.groupby("how", sort=False):
         if rows["counts MiB"].nunique() < 2:
             raise ValueError(
-                f"With a single number of cells {how}, nothing grows. What to do: take at least two sizes, as in load()."
+                f"With a single number of cells {how}, nothing grows. What to do: take at least "
+                "two sizes, as in load()."
             )
         slopes[how], _ = np.polyfit(rows["counts MiB"], rows[PEAK], 1)
     return pd.Series(slopes, name="MiB more for each MiB of counts")
@@ -161,8 +164,9 @@ def plot(table: pd.DataFrame) -> figures.DescribedFigure:
     ends = table.set_index(["cells", "how"]).sort_index()
     few, many = table["cells"].min(), table["cells"].max()
     parts = [
-        f"{how}: from {ends.loc[(few, how), PEAK]:,.0f} to {ends.loc[(many, how), PEAK]:,.0f} MiB and "
-        f"from {ends.loc[(few, how), 'CPU seconds']:,.0f} to {ends.loc[(many, how), 'CPU seconds']:,.0f} CPU seconds an epoch"
+        f"{how}: from {ends.loc[(few, how), PEAK]:,.0f} to {ends.loc[(many, how), PEAK]:,.0f} MiB "
+        f"and from {ends.loc[(few, how), 'CPU seconds']:,.0f} to "
+        f"{ends.loc[(many, how), 'CPU seconds']:,.0f} CPU seconds an epoch"
         for how in out_of_core.HOW
     ]
     return figures.DescribedFigure(
@@ -175,8 +179,8 @@ def main() -> int:
     """Make all runs that are missing and write the file; return the exit status."""
     runs = results.make(FILE, {"copies": COPIES}, run)
     what = (
-        "One epoch of SCVI on thinned copies of the cortex cells x 2,000 genes, counts in memory and in a .h5ad file, one thread, "
-        "file in the cache of the system"
+        "One epoch of SCVI on thinned copies of the cortex cells x 2,000 genes, counts in memory "
+        "and in a .h5ad file, one thread, file in the cache of the system"
     )
     packages = ("scvi-tools", "torch", "anndata", "h5py")
     results.write(FILE, runs, what, packages, "make out-of-core-runs")

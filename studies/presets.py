@@ -26,16 +26,19 @@ from helpers.latent import clusters, neighbours
 from helpers.loss import simulation
 from helpers.proteins import protein_counts
 
-# Pairs that are finished stay here until all is written, so that interrupted work goes on where it was.
+# Pairs that are finished stay here until all is written, so that interrupted work goes on where it
+# was.
 PAIRS = data.FOLDER / "preset_pairs.csv"
 
 PRESETS = ("default", "class")
 
-# One draw of the ELBO of the held-out cells is off by some tenths of a nat, the mean of so many by less than a tenth.
+# One draw of the ELBO of the held-out cells is off by some tenths of a nat, the mean of so many by
+# less than a tenth.
 ELBO_DRAWS = 20
 KMEANS_SEEDS = (0, 1, 2)
 
-# The class preset is as good as the default where its negative ELBO is higher by no more than this (nats per cell).
+# The class preset is as good as the default where its negative ELBO is higher by no more than this
+# (nats per cell).
 LIMIT = 1.0
 
 # What is compared within a pair, as class minus default.
@@ -138,7 +141,8 @@ def pair(name: str, seed: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a preset: ``data set``, ``seed``, ``preset``; what ``train_measured`` and ``judge`` return.
+        A row a preset: ``data set``, ``seed``, ``preset``; what ``train_measured`` and ``judge``
+        return.
     """
     # A machine that gets slower meanwhile would favour whoever goes first, so the two take turns.
     order = PRESETS if seed % 2 else PRESETS[::-1]
@@ -167,8 +171,8 @@ def train_measured(model: BaseModelClass, preset: str, **train_kwargs: Any) -> d
     Returns
     -------
     dict
-        ``CPU seconds`` and ``wall seconds`` of the training, ``epochs``, and the ``final KL weight``, which is 1 where the
-        warm-up came to its end.
+        ``CPU seconds`` and ``wall seconds`` of the training, ``epochs``, and the
+        ``final KL weight``, which is 1 where the warm-up came to its end.
     """
     cpu, wall = time.process_time(), time.perf_counter()
     quiet = train_kwargs | {"enable_progress_bar": False}
@@ -192,8 +196,9 @@ def held_out_by_all(models: Sequence[BaseModelClass]) -> np.ndarray:
 
     Notes
     -----
-    The seed alone decides which cells come first in the order that the split is made from. But where one or two training cells
-    would be left for the last minibatch, scvi-tools holds them out as well, and this depends on the size of a minibatch.
+    ----- The seed alone decides which cells come first in the order that the split is made from.
+    But where one or two training cells would be left for the last minibatch, scvi-tools holds them
+    out as well, and this depends on the size of a minibatch.
     """
     cells = np.asarray(models[0].validation_indices)
     for model in models[1:]:
@@ -218,8 +223,8 @@ def judge(model: BaseModelClass, cells: np.ndarray, labels: pd.Series) -> dict[s
     Returns
     -------
     dict
-        ``negative ELBO`` (nats per held-out cell; lower is better), what ``agreement`` returns, and ``held-out cells``: a
-        digest of their names, so that only runs on the same cells are paired.
+        ``negative ELBO`` (nats per held-out cell; lower is better), what ``agreement`` returns, and
+        ``held-out cells``: a digest of their names, so that only runs on the same cells are paired.
     """
     names = "\n".join(model.adata.obs_names[cells])
     digest = hashlib.sha256(names.encode()).hexdigest()[:12]
@@ -251,8 +256,9 @@ def agreement(positions: np.ndarray, labels: pd.Series) -> dict[str, float]:
     Returns
     -------
     dict
-        ``k-means ARI`` and ``k-means NMI`` (with as many clusters as types, mean over ``KMEANS_SEEDS``), and ``kNN accuracy``: how
-        often most of a cell's 15 nearest other cells are of its type. All missing where no cell has a type.
+        ``k-means ARI`` and ``k-means NMI`` (with as many clusters as types, mean over
+        ``KMEANS_SEEDS``), and ``kNN accuracy``: how often most of a cell's 15 nearest other cells
+        are of its type. All missing where no cell has a type.
     """
     known = labels.notna().to_numpy()
     if not known.any():
@@ -300,8 +306,8 @@ def paired(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a data set and seed: the columns of ``COMPARED`` as class minus default, and ``CPU ratio``: CPU seconds of the default
-        over those of the class preset.
+        A row a data set and seed: the columns of ``COMPARED`` as class minus default, and
+        ``CPU ratio``: CPU seconds of the default over those of the class preset.
 
     Raises
     ------
@@ -320,7 +326,8 @@ def paired(table: pd.DataFrame) -> pd.DataFrame:
     unequal = default.index[default["held-out cells"] != quick["held-out cells"]]
     if len(unequal):
         raise ValueError(
-            f"The two presets were judged on different held-out cells for {_listed(unequal)}, so their difference says nothing."
+            f"The two presets were judged on different held-out cells for {_listed(unequal)}, so "
+            "their difference says nothing."
         )
     columns = list(COMPARED)
     differences = quick[columns].astype(float) - default[columns].astype(float)
@@ -343,8 +350,9 @@ def verdicts(differences: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a data set: number of ``seeds``; ``mean``, ``lowest`` and ``highest`` of the differences in negative ELBO (nats per cell);
-        ``reached``, whether the mean is at most ``LIMIT``; and the mean of each other column of ``paired``.
+        A row a data set: number of ``seeds``; ``mean``, ``lowest`` and ``highest`` of the
+        differences in negative ELBO (nats per cell); ``reached``, whether the mean is at most
+        ``LIMIT``; and the mean of each other column of ``paired``.
     """
     by_data_set = differences.groupby("data set", sort=False)
     elbo = by_data_set["negative ELBO"].agg(["size", "mean", "min", "max"])
@@ -355,7 +363,10 @@ def verdicts(differences: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> int:
-    """Make all pairs and print them; return the exit status. They stay kept until ``make bench`` has written them down."""
+    """Make all pairs and print them; return the exit status.
+
+    They stay kept until ``make bench`` has written them down.
+    """
     table = runs()
     with pd.option_context("display.width", 200, "display.max_columns", None):
         print(table.round(3))

@@ -13,8 +13,8 @@ from sphinx.util import logging
 
 LOGGER = logging.getLogger(__name__)
 
-# The SVG formulas need no font, which Firefox would not load from disk; the rest of MathJax's folder
-# says the same in other ways, 16 MB of it. `a11y` and `sre` read formulas aloud.
+# The SVG formulas need no font, which Firefox would not load from disk; the rest of MathJax's
+# folder says the same in other ways, 16 MB of it. `a11y` and `sre` read formulas aloud.
 MATHJAX = {"a11y", "input", "sre", "tex-svg.js", "ui"}
 
 

@@ -1,4 +1,7 @@
-"""Is the batch effect that a model has learned the true one? Compared gene by gene, with cells whose batch effect is known."""
+"""Compare the batch effect that a model has learned with the true one.
+
+Compared gene by gene, with cells whose batch effect is known.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ LEARNED = ("learned batch effect", "learned class difference")
 
 
 def learned(model: scvi.model.SCVI) -> pd.Series:
-    """Return what a model has learned as the batch effect: how its decoder's expected expression changes from one batch to the other.
+    """Return what a model has learned as the batch effect.
+
+    How its decoder's expected expression changes from one batch to the other.
 
     Parameters
     ----------
@@ -25,8 +30,9 @@ def learned(model: scvi.model.SCVI) -> pd.Series:
     Returns
     -------
     Series
-        For each gene the natural logarithm of its expected fraction in the second batch divided by that in the first (in
-        alphabetical order), mean over all cells, less the mean over genes: only differences between genes can be known.
+        For each gene the natural logarithm of its expected fraction in the second batch divided by
+        that in the first (in alphabetical order), mean over all cells, less the mean over genes:
+        only differences between genes can be known.
 
     Raises
     ------
@@ -61,16 +67,19 @@ def compare(model: scvi.model.SCVI, classes: tuple[str, str]) -> pd.DataFrame:
         ``learned batch effect``
             See ``learned``; 0 for a model without ``batch_key``, which knows no batches.
         ``learned class difference``
-            The second class against the first in the decoder's expected expression, with every cell decoded as if it were in each batch.
+            The second class against the first in the decoder's expected expression, with every cell
+            decoded as if it were in each batch.
 
     Raises
     ------
     ValueError
-        If the model is not trained, its cells were not made by ``batches.simulate``, or they have no such classes.
+        If the model is not trained, its cells were not made by ``batches.simulate``, or they have
+        no such classes.
 
     Notes
     -----
-    The true class difference: ratio of the gene's fractions of all counts of a class, with one count added to each gene.
+    ----- The true class difference: ratio of the gene's fractions of all counts of a class, with
+    one count added to each gene.
     """
     training.require_trained(model)
     adata = model.adata
@@ -104,12 +113,14 @@ def attribution(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a learned quantity, a column a true one: by how much the learned one grows where the true one grows by 1 and the other true
-        one stays. A perfect model has 1 where the two names agree, and 0 elsewhere.
+        A row a learned quantity, a column a true one: by how much the learned one grows where the
+        true one grows by 1 and the other true one stays. A perfect model has 1 where the two names
+        agree, and 0 elsewhere.
 
     Notes
     -----
-    The slopes of a linear regression over genes (least squares) of each learned quantity on both true ones.
+    ----- The slopes of a linear regression over genes (least squares) of each learned quantity on
+    both true ones.
     """
     slopes, *_ = np.linalg.lstsq(
         table[list(TRUE)].to_numpy(), table[list(LEARNED)].to_numpy(), rcond=None
@@ -143,7 +154,8 @@ def _centred(values: np.ndarray, names: pd.Index) -> pd.Series:
 def _require_truth(adata: ad.AnnData, classes: tuple[str, str]) -> None:
     if "true_kept" not in adata.var or "before" not in adata.layers:
         raise ValueError(
-            "The batch effect of these cells is not known: it is only known of simulated batches. Make some: batches.simulate(adata)."
+            "The batch effect of these cells is not known: it is only known of simulated batches. "
+            "Make some: batches.simulate(adata)."
         )
     there = set(adata.obs["cell_type"].astype(str))
     if missing := [name for name in classes if name not in there]:

@@ -25,7 +25,8 @@ def plot_measures(table: pd.DataFrame) -> figures.DescribedFigure:
     Parameters
     ----------
     table
-        What ``batches.measure`` returned, or several of them below one another: rows of the same name are runs of the same method.
+        What ``batches.measure`` returned, or several of them below one another: rows of the same
+        name are runs of the same method.
     """
     methods = [name for name in table.index.unique() if name != RANDOM_POSITIONS]
     panels = [column for pair in zip(MIXING, BIOLOGY, strict=True) for column in pair]
@@ -68,8 +69,9 @@ def plot_measures(table: pd.DataFrame) -> figures.DescribedFigure:
     )
     return figures.DescribedFigure(
         figure,
-        f"Four dot charts with a row for each of {len(methods)} methods: on the left how well batches are mixed, on the right how well classes are "
-        f"kept apart. kNN batch accuracy (lower is better) and kNN class accuracy (higher is better): {said}.",
+        f"Four dot charts with a row for each of {len(methods)} methods: on the left how well "
+        "batches are mixed, on the right how well classes are kept apart. kNN batch accuracy "
+        f"(lower is better) and kNN class accuracy (higher is better): {said}.",
     )
 
 
@@ -114,9 +116,11 @@ def plot_effects(table: pd.DataFrame) -> figures.DescribedFigure:
         figure.tight_layout()
     return figures.DescribedFigure(
         figure,
-        f"Two scatter plots of {len(table):,} genes. Left: the learned batch effect against the true one, correlation {_tenths(effect.corr(true_effect))}, "
-        f"slope {_tenths(slopes[TRUE[0]])}; 1 would be right. Right: what the learned effect has too much against the true difference of two classes, "
-        f"slope {_tenths(slopes[TRUE[1]])}; 0 would be right.",
+        f"Two scatter plots of {len(table):,} genes. Left: the learned batch effect against the "
+        f"true one, correlation {_tenths(effect.corr(true_effect))}, slope "
+        f"{_tenths(slopes[TRUE[0]])}; 1 would be right. Right: what the learned effect has too "
+        f"much against the true difference of two classes, slope {_tenths(slopes[TRUE[1]])}; 0 "
+        "would be right.",
     )
 
 

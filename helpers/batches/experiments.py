@@ -47,42 +47,50 @@ def simulate(
     only_in: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> ad.AnnData:
-    """Divide real cells into two batches, and lose molecules in batch B: of each gene a share of its own.
+    """Divide real cells into two batches, and lose molecules in batch B.
+
+    Of each gene a share of its own.
 
     Parameters
     ----------
     adata
         Cells x genes, with ``layers["counts"]`` and ``obs["cell_type"]``. It is not changed.
     n_cells, n_genes
-        How many cells to draw, and how many of their most variable genes to keep (``genes.select``).
+        How many cells to draw, and how many of their most variable genes to keep
+        (``genes.select``).
     strength
-        From 0 (no batch effect) to below 1: no gene loses more than this share of its molecules on average.
+        From 0 (no batch effect) to below 1: no gene loses more than this share of its molecules on
+        average.
     only_in
-        Classes that are in one batch alone, such as ``{"pyramidal CA1": "A", "pyramidal SS": "B"}``. Half of the cells of every
-        other class are in each batch.
+        Classes that are in one batch alone, such as
+        ``{"pyramidal CA1": "A", "pyramidal SS": "B"}``. Half of the cells of every other class are
+        in each batch.
     seed
-        Seed of all that is drawn. The same seed draws the same cells and the same effect, whatever ``only_in`` is.
+        Seed of all that is drawn. The same seed draws the same cells and the same effect, whatever
+        ``only_in`` is.
 
     Returns
     -------
     AnnData
-        ``X`` and ``layers["counts"]``: the counts with the batch effect, CSR float32. ``layers["before"]``: the real counts.
-        ``obs["batch"]``: "A" or "B"; ``obs["cell_type"]``. The truth: ``var["true_kept"]``, with which probability a molecule of
-        the gene is kept in batch B.
+        ``X`` and ``layers["counts"]``: the counts with the batch effect, CSR float32.
+        ``layers["before"]``: the real counts. ``obs["batch"]``: "A" or "B"; ``obs["cell_type"]``.
+        The truth: ``var["true_kept"]``, with which probability a molecule of the gene is kept in
+        batch B.
 
     Raises
     ------
     KeyError
         If ``obs`` has no ``cell_type``.
     ValueError
-        If the counts are no counts, there are too few cells or genes, a class is missing, unknown or alone, ``strength`` is out of
-        range, a batch has no cells, or a cell loses all counts.
+        If the counts are no counts, there are too few cells or genes, a class is missing, unknown
+        or alone, ``strength`` is out of range, a batch has no cells, or a cell loses all counts.
 
     Notes
     -----
-    A count of batch B becomes a draw from Binomial(count, p) with the p of its gene: each molecule is kept or lost by itself. ln p is
-    uniform between ln(1 - strength) and 0. Only the differences of ln p between genes can be found again from fractions of a
-    cell's counts: a factor common to all genes changes the library size alone.
+    ----- A count of batch B becomes a draw from Binomial(count, p) with the p of its gene: each
+    molecule is kept or lost by itself. ln p is uniform between ln(1 - strength) and 0. Only the
+    differences of ln p between genes can be found again from fractions of a cell's counts: a factor
+    common to all genes changes the library size alone.
     """
     neighbours.require_column(adata, "cell_type")
     _require_possible(adata, n_cells, n_genes, strength)
@@ -150,7 +158,8 @@ def _require_possible(adata: ad.AnnData, n_cells: int, n_genes: int, strength: f
     if not 0 <= strength < 1:
         raise ValueError(
             f"strength={strength} is out of range.\n"
-            "What to do: give 0 for no batch effect, or a share of lost molecules below 1, such as 0.8."
+            "What to do: give 0 for no batch effect, or a share of lost molecules below 1, such "
+            "as 0.8."
         )
 
 
@@ -158,7 +167,8 @@ def _require_counts_left(counts: sp.csr_matrix) -> None:
     empty = int((counts.getnnz(axis=1) == 0).sum())
     if empty:
         raise ValueError(
-            f"{empty:,} of {counts.shape[0]:,} cells have no counts left in {counts.shape[1]:,} genes, and scVI needs at least one.\n"
+            f"{empty:,} of {counts.shape[0]:,} cells have no counts left in {counts.shape[1]:,} "
+            "genes, and scVI needs at least one.\n"
             "What to do: keep more genes (n_genes), or lose fewer molecules (strength)."
         )
 
@@ -169,12 +179,15 @@ def _require_counts_left(counts: sp.csr_matrix) -> None:
 def harmony(
     positions: ArrayLike, adata: ad.AnnData, batch_key: str = "batch", seed: int = 0
 ) -> NDArray[np.floating]:
-    """Move the cells of each batch towards those of the others: Harmony, which corrects positions and not counts.
+    """Move the cells of each batch towards those of the others.
+
+    Harmony, which corrects positions and not counts.
 
     Parameters
     ----------
     positions
-        Positions of the cells, such as ``log_normalisation.principal_components`` (cells x dimensions). They are not changed.
+        Positions of the cells, such as ``log_normalisation.principal_components`` (cells x
+        dimensions). They are not changed.
     adata
         The cells, in the same order.
     batch_key
@@ -294,33 +307,39 @@ def measure(
     Returns
     -------
     DataFrame
-        A row a representation. The last row, "random positions", is what a representation without any information gets.
+        A row a representation. The last row, "random positions", is what a representation without
+        any information gets.
 
         ``kNN batch accuracy``
-            How often the 15 nearest neighbours give the batch away (0 to 1). Lower is better: cells of one kind are then mixed.
-            Half is the least for two batches of equal size with the same kinds of cells. If the kinds differ between batches, a
-            perfect representation has more.
+            How often the 15 nearest neighbours give the batch away (0 to 1). Lower is better: cells
+            of one kind are then mixed. Half is the least for two batches of equal size with the
+            same kinds of cells. If the kinds differ between batches, a perfect representation has
+            more.
         ``iLISI``
-            How many batches are near a cell, from 0 (one) to 1 (all, equally). Higher is better, with the same reservation.
+            How many batches are near a cell, from 0 (one) to 1 (all, equally). Higher is better,
+            with the same reservation.
         ``kNN class accuracy``
             How often the 15 nearest neighbours give the class away (0 to 1). Higher is better.
         ``ARI``
-            Agreement of k-means clusters, as many as classes, with the classes: adjusted Rand index, 1 if equal, 0 by chance.
-            Higher is better.
+            Agreement of k-means clusters, as many as classes, with the classes: adjusted Rand
+            index, 1 if equal, 0 by chance. Higher is better.
         ``silhouette``
-            How much nearer a cell is to its own class than to the next one (-1 to 1). Higher is better.
+            How much nearer a cell is to its own class than to the next one (-1 to 1). Higher is
+            better.
 
     Raises
     ------
     KeyError
         If ``obs`` has no such column.
     ValueError
-        If there is only one batch or class, a label is missing, a batch has too few cells, or positions are not of these cells.
+        If there is only one batch or class, a label is missing, a batch has too few cells, or
+        positions are not of these cells.
 
     Notes
     -----
-    iLISI: Korsunsky et al. 2019, Nature Methods 16:1289, with perplexity 30; its median over cells, less 1, divided by the number of
-    batches less 1, as in Luecken et al. 2022, Nature Methods 19:41.
+    ----- iLISI: Korsunsky et al. 2019, Nature Methods 16:1289, with perplexity 30; its median over
+    cells, less 1, divided by the number of batches less 1, as in Luecken et al. 2022, Nature
+    Methods 19:41.
     """
     batches, classes = (
         neighbours.require_column(adata, batch_key),
@@ -354,7 +373,10 @@ def _measure(
 
 
 def ilisi(positions: ArrayLike, batches: ArrayLike) -> float:
-    """Return how many batches are near a cell, from 0 (one) to 1 (all, equally): see ``measure``."""
+    """Return how many batches are near a cell, from 0 (one) to 1 (all, equally).
+
+    See ``measure``.
+    """
     table = pd.DataFrame({"batch": np.asarray(batches)})
     near = harmonypy.compute_lisi(np.asarray(positions), table, ["batch"], PERPLEXITY)
     return float((np.median(near) - 1) / (table["batch"].nunique() - 1))
@@ -364,7 +386,8 @@ def _require_large_batches(batches: NDArray[np.str_]) -> None:
     names, sizes = np.unique(batches, return_counts=True)
     if sizes.min() <= neighbours.NEIGHBOURS:
         raise ValueError(
-            f"Batch {names[sizes.argmin()]} has {sizes.min()} cells, too few for {neighbours.NEIGHBOURS} neighbours from it.\n"
+            f"Batch {names[sizes.argmin()]} has {sizes.min()} cells, too few for "
+            f"{neighbours.NEIGHBOURS} neighbours from it.\n"
             "What to do: leave the batch out, or take more of its cells."
         )
     if len(batches) <= 3 * PERPLEXITY:

@@ -1,7 +1,10 @@
-"""The full cortex as its authors published it: a text file with a gene a row, read as a stream into a sparse matrix.
+"""The full cortex as its authors published it.
 
-Ten rows about the cells come first, then one without content, then the genes: name, number of a cluster of genes, a count for each cell.
-About one count in five is not zero, so the matrix takes 100 MB as CSR, and 240 MB as the dense one that ``scvi.data.cortex`` returns.
+A text file with a gene a row, read as a stream into a sparse matrix.
+
+Ten rows about the cells come first, then one without content, then the genes: name, number of a
+cluster of genes, a count for each cell. About one count in five is not zero, so the matrix takes
+100 MB as CSR, and 240 MB as the dense one that ``scvi.data.cortex`` returns.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ ABOUT_CELLS = (
 )  # fmt: skip
 CELL_NAMES = "cell_id"
 
-# What is kept of the rows about the cells, and its name here. Of the others, the number of molecules is the sum of the counts.
+# What is kept of the rows about the cells, and its name here. Of the others, the number of
+# molecules is the sum of the counts.
 COLUMNS = {
     "level1class": "cell_type",
     "level2class": "subclass",
@@ -62,19 +66,22 @@ def read(file: Path, genes: int | None = None) -> ad.AnnData:
     Returns
     -------
     AnnData
-        ``X``: UMI counts, cells x genes, CSR float32, both in the order of the file. ``obs``, all of it categorical: ``cell_type``
-        (level-1 class), ``subclass`` (level-2 class), ``group`` (number of a class), ``tissue``, ``sex`` (1 or -1; the file does not say
-        which is which) and ``age`` (days). ``var["cluster"]``: number of the cluster of genes, categorical.
+        ``X``: UMI counts, cells x genes, CSR float32, both in the order of the file. ``obs``, all
+        of it categorical: ``cell_type`` (level-1 class), ``subclass`` (level-2 class), ``group``
+        (number of a class), ``tissue``, ``sex`` (1 or -1; the file does not say which is which) and
+        ``age`` (days). ``var["cluster"]``: number of the cluster of genes, categorical.
 
     Raises
     ------
     ValueError
-        If the file has another layout, breaks off, or holds anything but counts; the message says in which line.
+        If the file has another layout, breaks off, or holds anything but counts; the message says
+        in which line.
 
     Notes
     -----
-    ``scvi.data.cortex`` returns the same counts as dense int32. Where several genes have one name, it leaves that as it is; here the
-    second gene is called ``name-1`` and so on, as by ``AnnData.var_names_make_unique``, so that a name means one gene.
+    ----- ``scvi.data.cortex`` returns the same counts as dense int32. Where several genes have one
+    name, it leaves that as it is; here the second gene is called ``name-1`` and so on, as by
+    ``AnnData.var_names_make_unique``, so that a name means one gene.
     """
     # What is no text becomes text without the expected words, and is reported as such.
     with file.open(encoding="utf-8", errors="replace") as text:
@@ -110,7 +117,8 @@ def _about_cells(text: TextIO, file: Path) -> pd.DataFrame:
             raise _problem(
                 file,
                 number,
-                f"the row '{expected}' is of {len(rows[expected]):,} cells, the first row of {len(rows[ABOUT_CELLS[0]]):,}",
+                f"the row '{expected}' is of {len(rows[expected]):,} cells, the first row of "
+                f"{len(rows[ABOUT_CELLS[0]]):,}",
             )
     text.readline()
     return pd.DataFrame(
@@ -124,7 +132,8 @@ def _read_genes(
 ) -> tuple[list[str], list[str], sp.csr_matrix]:
     """Read names, clusters and counts of all genes; the counts are cells x genes."""
     names, clusters, ends = [], [], [0]
-    # Buffers that grow take no more memory than they hold. A list of arrays would leave holes behind that stay with the process.
+    # Buffers that grow take no more memory than they hold. A list of arrays would leave holes
+    # behind that stay with the process.
     values, cell_numbers = bytearray(), bytearray()
     lines = _gene_lines(text, len(cells), file)
     while genes := list(itertools.islice(lines, GENES_AT_A_TIME)):
@@ -160,7 +169,8 @@ def _gene_lines(text: TextIO, n_cells: int, file: Path) -> Iterator[_Gene]:
             raise _problem(
                 file,
                 number,
-                f"gene {line.split(chr(9))[0].strip()[:40]!r} has {max(tabs - 1, 0):,} counts for {n_cells:,} cells{where}",
+                f"gene {line.split(chr(9))[0].strip()[:40]!r} has {max(tabs - 1, 0):,} counts for "
+                f"{n_cells:,} cells{where}",
             )
         yield _Gene(number, *line.split("\t", 2))
 

@@ -79,7 +79,9 @@ def thin(adata: ad.AnnData, keep: float, seed: int = 0) -> ad.AnnData:
 
 
 def plot_matrix(adata: ad.AnnData, cells: int = 300, genes: int = 400) -> figures.DescribedFigure:
-    """Draw a corner of the matrix as the model will see it: a row a cell, a column a gene, colour for the count.
+    """Draw a corner of the matrix as the model will see it.
+
+    A row a cell, a column a gene, colour for the count.
 
     Parameters
     ----------
@@ -109,8 +111,8 @@ def plot_matrix(adata: ad.AnnData, cells: int = 300, genes: int = 400) -> figure
         figure.colorbar(image, label="count (molecules); white: 0")
     return figures.DescribedFigure(
         figure,
-        f"Heat map of {len(rows)} cells by {len(columns)} genes. {(corner == 0).mean():.0%} of the entries are zero; "
-        f"the largest count is {corner.max():,.0f}.",
+        f"Heat map of {len(rows)} cells by {len(columns)} genes. {(corner == 0).mean():.0%} of the "
+        f"entries are zero; the largest count is {corner.max():,.0f}.",
     )
 
 
@@ -152,9 +154,9 @@ def plot_gene(adata: ad.AnnData, gene: str, cell_type: str) -> figures.Described
         axes.legend()
     return figures.DescribedFigure(
         figure,
-        f"Bar chart of the counts of {gene}. Among {cell_type} {np.mean(counts[inside] == 0):.0%} of the cells have none "
-        f"(median {np.median(counts[inside]):.0f}); among all other cells {np.mean(counts[~inside] == 0):.0%} have none "
-        f"(median {np.median(counts[~inside]):.0f}).",
+        f"Bar chart of the counts of {gene}. Among {cell_type} {np.mean(counts[inside] == 0):.0%} "
+        f"of the cells have none (median {np.median(counts[inside]):.0f}); among all other cells "
+        f"{np.mean(counts[~inside] == 0):.0%} have none (median {np.median(counts[~inside]):.0f}).",
     )
 
 
@@ -185,6 +187,7 @@ def plot_library_sizes(adata: ad.AnnData) -> figures.DescribedFigure:
         axes.set(xlabel="library size (counts per cell, logarithmic)")
     return figures.DescribedFigure(
         figure,
-        f"Box plot of library sizes in {len(medians)} classes. The median is lowest in {medians.index[0]} ({medians.iloc[0]:,.0f} counts) "
-        f"and highest in {medians.index[-1]} ({medians.iloc[-1]:,.0f}).",
+        f"Box plot of library sizes in {len(medians)} classes. The median is lowest in "
+        f"{medians.index[0]} ({medians.iloc[0]:,.0f} counts) and highest in {medians.index[-1]} "
+        f"({medians.iloc[-1]:,.0f}).",
     )

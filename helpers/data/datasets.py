@@ -4,8 +4,9 @@ This is the only module that knows a data source. Each source is carried by a pa
 package index, so one client (pip) fetches it, one checksum proves it, and nothing else is needed in
 a class room with bad wifi. After the first call everything is read from the folder ``data/``.
 
-``python -m helpers.data`` fetches all of it. Two exceptions are for those who want more at home. ``load_citeseq(cells="all")``: scvi-tools
-downloads them from the web, and no checksum is published. ``load_cortex(genes="all")``: the text file that the authors published.
+``python -m helpers.data`` fetches all of it. Two exceptions are for those who want more at home.
+``load_citeseq(cells="all")``: scvi-tools downloads them from the web, and no checksum is published.
+``load_cortex(genes="all")``: the text file that the authors published.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ GENES_VARIABLE = "CORTEX_GENES"
 
 
 class SourceError(RuntimeError):
-    """A data source could not be fetched, verified or written; the message says which one, why, and what to do."""
+    """A data source could not be fetched, verified or written.
+
+    The message says which one, why, and what to do.
+    """
 
 
 @dataclass(frozen=True)
@@ -61,19 +65,21 @@ class Source:
     name
         Name of the data set, and of its cache file.
     package, version
-        The package on the Python package index that carries the data; for a file from the web, who published it, and when.
+        The package on the Python package index that carries the data; for a file from the web, who
+        published it, and when.
     sha256
         Checksums that are accepted for the file that is used: the package's archive, or the one
         file inside an installed package (which releases of the package store in different layouts,
         with equal content). Empty if none is published.
     members
-        Paths of the data inside the archive, or names of the files that the package downloads; for a file from the web,
-        its name and the one that scvi-tools gives it.
+        Paths of the data inside the archive, or names of the files that the package downloads; for
+        a file from the web, its name and the one that scvi-tools gives it.
     megabytes
         Size of the download in megabytes; 0 if the package is installed anyway.
     archive
-        ``"wheel"``, ``"sdist"``, ``"installed"`` for a package that the kit depends on, ``"web"`` for files that
-        such a package downloads, or ``"file"`` for a file that the kit itself downloads.
+        ``"wheel"``, ``"sdist"``, ``"installed"`` for a package that the kit depends on, ``"web"``
+        for files that such a package downloads, or ``"file"`` for a file that the kit itself
+        downloads.
     licence
         Licence of the package that carries the data, or of the data if none carries them.
     citation
@@ -151,7 +157,8 @@ SOURCES = {
             licence="not stated with the files; ask 10x Genomics",
             citation=(
                 "10x Genomics 2018 and 2019, PBMCs with TotalSeq-B antibodies (v3 chemistry), "
-                "filtered by Gayoso et al. 2021, Nature Methods 18:272, doi:10.1038/s41592-020-01050-x"
+                "filtered by Gayoso et al. 2021, Nature Methods 18:272, "
+                "doi:10.1038/s41592-020-01050-x"
             ),
         ),
         Source(
@@ -195,7 +202,10 @@ CORTEX_SYMBOLS = {
 
 
 def sources() -> pd.DataFrame:
-    """Return the table of sources that set-up fetches: a row a data set, with package, size in megabytes, licence and citation."""
+    """Return the table of sources that set-up fetches.
+
+    A row a data set, with package, size in megabytes, licence and citation.
+    """
     rows = [
         {
             "data set": source.name,
@@ -218,9 +228,10 @@ def load_cortex(folder: Path = FOLDER, genes: str | None = None) -> ad.AnnData:
     folder
         Where the download and the cache are kept.
     genes
-        "packaged": the 4,000 genes that were seen in most cells, in that order, which come with a package. "all": all genes. They
-        are downloaded at the first call (121 MB), which needs a network; an interrupted download goes on at the next call. If left
-        out, the environment variable ``CORTEX_GENES`` decides, and without it "packaged" is loaded.
+        "packaged": the 4,000 genes that were seen in most cells, in that order, which come with a
+        package. "all": all genes. They are downloaded at the first call (121 MB), which needs a
+        network; an interrupted download goes on at the next call. If left out, the environment
+        variable ``CORTEX_GENES`` decides, and without it "packaged" is loaded.
 
     Returns
     -------
@@ -253,16 +264,17 @@ def load_citeseq(folder: Path = FOLDER, cells: str = "packaged") -> ad.AnnData:
     folder
         Where the download and the cache are kept.
     cells
-        "packaged": 400 cells x 14,520 genes, which come with a package. "all": the about 10,800 cells from which these were
-        taken. scvi-tools downloads them at the first call (43 MB), which needs a network and up to 2.5 GB of memory;
-        later calls need 0.4 GB.
+        "packaged": 400 cells x 14,520 genes, which come with a package. "all": the about 10,800
+        cells from which these were taken. scvi-tools downloads them at the first call (43 MB),
+        which needs a network and up to 2.5 GB of memory; later calls need 0.4 GB.
 
     Returns
     -------
     AnnData
-        ``X`` and ``layers["counts"]``: UMI counts, cells x genes, CSR float32; genes without any count are left out.
-        ``obs["batch"]``: "10k" or "5k", 200 cells each in the packaged data. ``obsm["protein_expression"]``: DataFrame
-        of counts, cells x proteins. An isotype control, an antibody that fits no human protein, would be named so.
+        ``X`` and ``layers["counts"]``: UMI counts, cells x genes, CSR float32; genes without any
+        count are left out. ``obs["batch"]``: "10k" or "5k", 200 cells each in the packaged data.
+        ``obsm["protein_expression"]``: DataFrame of counts, cells x proteins. An isotype control,
+        an antibody that fits no human protein, would be named so.
 
     Raises
     ------
@@ -365,7 +377,8 @@ def _read_all_citeseq(place: Path) -> ad.AnnData:
         joined = _joined_by_scvi(place)
     except _UNREADABLE as error:
         raise SourceError(
-            f"Cannot read the cells in {place}: {error}.\nWhat to do: delete this folder, then try again."
+            f"Cannot read the cells in {place}: {error}.\n"
+            "What to do: delete this folder, then try again."
         ) from error
     return _citeseq(
         sp.csr_matrix(joined.X, dtype=np.float32),
@@ -402,7 +415,10 @@ def _citeseq(
 
 
 def _protein_name(name: str) -> str:
-    """Return the name of a protein without that of the kit of antibodies; an isotype control is called so."""
+    """Return the name of a protein without that of the kit of antibodies.
+
+    An isotype control is called so.
+    """
     protein, control, _ = name.removesuffix("_TotalSeqB").partition("_control")
     return f"{protein} (isotype control)" if control else protein
 
@@ -452,7 +468,8 @@ def fetch(name: str, folder: Path = FOLDER) -> Path:
     Returns
     -------
     Path
-        The archive or file; its checksum is the one in ``SOURCES``. Of files that a package downloads, the folder with them.
+        The archive or file; its checksum is the one in ``SOURCES``. Of files that a package
+        downloads, the folder with them.
 
     Raises
     ------
@@ -492,8 +509,10 @@ def _fetch_from_web(source: Source, folder: Path, place: Path) -> Path:
             if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
                 raise
             raise SourceError(
-                f"Cannot fetch '{source.name}', which {source.package} downloads: the server did not answer, or sent another file.\n"
-                "What to do: check the network, then try again; or use the 400 cells that come with a package: data.load_citeseq().\n"
+                f"Cannot fetch '{source.name}', which {source.package} downloads: the server did "
+                "not answer, or sent another file.\n"
+                "What to do: check the network, then try again; or use the 400 cells that come "
+                "with a package: data.load_citeseq().\n"
                 f"{error}"
             ) from error
         place.mkdir(exist_ok=True)
@@ -523,8 +542,9 @@ def _fetch_file(source: Source, folder: Path, file: Path) -> Path:
         except download.DownloadError as error:
             raise SourceError(
                 f"Cannot fetch '{source.name}' from {source.url}: {error.why}.\n"
-                f"What to do: {error.cure}; or download it in a browser, and put it into {file.parent}; "
-                "or use the 4,000 genes that come with a package: data.load_cortex(genes='packaged').\n"
+                f"What to do: {error.cure}; or download it in a browser, and put it into "
+                f"{file.parent}; or use the 4,000 genes that come with a package: "
+                "data.load_cortex(genes='packaged').\n"
                 f"{error.__cause__ or ''}"
             ) from error
 
@@ -532,9 +552,12 @@ def _fetch_file(source: Source, folder: Path, file: Path) -> Path:
 def _wrong_md5(source: Source, got: str, cure: str) -> str:
     return (
         f"'{source.name}' from {source.url} is not the expected file.\n"
-        f"Expected md5 {source.md5}\n     Got md5 {got}\n"
-        f"It was not used. What to do: {cure}. If it is the same again, the file on the web is another one, or the expected md5 was wrong "
-        "from the start: report it. If you trust the file nevertheless, write the md5 that came into SOURCES in helpers/data/datasets.py, then try again."
+        f"Expected md5 {source.md5}\n"
+        f"     Got md5 {got}\n"
+        f"It was not used. What to do: {cure}. If it is the same again, the file on the web is "
+        "another one, or the expected md5 was wrong from the start: report it. If you trust the "
+        "file nevertheless, write the md5 that came into SOURCES in helpers/data/datasets.py, "
+        "then try again."
     )
 
 
@@ -574,7 +597,10 @@ def _read_cache(cache: Path, source: Source) -> ad.AnnData | None:
 
 
 def _with_own_names(adata: ad.AnnData) -> ad.AnnData:
-    """Make the names of cells and columns plain text again: of a file that pandas 3 wrote, pandas 2 makes another type."""
+    """Make the names of cells and columns plain text again.
+
+    Of a file that pandas 3 wrote, pandas 2 makes another type.
+    """
     adata.obs_names, adata.var_names = adata.obs_names.astype(str), adata.var_names.astype(str)
     for name, table in adata.obsm.items():
         if isinstance(table, pd.DataFrame):
@@ -639,7 +665,10 @@ def _explain_pip(source: Source, stderr: str) -> str:
         why, cure = "the disk is full", f"free {3 * source.megabytes} MB, then try again"
     elif "connection" in stderr.lower() or "No matching distribution" in stderr:
         why = "the Python package index did not answer, or does not have it"
-        cure = "check the network (and pip's index setting, if your institute has its own), then try again; what was already fetched is kept"
+        cure = (
+            "check the network (and pip's index setting, if your institute has its own), then try "
+            "again; what was already fetched is kept"
+        )
     else:
         why, cure = "pip failed", "read pip's last words below, then try again"
     return "\n".join(
@@ -660,9 +689,10 @@ def _verify(path: Path, source: Source) -> None:
 def _wrong_hash(source: Source, got: str) -> str:
     return (
         f"'{source.name}' from {source.package} {source.version} is not the expected file.\n"
-        f"Expected sha256 {' or '.join(source.sha256)}\n     Got sha256 {got}\n"
-        "It was not used. What to do: try again on another network (a proxy may have changed the file); "
-        "if it stays, report it: the package may have changed."
+        f"Expected sha256 {' or '.join(source.sha256)}\n"
+        f"     Got sha256 {got}\n"
+        "It was not used. What to do: try again on another network (a proxy may have changed the "
+        "file); if it stays, report it: the package may have changed."
     )
 
 
@@ -740,7 +770,9 @@ class Problem:
 
 
 def check_counts(adata: ad.AnnData, layer: str | None = None, batch_key: str | None = None) -> None:
-    """Raise unless a matrix is what scVI expects: cells x genes, raw counts, every cell with at least one.
+    """Raise unless a matrix is what scVI expects.
+
+    Cells x genes, raw counts, every cell with at least one.
 
     Parameters
     ----------
@@ -818,7 +850,8 @@ def _batch_problems(adata: ad.AnnData, batch_key: str | None) -> Iterator[Proble
     elif (missing := adata.obs[batch_key].isna().to_numpy()).any():
         yield Problem(
             "batches",
-            f"{missing.sum():,} cells have no batch in obs['{batch_key}'], the first is {adata.obs_names[missing.argmax()]}.",
+            f"{missing.sum():,} cells have no batch in obs['{batch_key}'], the first is "
+            f"{adata.obs_names[missing.argmax()]}.",
             "Drop them",
             f"adata = adata[adata.obs['{batch_key}'].notna()].copy()",
         )
@@ -848,8 +881,9 @@ def _value_problems(adata: ad.AnnData, layer: str | None) -> Iterator[Problem]:
         if places:
             return "Raw counts seem to be elsewhere; take those", places[0]
         return (
-            "Go back to the raw counts (before normalize_total, log1p or scale) and keep them: adata.layers['counts'] = adata.X.copy(). "
-            "Estimates of counts (kallisto, salmon, RSEM, SoupX) may be rounded",
+            "Go back to the raw counts (before normalize_total, log1p or scale) and keep them: "
+            "adata.layers['counts'] = adata.X.copy(). Estimates of counts (kallisto, salmon, "
+            "RSEM, SoupX) may be rounded",
             "",
         )
 
@@ -864,8 +898,9 @@ def _value_problems(adata: ad.AnnData, layer: str | None) -> Iterator[Problem]:
     elif empty.any() and not (values < 0).any():
         yield Problem(
             "empty cells",
-            f"{empty.sum():,} cells without any count in {where}, the first is {adata.obs_names[empty.argmax()]}. "
-            "scVI takes the logarithm of a cell's total, and 0 has none.",
+            f"{empty.sum():,} cells without any count in {where}, the first is "
+            f"{adata.obs_names[empty.argmax()]}. scVI takes the logarithm of a cell's total, and 0 "
+            "has none.",
             "Keep only cells with a count",
             f"adata = adata[np.asarray(adata.{where}.sum(axis=1)).ravel() > 0].copy()",
         )
@@ -874,7 +909,10 @@ def _value_problems(adata: ad.AnnData, layer: str | None) -> Iterator[Problem]:
 def _number_problems(
     values: np.ndarray, where: str, place: Callable[[int], str], hint: Callable[[], tuple[str, str]]
 ) -> Iterator[Problem]:
-    """Yield what keeps numbers from being counts; ``place`` names cell and feature of an entry, ``hint`` gives cure and call."""
+    """Yield what keeps numbers from being counts.
+
+    ``place`` names cell and feature of an entry, ``hint`` gives cure and call.
+    """
 
     def found(wrong: np.ndarray) -> str:
         first = int(wrong.argmax())
@@ -900,7 +938,8 @@ def _number_problems(
     elif fractional.any():
         yield Problem(
             "counts",
-            f"Not whole numbers: {found(fractional)}. The matrix was normalised or log-transformed, or holds estimated counts.",
+            f"Not whole numbers: {found(fractional)}. The matrix was normalised or "
+            "log-transformed, or holds estimated counts.",
             *hint(),
         )
 
@@ -957,31 +996,35 @@ def _listed(names) -> str:
 
 # --- are these counts of proteins? --------------------------------------------------------------
 
-# TotalVI fits the background of the proteins to 100 cells that it draws from each batch, with replacement, if there are
-# more than 10 proteins; training goes on from there. Drawn from 200 packaged cells, this start varies by 4 to 6 %; if a
-# batch has 20 of them, it is off by 9 to 13 %, if it has 5, by 18 to 25 %, and with one cell, by 40 to 60 %. TotalVI
-# takes it as equally sure in all cases.
+# TotalVI fits the background of the proteins to 100 cells that it draws from each batch, with
+# replacement, if there are more than 10 proteins; training goes on from there. Drawn from 200
+# packaged cells, this start varies by 4 to 6 %; if a batch has 20 of them, it is off by 9 to 13 %,
+# if it has 5, by 18 to 25 %, and with one cell, by 40 to 60 %. TotalVI takes it as equally sure in
+# all cases.
 FEWEST_CELLS = 20
 MANY_PROTEINS = 10
 
 _NOT_MEASURED = (
-    "TotalVI takes that as not measured: it fills in what it expects from other batches, and adds an adversarial term to the loss, "
-    "a classifier that guesses the batch."
+    "TotalVI takes that as not measured: it fills in what it expects from other batches, and adds "
+    "an adversarial term to the loss, a classifier that guesses the batch."
 )
 
 
 def check_proteins(
     adata: ad.AnnData, key: str = "protein_expression", batch_key: str | None = None
 ) -> None:
-    """Raise unless a table is what TotalVI expects: cells x proteins, raw counts, each protein seen in each batch.
+    """Raise unless a table is what TotalVI expects.
+
+    Cells x proteins, raw counts, each protein seen in each batch.
 
     Parameters
     ----------
     adata
         The data.
     key
-        Name of the table in ``obsm``: a DataFrame with the proteins as columns, or a dense array. Prefer a DataFrame:
-        anndata then compares the names of its rows with those of the cells, and the results of TotalVI have the names of the proteins.
+        Name of the table in ``obsm``: a DataFrame with the proteins as columns, or a dense array.
+        Prefer a DataFrame: anndata then compares the names of its rows with those of the cells, and
+        the results of TotalVI have the names of the proteins.
     batch_key
         Column of ``obs`` that names the batch of a cell; None if there is only one batch.
 
@@ -992,8 +1035,8 @@ def check_proteins(
 
     Notes
     -----
-    A single protein is enough for TotalVI, and so are cells without any protein count: these pass. A batch needs
-    ``FEWEST_CELLS`` cells if there are more than ``MANY_PROTEINS`` proteins.
+    ----- A single protein is enough for TotalVI, and so are cells without any protein count: these
+    pass. A batch needs ``FEWEST_CELLS`` cells if there are more than ``MANY_PROTEINS`` proteins.
     """
     problems = [*_protein_layout_problems(adata, key), *_batch_problems(adata, batch_key)]
     if not problems:
@@ -1014,25 +1057,34 @@ def _protein_layout_problems(adata: ad.AnnData, key: str) -> Iterator[str]:
         rows = getattr(tables.get(key), "index", adata.obs_names)
         in_place = rows.equals(adata.obs_names)
     except ValueError:
-        # anndata before 0.13 compares the names whenever obsm is looked at, later ones only when a table is put there.
+        # anndata before 0.13 compares the names whenever obsm is looked at, later ones only when a
+        # table is put there.
         tables, in_place = {}, False
     if not in_place:
         yield (
-            "A table in obsm has other rows than the cells, or in another order: it was sorted or renamed after it was put there. "
-            "Load the data again, and change a copy of the table only."
+            "A table in obsm has other rows than the cells, or in another order: it was sorted or "
+            "renamed after it was put there. Load the data again, and change a copy of the table "
+            "only."
         )
         return
     if key not in tables:
-        yield f"There is no table '{key}' in obsm. Tables: {_listed(tables)}. Name the one with the proteins."
+        yield (
+            f"There is no table '{key}' in obsm. Tables: {_listed(tables)}. Name the one with the "
+            "proteins."
+        )
         return
     table = tables[key]
     if not isinstance(table, pd.DataFrame | np.ndarray) or table.ndim != 2:
         yield (
-            f"obsm['{key}'] is a {type(table).__name__}, and neither a DataFrame nor a dense array of cells x proteins. "
-            f"Make it one: adata.obsm['{key}'] = pd.DataFrame(..., index=adata.obs_names, columns=...)."
+            f"obsm['{key}'] is a {type(table).__name__}, and neither a DataFrame nor a dense array "
+            f"of cells x proteins. Make it one: adata.obsm['{key}'] = pd.DataFrame(..., "
+            "index=adata.obs_names, columns=...)."
         )
     elif 0 in table.shape:
-        yield f"obsm['{key}'] is empty: {table.shape[0]} cells x {table.shape[1]} proteins. Load the proteins again, or use SCVI, which needs none."
+        yield (
+            f"obsm['{key}'] is empty: {table.shape[0]} cells x {table.shape[1]} proteins. Load the "
+            "proteins again, or use SCVI, which needs none."
+        )
     else:
         yield from _protein_column_problems(pd.DataFrame(table), key)
 
@@ -1041,18 +1093,23 @@ def _protein_column_problems(table: pd.DataFrame, key: str) -> Iterator[str]:
     names = table.columns
     if names.isna().any() or (names == "").any():
         column = (names.isna() | (names == "")).argmax()
-        yield f"Column {column} of obsm['{key}'] has no name. Name all proteins: adata.obsm['{key}'].columns = [...]."
+        yield (
+            f"Column {column} of obsm['{key}'] has no name. Name all proteins: "
+            f"adata.obsm['{key}'].columns = [...]."
+        )
     if names.duplicated().any():
         yield (
-            f"More than one column of obsm['{key}'] is called {_listed(names[names.duplicated()].unique())}. "
-            "Give each antibody its own name, or add up the columns."
+            f"More than one column of obsm['{key}'] is called "
+            f"{_listed(names[names.duplicated()].unique())}. Give each antibody its own name, or "
+            "add up the columns."
         )
     # The types of pandas itself, which can have gaps, are none of NumPy's.
     wrong = [not isinstance(each, np.dtype) or each.kind not in "iuf" for each in table.dtypes]
     if any(wrong):
         yield (
-            f"No plain numbers but {table.dtypes[wrong].iloc[0]} in obsm['{key}'], in {_listed(names[wrong])}. "
-            f"Convert it: adata.obsm['{key}'] = adata.obsm['{key}'].astype('float32')."
+            f"No plain numbers but {table.dtypes[wrong].iloc[0]} in obsm['{key}'], in "
+            f"{_listed(names[wrong])}. Convert it: adata.obsm['{key}'] = "
+            f"adata.obsm['{key}'].astype('float32')."
         )
 
 
@@ -1076,19 +1133,22 @@ def _protein_batch_problems(
         unseen = cells.columns[cells.sum() == 0]
         if len(unseen) == table.shape[1]:
             yield (
-                f"{batch} ({len(cells):,} cells) has no count of any protein. {_NOT_MEASURED} If it was measured, load its proteins. "
-                "If not, leave the batch out; or, if you want TotalVI to fill in, train without this check."
+                f"{batch} ({len(cells):,} cells) has no count of any protein. {_NOT_MEASURED} If "
+                "it was measured, load its proteins. If not, leave the batch out; or, if you want "
+                "TotalVI to fill in, train without this check."
             )
         elif len(unseen):
             yield (
-                f"{batch} ({len(cells):,} cells) has no count of {_listed(unseen)}. {_NOT_MEASURED} If it was not measured, "
-                "drop the protein; if the zeros are real, train without this check: TOTALVI(adata, override_missing_proteins=True)."
+                f"{batch} ({len(cells):,} cells) has no count of {_listed(unseen)}. "
+                f"{_NOT_MEASURED} If it was not measured, drop the protein; if the zeros are real, "
+                "train without this check: TOTALVI(adata, override_missing_proteins=True)."
             )
         if len(cells) < FEWEST_CELLS and table.shape[1] > MANY_PROTEINS:
             yield (
-                f"{batch} has {len(cells)} cells, fewer than {FEWEST_CELLS}. TotalVI guesses the background of each protein from cells of "
-                "the batch before it trains, and from so few the guess is poor. Take more cells, leave the batch out, or train "
-                "without this check: TOTALVI(adata, empirical_protein_background_prior=False)."
+                f"{batch} has {len(cells)} cells, fewer than {FEWEST_CELLS}. TotalVI guesses the "
+                "background of each protein from cells of the batch before it trains, and from so "
+                "few the guess is poor. Take more cells, leave the batch out, or train without "
+                "this check: TOTALVI(adata, empirical_protein_background_prior=False)."
             )
 
 
@@ -1107,7 +1167,8 @@ def main() -> int:
             print(error, file=sys.stderr)
             return 1
         print(
-            f"{name}: {adata.n_obs:,} cells x {adata.n_vars:,} genes, ready in {time.perf_counter() - start:.1f} s",
+            f"{name}: {adata.n_obs:,} cells x {adata.n_vars:,} genes, ready in "
+            f"{time.perf_counter() - start:.1f} s",
             flush=True,
         )
     return 0

@@ -1,4 +1,7 @@
-"""Fetch a large file from the web: what has come is kept when the connection breaks, and only the expected file is accepted."""
+"""Fetch a large file from the web.
+
+What has come is kept when the connection breaks, and only the expected file is accepted.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from tqdm.auto import tqdm
 # For a connection, and for the next bytes.
 SECONDS_TO_WAIT = (10, 30)
 
-# What is on its way when the process is killed or the connection breaks is lost, and is no more than this.
+# What is on its way when the process is killed or the connection breaks is lost, and is no more
+# than this.
 BYTES_AT_A_TIME = 2**14
 
 
@@ -51,14 +55,17 @@ class WrongFileError(DownloadError):
 
 
 def fetch(url: str, file: Path, md5: str) -> Path:
-    """Return a file, and download it if it is not there; an interrupted download goes on where it was.
+    """Return a file, and download it if it is not there.
+
+    An interrupted download goes on where it was.
 
     Parameters
     ----------
     url
         Its address.
     file
-        Where it goes. What has come of it is in ``<file>.part`` until it is complete. One process at a time fetches it, and others wait.
+        Where it goes. What has come of it is in ``<file>.part`` until it is complete. One process
+        at a time fetches it, and others wait.
     md5
         The checksum that it must have.
 
@@ -72,7 +79,8 @@ def fetch(url: str, file: Path, md5: str) -> Path:
     WrongFileError
         If another file came; it is removed.
     DownloadError
-        If there was no answer or no such file, or the connection broke. What has come is kept for the next call.
+        If there was no answer or no such file, or the connection broke. What has come is kept for
+        the next call.
     OSError
         If the file cannot be written.
     """
@@ -87,7 +95,10 @@ def fetch(url: str, file: Path, md5: str) -> Path:
 
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
-    """Let one process at a time be in this block; the lock is the operating system's, and ends with a process that is killed."""
+    """Let one process at a time be in this block.
+
+    The lock is the operating system's, and ends with a process that is killed.
+    """
     lock = FileLock(file.with_name(f".{file.name}.lock"))
     try:
         held = lock.acquire(timeout=0)
@@ -108,7 +119,10 @@ def md5_of(file: Path) -> str:
 
 
 def _fetch_and_verify(url: str, part: Path, md5: str) -> None:
-    """Download what is missing; if that does not fit to what was there, all of it; and remove what is not the file."""
+    """Download what is missing; if that does not fit to what was there, all of it.
+
+    And remove what is not the file.
+    """
     begun = _size(part) > 0
     _receive(url, part)
     if md5_of(part) != md5 and begun:
@@ -143,7 +157,8 @@ def _write(answer: requests.Response, part: Path) -> None:
             "a web page came instead of the file, perhaps the log-in page of a network",
             "open a page in a browser and log in, or take another network, then try again",
         )
-    # A server that does not know ranges sends the file from its beginning, and others may begin a little earlier.
+    # A server that does not know ranges sends the file from its beginning, and others may begin a
+    # little earlier.
     begins = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
     start = int(begins[1]) if begins else 0
     coming = answer.headers.get("Content-Length")

@@ -1,9 +1,9 @@
 """Denoised expression, and the correlations between genes that it can invent.
 
-``model.get_normalized_expression`` gives what the decoder expects: for each cell the mean fraction of each gene, times
-a library size. The noise of counting is gone, which is why it is called denoised. But all genes of a cell are made
-from the same few numbers, its position in the latent space, so genes may vary together there that have nothing to do
-with each other in the cells.
+``model.get_normalized_expression`` gives what the decoder expects: for each cell the mean fraction
+of each gene, times a library size. The noise of counting is gone, which is why it is called
+denoised. But all genes of a cell are made from the same few numbers, its position in the latent
+space, so genes may vary together there that have nothing to do with each other in the cells.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ def with_shuffled_genes(
 ) -> ad.AnnData:
     """Take some real cells with their most counted genes, and shuffle the molecules of some of these genes between cells.
 
-    A shuffled gene is partly synthetic. It keeps its total count, but each of its molecules is put into a cell drawn
-    at random, with a probability proportional to the cell's counts in the genes that stay real. So its true fraction
-    is the same in every cell: it tells nothing about the cell, and it varies with no other gene, shuffled or real.
+    A shuffled gene is partly synthetic. It keeps its total count, but each of its molecules is put
+    into a cell drawn at random, with a probability proportional to the cell's counts in the genes
+    that stay real. So its true fraction is the same in every cell: it tells nothing about the cell,
+    and it varies with no other gene, shuffled or real.
 
     Parameters
     ----------
@@ -63,21 +64,23 @@ def with_shuffled_genes(
     Returns
     -------
     AnnData
-        ``n_cells`` cells x ``n_genes`` genes in the order of ``adata``, with ``obs`` and ``var`` of ``adata``. ``X``
-        and ``layers["counts"]``: counts, CSR float32. ``var["shuffled"]``: True where the gene is shuffled.
+        ``n_cells`` cells x ``n_genes`` genes in the order of ``adata``, with ``obs`` and ``var`` of
+        ``adata``. ``X`` and ``layers["counts"]``: counts, CSR float32. ``var["shuffled"]``: True
+        where the gene is shuffled.
 
     Raises
     ------
     ValueError
-        If there are no counts, fewer cells or genes than asked for, fewer than two genes to shuffle or to keep real,
-        counts that are not whole numbers, a gene without counts among those taken, or a cell without counts in the real
-        genes.
+        If there are no counts, fewer cells or genes than asked for, fewer than two genes to shuffle
+        or to keep real, counts that are not whole numbers, a gene without counts among those taken,
+        or a cell without counts in the real genes.
 
     Notes
     -----
-    The counts of a shuffled gene are one draw from Multinomial(total count of the gene; share of each cell in the
-    counts of the real genes). Shuffling whole counts instead would cut their tie to the library size, and a shuffled
-    gene would then have a *smaller* fraction in a larger cell.
+    ----- The counts of a shuffled gene are one draw from Multinomial(total count of the gene; share
+    of each cell in the counts of the real genes). Shuffling whole counts instead would cut their
+    tie to the library size, and a shuffled gene would then have a *smaller* fraction in a larger
+    cell.
     """
     counts = _require_counts(adata, n_genes, n_shuffled, n_cells)
     random = np.random.default_rng(seed)
@@ -90,7 +93,8 @@ def with_shuffled_genes(
     real = taken[:, ~shuffled].sum(axis=1)
     if not real.all():
         raise ValueError(
-            f"{int((real == 0).sum()):,} of {n_cells:,} cells have no counts in the genes that stay real, so no molecule can be put there.\n"
+            f"{int((real == 0).sum()):,} of {n_cells:,} cells have no counts in the genes that "
+            "stay real, so no molecule can be put there.\n"
             "What to do: take more genes, or leave cells without counts out."
         )
     for gene in np.flatnonzero(shuffled):
@@ -110,16 +114,19 @@ def _require_counts(
     if "counts" not in adata.layers:
         raise ValueError(
             'There is no layers["counts"] to take molecules from.\n'
-            'What to do: load the cells with helpers.data, or adata.layers["counts"] = adata.X.copy() while X has counts.'
+            'What to do: load the cells with helpers.data, or adata.layers["counts"] = '
+            "adata.X.copy() while X has counts."
         )
     if not MIN_CELLS <= n_cells <= adata.n_obs or n_genes > adata.n_vars:
         raise ValueError(
-            f"{n_cells:,} cells and {n_genes:,} genes were asked for; there are {adata.n_obs:,} and {adata.n_vars:,}.\n"
+            f"{n_cells:,} cells and {n_genes:,} genes were asked for; there are {adata.n_obs:,} "
+            f"and {adata.n_vars:,}.\n"
             f"What to do: ask for no more than there are, and for at least {MIN_CELLS} cells."
         )
     if not 2 <= n_shuffled <= n_genes - 2:
         raise ValueError(
-            f"{n_shuffled} of {n_genes} genes cannot be shuffled: a correlation needs two of them, and two must stay real.\n"
+            f"{n_shuffled} of {n_genes} genes cannot be shuffled: a correlation needs two of them, "
+            "and two must stay real.\n"
             f"What to do: n_shuffled from 2 to {n_genes - 2}, or more genes."
         )
     counts = sp.csr_matrix(adata.layers["counts"])
@@ -154,26 +161,28 @@ def correlations(
     genes
         Names of at least two genes of the model.
     cells
-        Rows of the model's data, or a mask with True for the cells to use, such as one class. All if left out.
+        Rows of the model's data, or a mask with True for the cells to use, such as one class. All
+        if left out.
     n_samples
-        How many positions to draw from each cell's cloud; the denoised expression is the mean over them.
+        How many positions to draw from each cell's cloud; the denoised expression is the mean over
+        them.
     seed
         Seed of these draws. The random numbers of the session stay as they are.
 
     Returns
     -------
     DataFrame
-        A row a pair: ``gene``, ``other gene``, and the Pearson correlation over the cells (-1 to 1), ``counts`` of
-        log(1 + counts per 10,000), and ``denoised`` of log(1 + expected counts per 10,000). In a cell, 10,000 stands
-        for all counts of the genes that the model knows.
+        A row a pair: ``gene``, ``other gene``, and the Pearson correlation over the cells (-1 to
+        1), ``counts`` of log(1 + counts per 10,000), and ``denoised`` of log(1 + expected counts
+        per 10,000). In a cell, 10,000 stands for all counts of the genes that the model knows.
 
     Raises
     ------
     TypeError
         If the model is of another kind than SCVI, LinearSCVI or SCANVI.
     ValueError
-        If the model was not trained, if there are fewer than two genes, a gene twice, or fewer than three cells, or
-        if a gene does not vary over the cells, so that it has no correlation.
+        If the model was not trained, if there are fewer than two genes, a gene twice, or fewer than
+        three cells, or if a gene does not vary over the cells, so that it has no correlation.
     KeyError
         If the model does not know a gene.
     IndexError
@@ -181,15 +190,16 @@ def correlations(
 
     Notes
     -----
-    A correlation says nothing about size: denoised values that hardly vary can be perfectly correlated. Look at
-    their standard deviation too.
+    ----- A correlation says nothing about size: denoised values that hardly vary can be perfectly
+    correlated. Look at their standard deviation too.
 
-    The correlation in the counts is not exactly that of the cells either. Noise makes it smaller. And the logarithm
-    of a small count still depends on the library size, in which all genes share: on 1,000 cortex cells that alone
-    gives shuffled genes a mean correlation of 0.1 (Hafemeister and Satija 2019, Genome Biology 20:296).
+    The correlation in the counts is not exactly that of the cells either. Noise makes it smaller.
+    And the logarithm of a small count still depends on the library size, in which all genes share:
+    on 1,000 cortex cells that alone gives shuffled genes a mean correlation of 0.1 (Hafemeister and
+    Satija 2019, Genome Biology 20:296).
 
-    Andrews and Hemberg 2018, F1000Research 7:1740, count such correlations after the denoising of shuffled genes by
-    other methods.
+    Andrews and Hemberg 2018, F1000Research 7:1740, count such correlations after the denoising of
+    shuffled genes by other methods.
     """
     require_expression(model)
     genes = _require_genes(model, genes)
@@ -224,7 +234,8 @@ def require_expression(model: Model) -> None:
     """Raise, with what to do, unless a model is trained and gives the expression of genes alone."""
     if not isinstance(model, MODELS):
         raise TypeError(
-            f"The expression that a {type(model).__name__} gives is not that of genes alone, or not of that form.\n"
+            f"The expression that a {type(model).__name__} gives is not that of genes alone, or "
+            "not of that form.\n"
             "What to do: pass a model of scvi.model.SCVI, LinearSCVI or SCANVI."
         )
     training.require_trained(model)
@@ -238,7 +249,8 @@ def _correlation(
     ]
     if constant:
         raise ValueError(
-            f"In the {name}, {', '.join(constant)} is the same in all {len(values):,} cells, so it has no correlation.\n"
+            f"In the {name}, {', '.join(constant)} is the same in all {len(values):,} cells, so it "
+            "has no correlation.\n"
             "What to do: leave it out, or use more cells."
         )
     return np.asarray(np.corrcoef(values, rowvar=False))
@@ -258,7 +270,8 @@ def _require_genes(model: Model, genes: Sequence[str]) -> list[str]:
     unknown = [str(gene) for gene in genes if gene not in model.adata.var_names]
     if unknown:
         raise KeyError(
-            f"The model does not know {', '.join(unknown)}. What to do: give names from model.adata.var_names."
+            f"The model does not know {', '.join(unknown)}. What to do: give names from "
+            "model.adata.var_names."
         )
     if len(genes) < 2 or len(set(genes)) < len(genes):
         raise ValueError(
@@ -284,7 +297,9 @@ def _require_cells(model: Model, cells: ArrayLike | None) -> NDArray[np.intp]:
 
 
 def plot(table: pd.DataFrame) -> figures.DescribedFigure:
-    """Draw the table of ``correlations`` for genes whose true correlation is 0: how many pairs have which correlation, before and after.
+    """Draw the table of ``correlations`` for genes whose true correlation is 0.
+
+    How many pairs have which correlation, before and after.
 
     Parameters
     ----------
@@ -307,8 +322,8 @@ def plot(table: pd.DataFrame) -> figures.DescribedFigure:
         figure.tight_layout()
     return figures.DescribedFigure(
         figure,
-        f"Two histograms of the correlations of {len(table):,} pairs of genes whose true correlation is 0. "
-        + " ".join(_say(name, strong[name]) for name in strong.index),
+        f"Two histograms of the correlations of {len(table):,} pairs of genes whose true "
+        "correlation is 0. " + " ".join(_say(name, strong[name]) for name in strong.index),
     )
 
 

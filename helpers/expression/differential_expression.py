@@ -1,4 +1,7 @@
-"""Which genes differ between groups of cells: by a trained model, and by a plain test of the counts."""
+"""Which genes differ between groups of cells.
+
+By a trained model, and by a plain test of the counts.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,13 @@ from helpers.expression import denoising
 from helpers.genes import log_normalisation
 from helpers.latent import neighbours
 
-# Genes of the cortex data whose counts are higher in a class. The list is not independent of a test of these cells:
-# it was made from the named genes with the strongest Wilcoxon test of the published classes, and from what is known
-# of them. So it is partly circular to count how many of these genes a Wilcoxon test finds again. Some need no test of
-# these cells: Plp1, Mbp, Cnp and Mobp belong to myelin, Slc1a2 takes up glutamate into astrocytes, Abat breaks down
-# GABA, B2m is a part of MHC class I, Slc2a1 carries glucose through the walls of the vessels of the brain. Snap25 is
-# in all neurons, and says only that a cell is one.
+# Genes of the cortex data whose counts are higher in a class. The list is not independent of a test
+# of these cells: it was made from the named genes with the strongest Wilcoxon test of the published
+# classes, and from what is known of them. So it is partly circular to count how many of these genes
+# a Wilcoxon test finds again. Some need no test of these cells: Plp1, Mbp, Cnp and Mobp belong to
+# myelin, Slc1a2 takes up glutamate into astrocytes, Abat breaks down GABA, B2m is a part of MHC
+# class I, Slc2a1 carries glucose through the walls of the vessels of the brain. Snap25 is in all
+# neurons, and says only that a cell is one.
 KNOWN: dict[str, tuple[str, ...]] = {
     "oligodendrocytes": ("Plp1", "Mbp", "Ugt8a", "Cnp", "Mobp"),
     "astrocytes_ependymal": ("Clu", "Mt1", "Slc1a2", "Atp1a2"),
@@ -45,15 +49,16 @@ PLACEHOLDER = "unnamed_"
 # scvi-tools' own: a difference smaller than this (log2, so 19 %) counts as none.
 DELTA = 0.25
 
-# scvi-tools adds this to both probabilities of a Bayes factor, which can therefore not exceed ln((1 + 1e-8) / 1e-8) =
-# 18.42.
+# scvi-tools adds this to both probabilities of a Bayes factor, which can therefore not exceed ln((1 +
+# 1e-8) / 1e-8) = 18.42.
 EPSILON = 1e-8
 
-# scvi-tools draws 5,000 pairs of cells by default, which takes about 400 MB and six times as long. See of_each_class
-# for what the fewer pairs change.
+# scvi-tools draws 5,000 pairs of cells by default, which takes about 400 MB and six times as long.
+# See of_each_class for what the fewer pairs change.
 PAIRS = 800
 
-# Which genes may come first: higher in nine of ten pairs of cells, and seen in at least one of ten cells of the class.
+# Which genes may come first: higher in nine of ten pairs of cells, and seen in at least one of ten
+# cells of the class.
 PROBABLE = 0.9
 SEEN = 0.1
 
@@ -83,7 +88,8 @@ def of_each_class(
     Returns
     -------
     DataFrame
-        A row a class and gene: classes in alphabetical order, and in each the genes that are higher in the class first.
+        A row a class and gene: classes in alphabetical order, and in each the genes that are higher
+        in the class first.
 
         ``class``, ``gene``
             Their names, as text.
@@ -92,7 +98,8 @@ def of_each_class(
         ``Bayes factor``
             The log odds of that (nats), see ``bayes_factor``.
         ``log2 fold change``
-            Median over pairs of cells; above 0 where the gene is higher in the class. 1 is twice as much.
+            Median over pairs of cells; above 0 where the gene is higher in the class. 1 is twice as
+            much.
         ``mean counts``, ``mean counts elsewhere``
             Per cell of the class, and per cell of all others.
         ``cells with counts``
@@ -103,38 +110,40 @@ def of_each_class(
     TypeError
         If the model is of another kind than SCVI, LinearSCVI or SCANVI.
     ValueError
-        If the model was not trained, ``delta`` is not above 0, a cell has no class, there is only one class, or a
-        class has a single cell.
+        If the model was not trained, ``delta`` is not above 0, a cell has no class, there is only
+        one class, or a class has a single cell.
     KeyError
         If ``obs`` has no such column.
 
     Notes
-    -----
-    ``model.differential_expression`` in ``mode="change"`` (Boyeau et al. 2019, bioRxiv 794289), which goes through
-    pairs: a cell of the class and a cell of the others, at random. For each of the two it draws a position from the
-    cell's cloud, and asks the decoder for the expected fraction of each gene; no count is compared. The logarithm of
-    their ratio is the log2 fold change (LFC) of this pair. The probability is the larger of two shares of pairs:
-    those with LFC >= delta, and those with LFC < -delta. (``mode="vanilla"`` asks another question: in how many pairs
+    ----- ----- ``model.differential_expression`` in ``mode="change"`` (Boyeau et al. 2019, bioRxiv
+    794289), which goes through pairs: a cell of the class and a cell of the others, at random. For
+    each of the two it draws a position from the cell's cloud, and asks the decoder for the expected
+    fraction of each gene; no count is compared. The logarithm of their ratio is the log2 fold
+    change (LFC) of this pair. The probability is the larger of two shares of pairs: those with LFC >=
+    delta, and those with LFC < -delta. (``mode="vanilla"`` asks another question: in how many pairs
     is the first cell higher, by however little? Its Bayes factor is not this one.)
 
-    So the probability does not grow with the number of cells, as the certainty of a test does. It says how often the
-    gene tells two cells apart, and 1 would mean in every pair. With a few hundred pairs it is uncertain itself: 0.95
-    by 0.008.
+    So the probability does not grow with the number of cells, as the certainty of a test does. It
+    says how often the gene tells two cells apart, and 1 would mean in every pair. With a few
+    hundred pairs it is uncertain itself: 0.95 by 0.008.
 
-    **The order.** The largest fold change alone could be that of a gene with hardly a count, or of a gene that some
-    other class has too; the largest probability alone may belong to a small difference. So the genes that come first
-    have a LFC above 0, a probability of at least ``PROBABLE``, and counts in at least ``SEEN`` of the cells of the
-    class, by falling LFC. The others follow: first those with LFC above 0, by falling probability, then the rest by
-    rising probability. The limits were chosen so that the order changes little from seed to seed.
+    **The order.** The largest fold change alone could be that of a gene with hardly a count, or of
+    a gene that some other class has too; the largest probability alone may belong to a small
+    difference. So the genes that come first have a LFC above 0, a probability of at least
+    ``PROBABLE``, and counts in at least ``SEEN`` of the cells of the class, by falling LFC. The
+    others follow: first those with LFC above 0, by falling probability, then the rest by rising
+    probability. The limits were chosen so that the order changes little from seed to seed.
 
-    ``PAIRS`` pairs instead of the default of 5,000 keep the memory small. On the cortex cells 4.7 to 4.9 of the top 5
-    genes of a class, and 19 of the top 20, are those of the default; two runs of the default with different seeds
-    share 4.9 and 19.6.
+    ``PAIRS`` pairs instead of the default of 5,000 keep the memory small. On the cortex cells 4.7
+    to 4.9 of the top 5 genes of a class, and 19 of the top 20, are those of the default; two runs
+    of the default with different seeds share 4.9 and 19.6.
     """
     denoising.require_expression(model)
     require_delta(delta)
     classes = _require_classes(model.adata, class_key)
-    # Values as they are in obs: scvi-tools compares with those, and would also take categories without cells.
+    # Values as they are in obs: scvi-tools compares with those, and would also take categories
+    # without cells.
     groups = model.adata.obs[class_key].drop_duplicates().tolist()
     with training.evaluating(model, seed):
         found = model.differential_expression(
@@ -165,7 +174,8 @@ def require_delta(delta: float) -> None:
     """Raise, with what to give, unless this is a difference that can count."""
     if not delta > 0:
         raise ValueError(
-            f"delta is {delta}; a difference that counts must be above 0. Give 0.25, or 1 for twice as much."
+            f"delta is {delta}; a difference that counts must be above 0. Give 0.25, or 1 for "
+            "twice as much."
         )
 
 
@@ -180,8 +190,9 @@ def bayes_factor(probability: ArrayLike) -> NDArray[np.float64]:
     Returns
     -------
     ndarray
-        ln((p + e) / (1 - p + e)) with e = ``EPSILON``, in nats: 0 where p is 1/2, 3 where it is 0.95, and never
-        beyond 18.42, where p is 1. With 800 pairs the next below that is 6.7, for 799 of them.
+        ln((p + e) / (1 - p + e)) with e = ``EPSILON``, in nats: 0 where p is 1/2, 3 where it is
+        0.95, and never beyond 18.42, where p is 1. With 800 pairs the next below that is 6.7, for
+        799 of them.
 
     Raises
     ------
@@ -190,9 +201,9 @@ def bayes_factor(probability: ArrayLike) -> NDArray[np.float64]:
 
     Notes
     -----
-    The ratio of the posterior probabilities of both hypotheses. That is the Bayes factor proper, the ratio of their
-    likelihoods, where both were equally probable before (Kass and Raftery 1995, Journal of the American Statistical
-    Association 90:773).
+    ----- The ratio of the posterior probabilities of both hypotheses. That is the Bayes factor
+    proper, the ratio of their likelihoods, where both were equally probable before (Kass and
+    Raftery 1995, Journal of the American Statistical Association 90:773).
     """
     p = np.asarray(probability, dtype=float)
     if not ((p >= 0) & (p <= 1)).all():
@@ -239,39 +250,42 @@ def wilcoxon(
     layer
         The layer with the counts.
     genes
-        Names of the genes to test and to normalise by, such as ``model.adata.var_names``. All if left out.
+        Names of the genes to test and to normalise by, such as ``model.adata.var_names``. All if
+        left out.
 
     Returns
     -------
     DataFrame
-        A row a class and gene: classes in alphabetical order, and in each the genes by falling score, so that those
-        that are higher in the class come first.
+        A row a class and gene: classes in alphabetical order, and in each the genes by falling
+        score, so that those that are higher in the class come first.
 
         ``class``, ``gene``
             Their names, as text.
         ``score``
-            The test's z: how far the sum of ranks lies from what it would be without a difference, in standard
-            deviations. It grows with the number of cells.
+            The test's z: how far the sum of ranks lies from what it would be without a difference,
+            in standard deviations. It grows with the number of cells.
         ``adjusted p value``
-            Two-sided, adjusted for the number of genes (Benjamini and Hochberg 1995, Journal of the Royal Statistical
-            Society B 57:289).
+            Two-sided, adjusted for the number of genes (Benjamini and Hochberg 1995, Journal of the
+            Royal Statistical Society B 57:289).
         ``log2 fold change``
-            As scanpy computes it, from means of logarithms; above 0 where the gene is higher in the class.
+            As scanpy computes it, from means of logarithms; above 0 where the gene is higher in the
+            class.
         ``mean counts``, ``mean counts elsewhere``, ``cells with counts``
             As in ``of_each_class``.
 
     Raises
     ------
     ValueError
-        If a cell has no class, there is only one class, a class has a single cell, or the layer is missing or does not hold counts of every cell.
+        If a cell has no class, there is only one class, a class has a single cell, or the layer is
+        missing or does not hold counts of every cell.
     KeyError
         If there is no such column, layer or gene.
 
     Notes
     -----
-    ``scanpy.tl.rank_genes_groups`` on log(1 + counts per 10,000), where 10,000 stands for all counts of these genes
-    in the cell. As by default there, the standard deviation is not corrected for ties: many cells have the same 0,
-    and the scores of rarely seen genes lie too near to 0.
+    ----- ``scanpy.tl.rank_genes_groups`` on log(1 + counts per 10,000), where 10,000 stands for all
+    counts of these genes in the cell. As by default there, the standard deviation is not corrected
+    for ties: many cells have the same 0, and the scores of rarely seen genes lie too near to 0.
     """
     classes = _require_classes(adata, class_key)
     values = log_normalisation.log_counts(adata, layer, genes)
@@ -331,7 +345,8 @@ def _require_classes(adata: ad.AnnData, class_key: str) -> NDArray[np.str_]:
     names, cells = np.unique(classes, return_counts=True)
     if cells.min() < 2:
         raise ValueError(
-            f"The class '{names[cells.argmin()]}' has a single cell, which shows no spread to compare with.\n"
+            f"The class '{names[cells.argmin()]}' has a single cell, which shows no spread to "
+            "compare with.\n"
             "What to do: leave this cell out, or give it another class."
         )
     return classes
@@ -367,7 +382,8 @@ def top(table: pd.DataFrame, n: int = 5, named: bool = False) -> pd.DataFrame:
     genes = {name: rows["gene"].head(n).tolist() for name, rows in table.groupby("class")}
     if n < 1 or not genes or min(map(len, genes.values())) < n:
         raise ValueError(
-            f"There are no {n} {'named ' * named}genes in each class. What to do: ask for fewer, and at least 1."
+            f"There are no {n} {'named ' * named}genes in each class. What to do: ask for fewer, "
+            "and at least 1."
         )
     return pd.DataFrame.from_dict(genes, orient="index", columns=range(1, n + 1)).rename_axis(
         index="class", columns="place"
@@ -382,17 +398,19 @@ def agreement(
 ) -> pd.DataFrame:
     """Count how many of the top genes of each method are known markers of the class, and how many the methods share.
 
-    A gene that has only a placeholder name cannot be found in a list of names: it is neither right nor wrong. So the
-    top genes are by default those among the named genes.
+    A gene that has only a placeholder name cannot be found in a list of names: it is neither right
+    nor wrong. So the top genes are by default those among the named genes.
 
-    **What it cannot say.** Which method is better. ``KNOWN`` was made with a Wilcoxon test of the cortex cells, and
-    so, it seems, was the choice of the genes that have a name there: 90 of the 2,000 selected genes have one, but all
-    35 of the top 5 of the seven classes by Wilcoxon test. Both favour that test.
+    **What it cannot say.** Which method is better. ``KNOWN`` was made with a Wilcoxon test of the
+    cortex cells, and so, it seems, was the choice of the genes that have a name there: 90 of the
+    2,000 selected genes have one, but all 35 of the top 5 of the seven classes by Wilcoxon test.
+    Both favour that test.
 
     Parameters
     ----------
     tables
-        What ``of_each_class`` and ``wilcoxon`` returned, by the name of the method. All of the same classes and genes.
+        What ``of_each_class`` and ``wilcoxon`` returned, by the name of the method. All of the same
+        classes and genes.
     known
         Known markers of each class, by its name. A class that is not in it has none.
     n
@@ -417,8 +435,8 @@ def agreement(
     Raises
     ------
     ValueError
-        If there is no table, if they are of different classes or genes, if no class has a known marker among the
-        genes, or if a class has fewer than ``n`` genes.
+        If there is no table, if they are of different classes or genes, if no class has a known
+        marker among the genes, or if a class has fewer than ``n`` genes.
     """
     _require_alike(tables)
     every = next(iter(tables.values()), pd.DataFrame(columns=["class", "gene"]))
@@ -428,7 +446,8 @@ def agreement(
     if not any(available.values()):
         raise ValueError(
             "No class of these tables has a known marker among their genes.\n"
-            "What to do: give known={'name of a class': ('name of a gene', ...)}, with names as in the tables."
+            "What to do: give known={'name of a class': ('name of a gene', ...)}, with names as "
+            "in the tables."
         )
     first = {method: top(table, n, named) for method, table in tables.items()}
     of_all = {method: top(table, n) for method, table in tables.items()}
@@ -457,7 +476,8 @@ def _require_alike(tables: Mapping[str, pd.DataFrame]) -> None:
     }
     if len(pairs) != 1:
         raise ValueError(
-            f"{len(tables)} tables of {len(pairs)} different sets of classes and genes cannot be compared.\n"
+            f"{len(tables)} tables of {len(pairs)} different sets of classes and genes cannot be "
+            "compared.\n"
             "What to do: make all of them from the same cells and genes, such as model.adata."
         )
 
@@ -468,27 +488,32 @@ def _require_alike(tables: Mapping[str, pd.DataFrame]) -> None:
 def dot_plot(
     adata: ad.AnnData, genes: Mapping[str, Sequence[str]] | pd.DataFrame, class_key: str
 ) -> figures.DescribedFigure:
-    """Draw a dot for each class and gene: its size for how many cells have the gene, its colour for how much.
+    """Draw a dot for each class and gene.
+
+    Its size for how many cells have the gene, its colour for how much.
 
     Parameters
     ----------
     adata
         Cells x genes, with ``layers["counts"]``.
     genes
-        Genes by class: what ``top`` returned, or names of genes by the name of a class. They are drawn in this order.
+        Genes by class: what ``top`` returned, or names of genes by the name of a class. They are
+        drawn in this order.
     class_key
         A column of ``obs`` with a class for each cell.
 
     Returns
     -------
     DescribedFigure
-        A row a class, a column a gene. Size: the share of the cells of the class with at least one count. Colour:
-        mean of log(1 + counts per 10,000), where 10,000 stands for all counts of ``adata`` in the cell.
+        A row a class, a column a gene. Size: the share of the cells of the class with at least one
+        count. Colour: mean of log(1 + counts per 10,000), where 10,000 stands for all counts of
+        ``adata`` in the cell.
 
     Raises
     ------
     ValueError
-        If there are no genes, a class of ``genes`` is not among the cells, or for the same reasons as in ``wilcoxon``.
+        If there are no genes, a class of ``genes`` is not among the cells, or for the same reasons
+        as in ``wilcoxon``.
     KeyError
         If a gene or the column is missing.
     """
@@ -497,7 +522,8 @@ def dot_plot(
     missing = [name for name in chosen if name not in classes]
     if missing or not any(chosen.values()):
         raise ValueError(
-            f"Classes without cells: {', '.join(missing) or 'none'}; genes: {sum(map(len, chosen.values()))}.\n"
+            f"Classes without cells: {', '.join(missing) or 'none'}; genes: "
+            f"{sum(map(len, chosen.values()))}.\n"
             "What to do: give at least one gene, by the name of a class that the cells have."
         )
     columns = [gene for names in chosen.values() for gene in names]
@@ -531,7 +557,8 @@ def _say_most_specific(
         if len(genes):
             best = int(np.argmax(own[row] - others))
             yield (
-                f"{name}: {columns[start + best]}, in {own[row, best]:.0%} of the cells and in at most {others[best]:.0%} of another class."
+                f"{name}: {columns[start + best]}, in {own[row, best]:.0%} of the cells and in at "
+                f"most {others[best]:.0%} of another class."
             )
         start += len(genes)
 
@@ -572,7 +599,9 @@ def _draw_dots(
 def volcano(
     table: pd.DataFrame, name: str, delta: float = DELTA, n: int = 8
 ) -> figures.DescribedFigure:
-    """Draw the genes of one class: how much they differ against how probable it is that they differ.
+    """Draw the genes of one class.
+
+    How much they differ against how probable it is that they differ.
 
     Parameters
     ----------
@@ -592,7 +621,8 @@ def volcano(
     """
     if "Bayes factor" not in table:
         raise KeyError(
-            "There is no column 'Bayes factor'. What to do: give the table of markers.of_each_class."
+            "There is no column 'Bayes factor'. What to do: give the table of "
+            "markers.of_each_class."
         )
     genes = table[table["class"] == name]
     if genes.empty:
@@ -634,9 +664,10 @@ def volcano(
     twice = int((first["log2 fold change"] > 1).sum())
     return figures.DescribedFigure(
         figure,
-        f"Scatter plot of {len(genes):,} genes of {name} against all other cells: log2 fold change and Bayes factor. "
-        f"With a probability of at least {PROBABLE}, {more} genes are higher than lower. "
-        f"The first {len(first)} of the table are labelled; {twice} of them are more than twice as high.",
+        f"Scatter plot of {len(genes):,} genes of {name} against all other cells: log2 fold change "
+        f"and Bayes factor. With a probability of at least {PROBABLE}, {more} genes are higher "
+        f"than lower. The first {len(first)} of the table are labelled; {twice} of them are more "
+        "than twice as high.",
     )
 
 

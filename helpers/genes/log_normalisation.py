@@ -1,4 +1,7 @@
-"""Counts scaled to the same total in each cell, on a logarithmic scale: what methods work on that have no model of counts."""
+"""Counts scaled to the same total in each cell, on a logarithmic scale.
+
+What methods work on that have no model of counts.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ def log_counts(
     Returns
     -------
     AnnData
-        New cells x genes with the values in ``X`` (CSR float32), the names of ``adata``, and nothing else.
+        New cells x genes with the values in ``X`` (CSR float32), the names of ``adata``, and
+        nothing else.
 
     Raises
     ------
@@ -84,11 +88,13 @@ def principal_components(
     Raises
     ------
     ValueError
-        If there are not more cells and more genes than components, or for the reasons of ``log_counts``.
+        If there are not more cells and more genes than components, or for the reasons of
+        ``log_counts``.
     """
     if not 0 < n_components < min(adata.shape):
         raise ValueError(
-            f"{n_components} components were asked for of {adata.n_obs:,} cells and {adata.n_vars:,} genes.\n"
+            f"{n_components} components were asked for of {adata.n_obs:,} cells and "
+            f"{adata.n_vars:,} genes.\n"
             "What to do: ask for at least 1, and for fewer than there are cells and genes."
         )
     values = log_counts(adata, layer).X

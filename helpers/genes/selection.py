@@ -24,7 +24,9 @@ except ImportError as error:
 
 
 def select(adata: ad.AnnData, n_top_genes: int = 2000, batch_key: str | None = None) -> None:
-    """Keep the most variable genes of ``layers["counts"]``, in place: the call of lesson 01, for lessons that start from it.
+    """Keep the most variable genes of ``layers["counts"]``, in place.
+
+    The call of lesson 01, for lessons that start from it.
 
     Parameters
     ----------
@@ -33,8 +35,9 @@ def select(adata: ad.AnnData, n_top_genes: int = 2000, batch_key: str | None = N
     n_top_genes
         How many genes to keep.
     batch_key
-        The column of ``obs`` with the batches. Genes are then ranked in each batch by itself, and those kept that are among the
-        first ``n_top_genes`` of most batches; so a gene that only differs between batches does not count as variable.
+        The column of ``obs`` with the batches. Genes are then ranked in each batch by itself, and
+        those kept that are among the first ``n_top_genes`` of most batches; so a gene that only
+        differs between batches does not count as variable.
 
     Raises
     ------
@@ -44,7 +47,8 @@ def select(adata: ad.AnnData, n_top_genes: int = 2000, batch_key: str | None = N
     if "counts" not in adata.layers:
         raise ValueError(
             "There is no layer 'counts', from which genes are selected.\n"
-            "What to do: adata.layers['counts'] = adata.X.copy(), if X holds the raw counts; data.check_counts(adata) tells."
+            "What to do: adata.layers['counts'] = adata.X.copy(), if X holds the raw counts; "
+            "data.check_counts(adata) tells."
         )
     try:
         sc.pp.highly_variable_genes(
@@ -59,7 +63,8 @@ def select(adata: ad.AnnData, n_top_genes: int = 2000, batch_key: str | None = N
         # The curve is fitted by a library of C, which says only "svddc failed" and the like.
         of_batch = "" if batch_key is None else f" in each batch of obs['{batch_key}']"
         raise ValueError(
-            f"The curve of the expected variance cannot be fitted{of_batch} ({error}): too few genes or cells differ.\n"
+            f"The curve of the expected variance cannot be fitted{of_batch} ({error}): too few "
+            "genes or cells differ.\n"
             "What to do: drop genes that few cells have, sc.pp.filter_genes(adata, min_cells=3)"
             + (", leave out small batches, or select without batch_key." if batch_key else ".")
         ) from error
@@ -104,9 +109,9 @@ def expected_variance(table: pd.DataFrame) -> pd.Series:
 
     Notes
     -----
-    A local quadratic regression (loess, span 0.3) of log10(variance) on log10(mean), as in Stuart
-    et al. 2019, Cell 177:1888. A gene with the same count in all cells has no logarithm of the variance; it is left out of the fit, and
-    1 is expected of it, as in scanpy.
+    ----- A local quadratic regression (loess, span 0.3) of log10(variance) on log10(mean), as in
+    Stuart et al. 2019, Cell 177:1888. A gene with the same count in all cells has no logarithm of
+    the variance; it is left out of the fit, and 1 is expected of it, as in scanpy.
 
     The fit magnifies rounding: other last digits of the input move the curve by up to 0.2 % where
     genes are few (at large means). So print no more than two digits of what depends on it.
@@ -225,7 +230,10 @@ def _above_expected(table: pd.DataFrame, label: tuple[str, ...]) -> str:
     if "expected variance" not in table:
         return ""
     above = table["variance"] > table["expected variance"]
-    text = f" A curve is the variance that is usual for the mean; about {figures.about(above.sum(), 2)} genes lie above it."
+    text = (
+        " A curve is the variance that is usual for the mean; about "
+        f"{figures.about(above.sum(), 2)} genes lie above it."
+    )
     named = [f"{gene} {'above' if above[gene] else 'below'}" for gene in label]
     return f"{text} Of those named: {', '.join(named)}." if named else text
 
@@ -288,7 +296,8 @@ def plot_overlap(selected: pd.DataFrame) -> figures.DescribedFigure:
     )
     return figures.DescribedFigure(
         figure,
-        f"Bar chart of shared genes out of {n_top:,}: {said}. Chance alone would give {chance:,.0f}.",
+        f"Bar chart of shared genes out of {n_top:,}: {said}. Chance alone would give "
+        f"{chance:,.0f}.",
     )
 
 

@@ -86,13 +86,14 @@ def leiden(graph: ad.AnnData, resolution: float = 0.5, seed: int = 0) -> pd.Cate
 
     Notes
     -----
-    Traag, Waltman and van Eck (2019), Scientific Reports 9:5233, with modularity, in the form that scanpy recommends: igraph,
-    two iterations.
+    ----- Traag, Waltman and van Eck (2019), Scientific Reports 9:5233, with modularity, in the form
+    that scanpy recommends: igraph, two iterations.
     """
     _require_resolutions([resolution])
     if "connectivities" not in graph.obsp:
         raise KeyError(
-            "Nothing says which cells are joined.\nWhat to do: pass what clusters.graph(positions) returns."
+            "Nothing says which cells are joined.\n"
+            "What to do: pass what clusters.graph(positions) returns."
         )
     cells = ad.AnnData(obs=pd.DataFrame(index=graph.obs_names))
     sc.tl.leiden(
@@ -130,20 +131,22 @@ def agreement(labels: ArrayLike, classes: ArrayLike) -> pd.Series:
     Returns
     -------
     Series
-        ``ARI``, the adjusted Rand index: over all pairs of cells, how far clusters and classes agree on which are together; 1 is full
-        agreement and 0 what chance would give. It can be below 0. Most pairs are in large classes, so it is these that decide.
-        ``NMI``, the normalised mutual information: how much the one tells of the other, from 0 to 1.
-        It is not corrected for chance, so that many clusters have some by chance alone.
+        ``ARI``, the adjusted Rand index: over all pairs of cells, how far clusters and classes
+        agree on which are together; 1 is full agreement and 0 what chance would give. It can be
+        below 0. Most pairs are in large classes, so it is these that decide. ``NMI``, the
+        normalised mutual information: how much the one tells of the other, from 0 to 1. It is not
+        corrected for chance, so that many clusters have some by chance alone.
 
     Raises
     ------
     ValueError
-        If the numbers of cells differ, a cell has no cluster or no class, or there is only one class.
+        If the numbers of cells differ, a cell has no cluster or no class, or there is only one
+        class.
 
     Notes
     -----
-    Hubert and Arabie (1985), Journal of Classification 2:193; NMI is the mutual information divided by the mean of the two
-    entropies.
+    ----- Hubert and Arabie (1985), Journal of Classification 2:193; NMI is the mutual information
+    divided by the mean of the two entropies.
     """
     clusters, classes = _require_pair(labels, classes)
     return pd.Series(
@@ -167,8 +170,9 @@ def confusion(labels: ArrayLike, classes: ArrayLike) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a cluster and a column a class, in numbers of cells. Clusters with the same main class (the one that most
-        of their cells have) follow one another, the largest first, in the order of the columns.
+        A row a cluster and a column a class, in numbers of cells. Clusters with the same main class
+        (the one that most of their cells have) follow one another, the largest first, in the order
+        of the columns.
 
     Raises
     ------
@@ -187,7 +191,10 @@ def confusion(labels: ArrayLike, classes: ArrayLike) -> pd.DataFrame:
 
 
 def plot_confusion(table: pd.DataFrame) -> figures.DescribedFigure:
-    """Draw the table of ``confusion``: the number of cells in each field, on the colour of its share of the cluster."""
+    """Draw the table of ``confusion``.
+
+    The number of cells in each field, on the colour of its share of the cluster.
+    """
     numbers = table.to_numpy()
     shares = numbers / numbers.sum(axis=1, keepdims=True)
     with figures.style():
@@ -217,7 +224,8 @@ def plot_confusion(table: pd.DataFrame) -> figures.DescribedFigure:
         said += f" Main class of no cluster: {', '.join(none)}."
     return figures.DescribedFigure(
         figure,
-        f"Heat map of {numbers.sum():,} cells, a row for each of {table.shape[0]} clusters, a column for each of {table.shape[1]} classes. {said}",
+        f"Heat map of {numbers.sum():,} cells, a row for each of {table.shape[0]} clusters, a "
+        f"column for each of {table.shape[1]} classes. {said}",
     )
 
 
@@ -243,14 +251,15 @@ def resolutions(
     Returns
     -------
     DataFrame
-        A row a representation and resolution: ``representation``, ``resolution``, ``clusters`` (how many), ``ARI`` and ``NMI``
-        (see ``agreement``).
+        A row a representation and resolution: ``representation``, ``resolution``, ``clusters`` (how
+        many), ``ARI`` and ``NMI`` (see ``agreement``).
 
     Raises
     ------
     ValueError
-        If there is no representation or no resolution, a resolution is not above 0, the numbers of cells differ, there are no
-        more than 15 cells, a cell has no class, there is only one class, or a position is not a finite number.
+        If there is no representation or no resolution, a resolution is not above 0, the numbers of
+        cells differ, there are no more than 15 cells, a cell has no class, there is only one class,
+        or a position is not a finite number.
     """
     _require_resolutions(resolutions)
     rows = []
@@ -270,7 +279,10 @@ def resolutions(
 
 
 def plot_resolutions(table: pd.DataFrame) -> figures.DescribedFigure:
-    """Draw the table of ``resolutions``: number of clusters and both agreements, against the resolution."""
+    """Draw the table of ``resolutions``.
+
+    Number of clusters and both agreements, against the resolution.
+    """
     panels = {"clusters": "number of clusters", "ARI": "ARI (1 is best)", "NMI": "NMI (1 is best)"}
     runs = dict(tuple(table.groupby("representation", sort=False)))
     with figures.style():
@@ -304,12 +316,14 @@ def plot_resolutions(table: pd.DataFrame) -> figures.DescribedFigure:
     for name, run in runs.items():
         first, last = run.loc[run["resolution"].idxmin()], run.loc[run["resolution"].idxmax()]
         said.append(
-            f"{name}: from about {about(first['clusters'], 1)} to about {about(last['clusters'], 1)} clusters, highest ARI {run['ARI'].max():.1f}"
+            f"{name}: from about {about(first['clusters'], 1)} to about "
+            f"{about(last['clusters'], 1)} clusters, highest ARI {run['ARI'].max():.1f}"
         )
     return figures.DescribedFigure(
         figure,
-        f"Three line charts against the resolution of Leiden clustering, from {table['resolution'].min():g} to {table['resolution'].max():g}: "
-        f"number of clusters, ARI and NMI. {'; '.join(said)}.",
+        "Three line charts against the resolution of Leiden clustering, from "
+        f"{table['resolution'].min():g} to {table['resolution'].max():g}: number of clusters, ARI "
+        f"and NMI. {'; '.join(said)}.",
     )
 
 
@@ -337,14 +351,16 @@ def compare(
         ``kNN class accuracy``
             See ``neighbours.label_accuracy``.
         ``silhouette``
-            From -1 to 1: how much nearer a cell is to the cells of its class than to those of the nearest other class, mean over
-            the cells (Rousseeuw 1987).
+            From -1 to 1: how much nearer a cell is to the cells of its class than to those of the
+            nearest other class, mean over the cells (Rousseeuw 1987).
         ``k-means ARI``, ``k-means NMI``
-            Agreement with the clusters of k-means, of which there are as many as classes; mean over the seeds.
+            Agreement with the clusters of k-means, of which there are as many as classes; mean over
+            the seeds.
         ``Leiden ARI``, ``Leiden NMI``
             Agreement with the clusters of Leiden; mean over the seeds.
         ``resolution``
-            Where the Leiden ARI is highest, among ``RESOLUTIONS``; the Leiden columns are of this one.
+            Where the Leiden ARI is highest, among ``RESOLUTIONS``; the Leiden columns are of this
+            one.
         ``clusters``
             How many clusters Leiden found there; mean over the seeds.
         ``... range``
@@ -353,16 +369,18 @@ def compare(
     Raises
     ------
     ValueError
-        If there is no representation or no seed, the numbers of cells differ, there are no more than 15 cells, a cell has no
-        class, there is only one class or one cell a class, or a position is not a finite number.
+        If there is no representation or no seed, the numbers of cells differ, there are no more
+        than 15 cells, a cell has no class, there is only one class or one cell a class, or a
+        position is not a finite number.
 
     Notes
     -----
-    Two representations need different resolutions for clusters equally fine, so one resolution for all would favour one of
-    them. Each has the one that suits it best; this uses the classes, and flatters all of them in the same way.
+    ----- Two representations need different resolutions for clusters equally fine, so one
+    resolution for all would favour one of them. Each has the one that suits it best; this uses the
+    classes, and flatters all of them in the same way.
 
-    The seeds are those of the clustering. They do not tell how much another training of the same model would
-    change; to see that, give the positions of several trainings.
+    The seeds are those of the clustering. They do not tell how much another training of the same
+    model would change; to see that, give the positions of several trainings.
     """
     if not len(seeds):
         raise ValueError("There is no seed.\nWhat to do: leave seeds out, or give at least one.")
@@ -387,7 +405,10 @@ def compare(
 
 
 def silhouette(positions: NDArray, classes: NDArray) -> float:
-    """Return how much nearer a cell is to its own class than to the next one, mean over the cells: see ``compare``."""
+    """Return how much nearer a cell is to its own class than to the next one, mean over the cells.
+
+    See ``compare``.
+    """
     # All distances at once would take 72 MB for the cortex cells; scikit-learn goes through them in
     # blocks of as many MiB as it is told.
     with sklearn.config_context(working_memory=16):
@@ -397,7 +418,10 @@ def silhouette(positions: NDArray, classes: NDArray) -> float:
 def k_means_agreement(
     positions: NDArray, classes: NDArray, seeds: Sequence[int]
 ) -> dict[str, float]:
-    """Return the k-means rows of ``compare`` for one representation: mean over the seeds, and range."""
+    """Return the k-means rows of ``compare`` for one representation.
+
+    Mean over the seeds, and range.
+    """
     n_classes = len(np.unique(classes))
     found = [
         KMeans(n_classes, n_init=STARTS, random_state=seed).fit_predict(positions) for seed in seeds
@@ -465,7 +489,8 @@ def _require_representations(
 ) -> dict[str, NDArray[np.floating]]:
     if not len(representations):
         raise ValueError(
-            'There is no representation.\nWhat to do: give at least one by name, such as {"scVI": z}.'
+            "There is no representation.\n"
+            'What to do: give at least one by name, such as {"scVI": z}.'
         )
     checked = {
         name: neighbours.require_positions(positions, neighbours.NEIGHBOURS)

@@ -53,7 +53,8 @@ def pca(positions: ArrayLike) -> NDArray[np.floating]:
     Returns
     -------
     ndarray
-        Cells x 2, in the unit of the positions. Each axis points to where its largest weight is positive.
+        Cells x 2, in the unit of the positions. Each axis points to where its largest weight is
+        positive.
 
     Raises
     ------
@@ -81,19 +82,21 @@ def tsne(positions: ArrayLike, perplexity: float = 30) -> NDArray[np.floating]:
     Raises
     ------
     ValueError
-        If the perplexity is not above 0, there are no more cells than it, there are fewer than two dimensions, or a position is
-        not a finite number.
+        If the perplexity is not above 0, there are no more cells than it, there are fewer than two
+        dimensions, or a position is not a finite number.
 
     Notes
     -----
-    Van der Maaten and Hinton (2008), Journal of Machine Learning Research 9:2579. It starts from the first two principal
-    components, so that nothing is random: the same positions give the same map on the same machine.
+    ----- Van der Maaten and Hinton (2008), Journal of Machine Learning Research 9:2579. It starts
+    from the first two principal components, so that nothing is random: the same positions give the
+    same map on the same machine.
     """
     positions = _require_dimensions(positions)
     if not 0 < perplexity < len(positions):
         raise ValueError(
             f"The perplexity is {perplexity:g}, and there are {len(positions):,} cells.\n"
-            "What to do: choose a perplexity above 0 and below the number of cells, usually 5 to 50."
+            "What to do: choose a perplexity above 0 and below the number of cells, usually 5 to "
+            "50."
         )
     return TSNE(
         2,
@@ -123,7 +126,8 @@ def umap(positions: ArrayLike, seed: int = 0) -> NDArray[np.floating]:
     Raises
     ------
     ValueError
-        If there are no more than 15 cells, fewer than two dimensions, or a position is not a finite number.
+        If there are no more than 15 cells, fewer than two dimensions, or a position is not a finite
+        number.
 
     Notes
     -----
@@ -154,32 +158,38 @@ def faithfulness(
     Returns
     -------
     DataFrame
-        A row a map, after one for the positions themselves, which are as faithful as can be. From 0 to 1, higher is better:
+        A row a map, after one for the positions themselves, which are as faithful as can be. From 0
+        to 1, higher is better:
 
         ``trustworthiness``
-            Are neighbours in the map neighbours in truth? A false neighbour costs the more, the farther away it really
-            is. A map without any relation has about 0.5.
+            Are neighbours in the map neighbours in truth? A false neighbour costs the more, the
+            farther away it really is. A map without any relation has about 0.5.
         ``neighbours kept``
-            The share of a cell's 15 nearest neighbours that are among its 15 nearest in the map (``neighbours.shared``).
+            The share of a cell's 15 nearest neighbours that are among its 15 nearest in the map
+            (``neighbours.shared``).
         ``distances kept``
-            Are cells that are far apart in truth far apart in the map? Spearman's correlation of all distances between cells,
-            1 if their order is the same. A map without any relation has about 0.
+            Are cells that are far apart in truth far apart in the map? Spearman's correlation of
+            all distances between cells, 1 if their order is the same. A map without any relation
+            has about 0.
         ``label accuracy``
             With labels only: ``neighbours.label_accuracy``.
 
     Raises
     ------
     ValueError
-        If there is no map, a map is not cells x 2, the numbers of cells differ, there are no more than 31 cells, a
-        position is not a finite number, or the labels are as ``neighbours.require_labels`` says.
+        If there is no map, a map is not cells x 2, the numbers of cells differ, there are no more
+        than 31 cells, a position is not a finite number, or the labels are as
+        ``neighbours.require_labels`` says.
 
     Notes
     -----
-    Trustworthiness with 15 neighbours: Venna and Kaski (2001), ICANN, Lecture Notes in Computer Science 2130:485. Neighbours and
-    distances kept are two of the three measures of Kobak and Berens (2019), Nature Communications 10:5416.
+    ----- Trustworthiness with 15 neighbours: Venna and Kaski (2001), ICANN, Lecture Notes in
+    Computer Science 2130:485. Neighbours and distances kept are two of the three measures of Kobak
+    and Berens (2019), Nature Communications 10:5416.
 
-    Trustworthiness and distances need all pairs of cells, so both are measured on 1,000 cells at even steps through the data;
-    neighbours are then those among the 1,000, which are farther away than those among all.
+    Trustworthiness and distances need all pairs of cells, so both are measured on 1,000 cells at
+    even steps through the data; neighbours are then those among the 1,000, which are farther away
+    than those among all.
     """
     positions, checked = _require_maps(maps, positions)
     # The formula of trustworthiness divides by 2 x cells - 3 x neighbours - 1, and takes fewer than
@@ -218,20 +228,23 @@ def spread_by_label(
     Returns
     -------
     DataFrame
-        A row a label: ``cells`` (how many), then its spread in the ``original`` and in each map. The spread is how far apart
-        two of its cells are, median over all pairs, divided by the mean of this over the labels: 1 is
-        average, and maps without a unit can be compared. Missing for a label of one cell.
+        A row a label: ``cells`` (how many), then its spread in the ``original`` and in each map.
+        The spread is how far apart two of its cells are, median over all pairs, divided by the mean
+        of this over the labels: 1 is average, and maps without a unit can be compared. Missing for
+        a label of one cell.
 
     Raises
     ------
     ValueError
-        If there is no map, a map is not cells x 2, the numbers of cells differ, a position is not a finite number, no label has
-        cells that differ, or the labels are as ``neighbours.require_labels`` says.
+        If there is no map, a map is not cells x 2, the numbers of cells differ, a position is not a
+        finite number, no label has cells that differ, or the labels are as
+        ``neighbours.require_labels`` says.
 
     Notes
     -----
-    A median, since a few cells of a label that lie among another, far away on the map, would decide a mean. Of pairs, since it
-    is the same however the axes are turned. Of labels with more than 1,000 cells, 1,000 at even steps are used.
+    ----- A median, since a few cells of a label that lie among another, far away on the map, would
+    decide a mean. Of pairs, since it is the same however the axes are turned. Of labels with more
+    than 1,000 cells, 1,000 at even steps are used.
     """
     positions, checked = _require_maps(maps, positions)
     labels = neighbours.require_labels(labels, len(positions))
@@ -271,15 +284,17 @@ def centre_distances(
     Returns
     -------
     DataFrame
-        A row a map: ``rank correlation`` (Spearman's) of the distances between the labels' means in the map and in the
-        original; ``pairs`` of labels; ``most misplaced``, the pair of labels whose place changes most when the pairs are ordered by
-        distance; and its place, ``in the original`` and ``in the map`` (1 is the nearest pair).
+        A row a map: ``rank correlation`` (Spearman's) of the distances between the labels' means in
+        the map and in the original; ``pairs`` of labels; ``most misplaced``, the pair of labels
+        whose place changes most when the pairs are ordered by distance; and its place,
+        ``in the original`` and ``in the map`` (1 is the nearest pair).
 
     Raises
     ------
     ValueError
-        If there is no map, a map is not cells x 2, the numbers of cells differ, a position is not a finite number, there are
-        fewer than three labels, or the labels are as ``neighbours.require_labels`` says.
+        If there is no map, a map is not cells x 2, the numbers of cells differ, a position is not a
+        finite number, there are fewer than three labels, or the labels are as
+        ``neighbours.require_labels`` says.
     """
     positions, checked = _require_maps(maps, positions)
     labels = neighbours.require_labels(labels, len(positions))
@@ -316,7 +331,8 @@ def _between_centres(positions: NDArray, labels: NDArray) -> NDArray[np.floating
 def plot(maps: Mapping[str, ArrayLike], labels: ArrayLike) -> figures.DescribedFigure:
     """Draw maps of the same cells side by side, coloured by label.
 
-    A label is written on its cells where they lie together; below the maps if it lies among others in one of them.
+    A label is written on its cells where they lie together; below the maps if it lies among others
+    in one of them.
 
     Parameters
     ----------
@@ -328,8 +344,9 @@ def plot(maps: Mapping[str, ArrayLike], labels: ArrayLike) -> figures.DescribedF
     Raises
     ------
     ValueError
-        If there is no map, a map is not cells x 2, the numbers of cells differ, there are no more than 15 cells, a
-        position is not a finite number, there are more than 24 labels, or the labels are as ``neighbours.require_labels`` says.
+        If there is no map, a map is not cells x 2, the numbers of cells differ, there are no more
+        than 15 cells, a position is not a finite number, there are more than 24 labels, or the
+        labels are as ``neighbours.require_labels`` says.
     """
     checked = _require_same_cells(maps)
     n_cells = len(next(iter(checked.values())))
@@ -337,7 +354,8 @@ def plot(maps: Mapping[str, ArrayLike], labels: ArrayLike) -> figures.DescribedF
     names = _in_order(labels, text)
     if len(names) > len(COLOURS) * len(MARKERS):
         raise ValueError(
-            f"There are {len(names)} labels; more than {len(COLOURS) * len(MARKERS)} cannot be told apart.\n"
+            f"There are {len(names)} labels; more than {len(COLOURS) * len(MARKERS)} cannot be "
+            "told apart.\n"
             "What to do: colour by coarser labels, or draw some of the cells."
         )
     codes = pd.Categorical(text, names).codes.astype(int)
@@ -399,8 +417,8 @@ def plot_values(
     Raises
     ------
     ValueError
-        If there is no map, a map is not cells x 2, the numbers of cells or values differ, a position or value is not a finite
-        number, or there are fewer than two cells.
+        If there is no map, a map is not cells x 2, the numbers of cells or values differ, a
+        position or value is not a finite number, or there are fewer than two cells.
     """
     checked = _require_same_cells(maps)
     n_cells = len(next(iter(checked.values())))
@@ -432,8 +450,9 @@ def plot_values(
         bar.ax.tick_params(labelsize=FONT_SIZE)
     return figures.DescribedFigure(
         figure,
-        f"{_count(checked)} of {n_cells:,} cells, coloured by {name}, from {about(values.min(), 2)} to {about(values.max(), 2)}, "
-        f"median {about(float(np.median(values)), 2)}: {', '.join(checked)}.",
+        f"{_count(checked)} of {n_cells:,} cells, coloured by {name}, from "
+        f"{about(values.min(), 2)} to {about(values.max(), 2)}, median "
+        f"{about(float(np.median(values)), 2)}: {', '.join(checked)}.",
     )
 
 
@@ -589,7 +608,8 @@ def _require_map(name: str, drawn: ArrayLike) -> NDArray[np.floating]:
 def _require_same_cells(maps: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.floating]]:
     if not len(maps):
         raise ValueError(
-            'There is no map.\nWhat to do: give at least one by name, such as {"PCA": embeddings.pca(z)}.'
+            "There is no map.\n"
+            'What to do: give at least one by name, such as {"PCA": embeddings.pca(z)}.'
         )
     checked = {name: _require_map(name, drawn) for name, drawn in maps.items()}
     numbers = {name: len(drawn) for name, drawn in checked.items()}
@@ -615,6 +635,7 @@ def _require_maps(
     taken = {ORIGINAL, CELLS} & set(checked)
     if taken:
         raise ValueError(
-            f"A map is called '{taken.pop()}', which names another column.\nWhat to do: give the map another name."
+            f"A map is called '{taken.pop()}', which names another column.\n"
+            "What to do: give the map another name."
         )
     return positions, checked

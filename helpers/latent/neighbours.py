@@ -25,7 +25,8 @@ def nearest(positions: ArrayLike, k: int = NEIGHBOURS) -> NDArray[np.intp]:
     Returns
     -------
     ndarray
-        The rows of the neighbours (cells x ``k``), the nearest first. A cell is not its own neighbour.
+        The rows of the neighbours (cells x ``k``), the nearest first. A cell is not its own
+        neighbour.
 
     Raises
     ------
@@ -55,12 +56,13 @@ def shared(one: ArrayLike, other: ArrayLike, k: int = NEIGHBOURS) -> float:
     Raises
     ------
     ValueError
-        If the representations are of different numbers of cells, if these are no more than ``k``, or if a position is not
-        a finite number.
+        If the representations are of different numbers of cells, if these are no more than ``k``,
+        or if a position is not a finite number.
     """
     if len(np.asarray(one)) != len(np.asarray(other)):
         raise ValueError(
-            f"The representations are of {len(np.asarray(one)):,} and {len(np.asarray(other)):,} cells.\n"
+            f"The representations are of {len(np.asarray(one)):,} and {len(np.asarray(other)):,} "
+            "cells.\n"
             "What to do: give two representations of the same cells, in the same order."
         )
     pairs = zip(nearest(one, k), nearest(other, k), strict=True)
@@ -77,19 +79,20 @@ def guess(positions: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> NDArr
     labels
         A label a cell.
     k
-        How many neighbours vote. The most frequent label among them is the guess (of two equally frequent ones, the first
-        in the alphabet); the cell itself has no vote.
+        How many neighbours vote. The most frequent label among them is the guess (of two equally
+        frequent ones, the first in the alphabet); the cell itself has no vote.
 
     Returns
     -------
     ndarray
-        The guessed label of each cell. ``clusters.confusion(guessed, labels)`` counts which label is taken for which.
+        The guessed label of each cell. ``clusters.confusion(guessed, labels)`` counts which label
+        is taken for which.
 
     Raises
     ------
     ValueError
-        If there are no more than ``k`` cells, if the numbers of labels and of positions differ, if a label is missing or
-        there is only one, or if a position is not a finite number.
+        If there are no more than ``k`` cells, if the numbers of labels and of positions differ, if
+        a label is missing or there is only one, or if a position is not a finite number.
     """
     positions = require_positions(positions, k)
     labels = require_labels(labels, len(positions))
@@ -100,8 +103,9 @@ def guess(positions: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> NDArr
 def label_accuracy(positions: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> float:
     """Return how often the label that ``guess`` gives a cell is its own: a share from 0 to 1.
 
-    With cell types as labels, high is good: cells of a type lie together. With batches as labels, low is good: cells
-    of all batches are mixed. Guessing the largest label for every cell would reach that label's share of the cells.
+    With cell types as labels, high is good: cells of a type lie together. With batches as labels,
+    low is good: cells of all batches are mixed. Guessing the largest label for every cell would
+    reach that label's share of the cells.
 
     Parameters
     ----------
@@ -140,7 +144,8 @@ def require_labels(labels: ArrayLike, n_cells: int) -> NDArray[np.str_]:
         )
     if column.nunique() < 2:
         raise ValueError(
-            f"All cells have the same label, {column.iloc[0]!r}, so there is nothing to tell apart.\n"
+            f"All cells have the same label, {column.iloc[0]!r}, so there is nothing to tell "
+            "apart.\n"
             "What to do: give labels with two or more values."
         )
     return column.astype(str).to_numpy(dtype=str)
@@ -171,22 +176,26 @@ def require_positions(positions: ArrayLike, k: int = 1) -> NDArray[np.floating]:
     Raises
     ------
     ValueError
-        If this is no table of cells x dimensions, a position is not a finite number, or there are no more than ``k`` cells.
+        If this is no table of cells x dimensions, a position is not a finite number, or there are
+        no more than ``k`` cells.
     """
     positions = np.asarray(positions)
     if positions.ndim != 2:
         raise ValueError(
-            f"Positions have the shape {positions.shape}; a row a cell and a column a dimension is needed."
+            f"Positions have the shape {positions.shape}; a row a cell and a column a dimension is "
+            "needed."
         )
     if not np.isfinite(positions).all():
         rows = np.flatnonzero(~np.isfinite(positions).all(axis=1))
         raise ValueError(
-            f"{len(rows):,} of {len(positions):,} positions are not finite numbers, the first in row {rows[0]}.\n"
+            f"{len(rows):,} of {len(positions):,} positions are not finite numbers, the first in "
+            f"row {rows[0]}.\n"
             "What to do: look for cells without counts, and for a training that gave NaN."
         )
     if len(positions) <= k:
         raise ValueError(
-            f"The number of neighbours is {k}, and the number of cells {len(positions)}; a cell is not its own neighbour.\n"
+            f"The number of neighbours is {k}, and the number of cells {len(positions)}; a cell is "
+            "not its own neighbour.\n"
             "What to do: use more cells, or a smaller k."
         )
     return positions

@@ -31,8 +31,8 @@ def renamed(
 ) -> scvi.model.SCVI:
     """Return the same model with its latent dimensions in another order, some of them mirrored.
 
-    The weights into and out of the latent space are put in the new order, with the new signs; no number is learned. The model
-    describes each cell exactly as before.
+    The weights into and out of the latent space are put in the new order, with the new signs; no
+    number is learned. The model describes each cell exactly as before.
 
     Parameters
     ----------
@@ -51,15 +51,18 @@ def renamed(
     Raises
     ------
     TypeError
-        If the model is another kind, or its latent space is not normal: mirrored positions would have another prior.
+        If the model is another kind, or its latent space is not normal: mirrored positions would
+        have another prior.
     ValueError
-        If the model is untrained, if ``order`` does not name each dimension once, or a sign is neither 1 nor -1.
+        If the model is untrained, if ``order`` does not name each dimension once, or a sign is
+        neither 1 nor -1.
 
     Notes
     -----
-    With the permutation and signs in a matrix P, the encoder's mean becomes P times itself, and P transposed is put before
-    the decoder's first layer, where it cancels. The widths of a cloud have no sign, and are only reordered. The prior
-    is the same in each dimension and on both sides of 0.
+    ----- With the permutation and signs in a matrix P, the encoder's mean becomes P times itself,
+    and P transposed is put before the decoder's first layer, where it cancels. The widths of a
+    cloud have no sign, and are only reordered. The prior is the same in each dimension and on both
+    sides of 0.
     """
     if not isinstance(model, scvi.model.SCVI) or model.module.latent_distribution != "normal":
         raise TypeError(
@@ -71,7 +74,8 @@ def renamed(
     factors = np.ones(n_latent, int) if signs is None else np.asarray(signs)
     if sorted(rows.tolist()) != list(range(n_latent)):
         raise ValueError(
-            f"The order is {rows.tolist()}; each of the numbers 0 to {n_latent - 1} is needed once.\n"
+            f"The order is {rows.tolist()}; each of the numbers 0 to {n_latent - 1} is needed "
+            "once.\n"
             f"What to do: for example np.random.default_rng(0).permutation({n_latent})."
         )
     if factors.shape != (n_latent,) or not np.isin(factors, (-1, 1)).all():
@@ -106,13 +110,14 @@ def require_of(model: scvi.model.SCVI, positions: ArrayLike) -> None:
     model
         A trained model.
     positions
-        Positions to be used together with the model (cells x latent dimensions), such as a column block of ``obsm``.
+        Positions to be used together with the model (cells x latent dimensions), such as a column
+        block of ``obsm``.
 
     Raises
     ------
     ValueError
-        If the model is untrained, the shape is another one, or the numbers are: a representation of other data, or of
-        another model.
+        If the model is untrained, the shape is another one, or the numbers are: a representation of
+        other data, or of another model.
     """
     training.require_trained(model)
     positions = np.asarray(positions)
@@ -120,14 +125,17 @@ def require_of(model: scvi.model.SCVI, positions: ArrayLike) -> None:
     again = "What to do: take them from this model, with model.get_latent_representation()."
     if positions.shape != own.shape:
         raise ValueError(
-            f"The positions have the shape {positions.shape}, and the model gives {own.shape} (cells, latent dimensions). They are of "
-            f"other data or of another model.\n{again}"
+            f"The positions have the shape {positions.shape}, and the model gives {own.shape} "
+            "(cells, latent dimensions). They are of other data or of another model.\n"
+            f"{again}"
         )
     farthest = np.abs(positions - own).max()
     if not farthest < SAME_POSITION:
         raise ValueError(
-            f"The positions are not those of this model: they differ by up to {farthest:.2g}. They are of another model, of the cells in "
-            f"another order, or drawn at random from the clouds.\n{again}"
+            f"The positions are not those of this model: they differ by up to {farthest:.2g}. They "
+            "are of another model, of the cells in another order, or drawn at random from the "
+            "clouds.\n"
+            f"{again}"
         )
 
 
@@ -144,17 +152,19 @@ def variance_explained(positions: ArrayLike, labels: ArrayLike) -> NDArray[np.fl
     Returns
     -------
     ndarray
-        A share a dimension: 1 if all cells of a group have the same value, 0 if all groups have the same mean. A dimension in
-        which all cells have the same value has nothing to explain: 0.
+        A share a dimension: 1 if all cells of a group have the same value, 0 if all groups have the
+        same mean. A dimension in which all cells have the same value has nothing to explain: 0.
 
     Raises
     ------
     ValueError
-        If the numbers of labels and of positions differ, if a label is missing or there is only one.
+        If the numbers of labels and of positions differ, if a label is missing or there is only
+        one.
 
     Notes
     -----
-    The square of the correlation ratio, eta squared: sum of squares between groups / total sum of squares.
+    ----- The square of the correlation ratio, eta squared: sum of squares between groups / total
+    sum of squares.
     """
     table = pd.DataFrame(np.asarray(positions, dtype=float))
     groups = neighbours.require_labels(labels, len(table))
@@ -183,7 +193,8 @@ def plot_clouds(
     Raises
     ------
     ValueError
-        If the model is untrained or has fewer than two latent dimensions, or if the classes do not fit.
+        If the model is untrained or has fewer than two latent dimensions, or if the classes do not
+        fit.
     """
     training.require_trained(model)
     centres, variances = model.get_latent_representation(return_dist=True)
@@ -222,9 +233,10 @@ def plot_clouds(
     ratio = widths.mean() / centres.std(axis=0).mean()
     return figures.DescribedFigure(
         figure,
-        f"The centres of {len(centres):,} cells in the two latent dimensions in which they differ most, and {len(chosen)} of them as clouds "
-        f"of two standard deviations to each side, coloured by class. In all dimensions together, the mean width of a cloud is {about(ratio, 1)} of the "
-        "standard deviation of the centres.",
+        f"The centres of {len(centres):,} cells in the two latent dimensions in which they differ "
+        f"most, and {len(chosen)} of them as clouds of two standard deviations to each side, "
+        "coloured by class. In all dimensions together, the mean width of a cloud is "
+        f"{about(ratio, 1)} of the standard deviation of the centres.",
     )
 
 
@@ -271,6 +283,7 @@ def plot_class_means(
     said = ", ".join(f"{share} ({name})" for name, share in shares.items())
     return figures.DescribedFigure(
         figure,
-        f"{len(means)} heat maps of the mean of {len(next(iter(means.values())))} classes in each dimension. The largest share of a dimension's "
-        f"variance that the classes explain is {said}.",
+        f"{len(means)} heat maps of the mean of {len(next(iter(means.values())))} classes in each "
+        "dimension. The largest share of a dimension's variance that the classes explain is "
+        f"{said}.",
     )

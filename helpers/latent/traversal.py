@@ -1,7 +1,7 @@
 """Walk through the latent space along one dimension, and see what the decoder expects on the way.
 
-All other dimensions keep the values of the cell where the walk starts: a latent traversal (Higgins et al. 2017,
-"beta-VAE", International Conference on Learning Representations).
+All other dimensions keep the values of the cell where the walk starts: a latent traversal (Higgins
+et al. 2017, "beta-VAE", International Conference on Learning Representations).
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ STEPS = 41
 # A path ends at these percentiles of the cells, so that a single far cell does not stretch it.
 ENDS = (1, 99)
 
-# A position has a cell near it if its nearest cell is no farther than that of this percentage of the cells.
+# A position has a cell near it if its nearest cell is no farther than that of this percentage of
+# the cells.
 NEAR = 99
 
-# In counts per 10,000, added before ratios are taken: without it the genes that change most would be those that are never seen.
+# In counts per 10,000, added before ratios are taken: without it the genes that change most would
+# be those that are never seen.
 FLOOR = 1.0
 
 # What the decoder is given besides a position and a library size, by scvi-tools' names.
@@ -63,8 +65,8 @@ def path(
     model
         A trained model.
     cell
-        The cell to start from: its row, or its name in ``obs_names``. Its position is the centre of its cloud, the mean of
-        its posterior distribution.
+        The cell to start from: its row, or its name in ``obs_names``. Its position is the centre of
+        its cloud, the mean of its posterior distribution.
     dimension
         Which latent dimension, from 1 as in ``elbo.dimensions_in_use``.
     steps
@@ -73,18 +75,19 @@ def path(
     Returns
     -------
     DataFrame
-        A row a step (``steps`` x latent dimensions, these from 1). The index has the values along the dimension, rising
-        evenly from the 1st to the 99th percentile of the cells, or from the cell itself if it lies outside. The value
-        nearest to the cell's own is replaced by that, so that the cell is on the path. All other columns are those of
-        the cell.
+        A row a step (``steps`` x latent dimensions, these from 1). The index has the values along
+        the dimension, rising evenly from the 1st to the 99th percentile of the cells, or from the
+        cell itself if it lies outside. The value nearest to the cell's own is replaced by that, so
+        that the cell is on the path. All other columns are those of the cell.
 
     Raises
     ------
     TypeError
-        If the model is of another kind than SCVI or LinearSCVI, or ``cell`` is neither a row nor a name.
+        If the model is of another kind than SCVI or LinearSCVI, or ``cell`` is neither a row nor a
+        name.
     ValueError
-        If the model was not trained or does not describe counts as fractions of a library size, if there is no such
-        row or dimension, or if there are fewer than three steps.
+        If the model was not trained or does not describe counts as fractions of a library size, if
+        there is no such row or dimension, or if there are fewer than three steps.
     KeyError
         If no cell, or more than one, has this name.
     """
@@ -92,7 +95,8 @@ def path(
     n_latent = latent.shape[1]
     if dimension not in range(1, n_latent + 1):
         raise ValueError(
-            f"There is no latent dimension {dimension}: this model has {n_latent}, from 1 to {n_latent}."
+            f"There is no latent dimension {dimension}: this model has {n_latent}, from 1 to "
+            f"{n_latent}."
         )
     if steps < 3:
         raise ValueError(f"A path of {steps} steps does not lead anywhere; give 3 or more.")
@@ -115,8 +119,8 @@ def path(
 def centres(model: Model) -> NDArray[np.floating]:
     """Return the position of each cell, the mean of its posterior distribution (cells x latent dimensions).
 
-    The same as ``model.get_latent_representation()``, also while the model is in training mode; the random numbers of
-    the session stay as they are.
+    The same as ``model.get_latent_representation()``, also while the model is in training mode; the
+    random numbers of the session stay as they are.
 
     Raises
     ------
@@ -135,15 +139,17 @@ def _row(model: Model, cell: int | str) -> int:
         rows = np.flatnonzero(names == cell)
         if len(rows) != 1:
             raise KeyError(
-                f"{len(rows) or 'No'} cells of this model's data are named '{cell}'; the names look like '{names[0]}'. "
-                "What to do: give a row number, or a name from adata.obs_names that only one cell has."
+                f"{len(rows) or 'No'} cells of this model's data are named '{cell}'; the names "
+                f"look like '{names[0]}'. What to do: give a row number, or a name from "
+                "adata.obs_names that only one cell has."
             )
         return int(rows[0])
     if not isinstance(cell, (int, np.integer)):
         raise TypeError(f"A cell is given by its row or its name, not as {type(cell).__name__}.")
     if not 0 <= cell < len(names):
         raise ValueError(
-            f"There is no cell in row {cell}: this model's data have {len(names):,} cells, in rows 0 to {len(names) - 1:,}."
+            f"There is no cell in row {cell}: this model's data have {len(names):,} cells, in rows "
+            f"0 to {len(names) - 1:,}."
         )
     return int(cell)
 
@@ -151,21 +157,22 @@ def _row(model: Model, cell: int | str) -> int:
 def _require_decoder(model: Model) -> None:
     if not isinstance(model, Model):
         raise TypeError(
-            f"A {type(model).__name__} does not have a decoder of the kind that is walked through here, from one latent "
-            f"space to the fractions of one kind of counts. {SUPPORTED}"
+            f"A {type(model).__name__} does not have a decoder of the kind that is walked through "
+            f"here, from one latent space to the fractions of one kind of counts. {SUPPORTED}"
         )
     tracing.require_traceable(model)
     training.require_trained(model)
     module = model.module
     if module.gene_likelihood not in baselines.COUNT_LIKELIHOODS or module.use_size_factor_key:
         raise ValueError(
-            "The decoder of this model does not give fractions of a library size, so that there are no counts per 10,000. "
-            f"What to do: make a model without size_factor_key and with gene_likelihood={' or '.join(map(repr, baselines.COUNT_LIKELIHOODS))}."
+            "The decoder of this model does not give fractions of a library size, so that there "
+            "are no counts per 10,000. What to do: make a model without size_factor_key and with "
+            f"gene_likelihood={' or '.join(map(repr, baselines.COUNT_LIKELIHOODS))}."
         )
     if module.latent_distribution != "normal":
         raise ValueError(
-            "The dimensions of this model's latent space add up to 1, so that none can change alone. "
-            "What to do: make a model with latent_distribution='normal', the default."
+            "The dimensions of this model's latent space add up to 1, so that none can change "
+            "alone. What to do: make a model with latent_distribution='normal', the default."
         )
 
 
@@ -197,20 +204,22 @@ def expected(
     Returns
     -------
     DataFrame
-        A row a position, with the index of ``positions``, a column a gene (``steps`` x genes): the mean of the gene's
-        count in a cell with ``library_size`` counts, before the extra zeros of a zero-inflated likelihood.
+        A row a position, with the index of ``positions``, a column a gene (``steps`` x genes): the
+        mean of the gene's count in a cell with ``library_size`` counts, before the extra zeros of a
+        zero-inflated likelihood.
 
     Raises
     ------
     TypeError, ValueError
-        As for ``path``, and if the positions are not rows with a finite number for each latent dimension.
+        As for ``path``, and if the positions are not rows with a finite number for each latent
+        dimension.
     KeyError
         As for ``path``, and if the model does not know one of the genes.
 
     Notes
     -----
-    ``model.get_normalized_expression`` gives the same for a position that it draws from the cell's cloud at random,
-    another at each call; here the positions are yours.
+    ----- ``model.get_normalized_expression`` gives the same for a position that it draws from the
+    cell's cloud at random, another at each call; here the positions are yours.
     """
     _require_decoder(model)
     row, genes = _row(model, cell), _require_genes(model, genes)
@@ -234,8 +243,9 @@ def _require_positions(positions: pd.DataFrame | ArrayLike, n_latent: int) -> ND
     z = np.asarray(positions)
     if z.ndim != 2 or z.shape[1] != n_latent or not np.isfinite(z).all():
         raise ValueError(
-            f"Positions are rows of {n_latent} finite numbers, one for each latent dimension; these have the shape {z.shape}. "
-            "What to do: pass what traversal.path returned, or rows of model.get_latent_representation()."
+            f"Positions are rows of {n_latent} finite numbers, one for each latent dimension; "
+            f"these have the shape {z.shape}. What to do: pass what traversal.path returned, or "
+            "rows of model.get_latent_representation()."
         )
     return z
 
@@ -247,8 +257,9 @@ def _require_genes(model: Model, genes: Sequence[str]) -> list[str]:
     missing = [gene for gene in genes if gene not in known]
     if missing:
         raise KeyError(
-            f"This model does not know {', '.join(map(repr, missing))}: it was made with {len(known):,} genes. "
-            "What to do: look up the spelling in model.adata.var_names; genes that were not selected are not there."
+            f"This model does not know {', '.join(map(repr, missing))}: it was made with "
+            f"{len(known):,} genes. What to do: look up the spelling in model.adata.var_names; "
+            "genes that were not selected are not there."
         )
     return list(dict.fromkeys(genes))
 
@@ -274,9 +285,10 @@ def responders(
     Returns
     -------
     DataFrame
-        A row a gene, that with the largest change first: ``lowest value`` and ``highest value``, the expected counts per 10,000 at the two
-        ends of the path, and ``log2 ratio``, the logarithm of highest value / lowest value after 1 was added to each. So a gene
-        that goes from 0.01 to 0.1 counts per 10,000 hardly changes, and one that goes from 10 to 100 does.
+        A row a gene, that with the largest change first: ``lowest value`` and ``highest value``,
+        the expected counts per 10,000 at the two ends of the path, and ``log2 ratio``, the
+        logarithm of highest value / lowest value after 1 was added to each. So a gene that goes
+        from 0.01 to 0.1 counts per 10,000 hardly changes, and one that goes from 10 to 100 does.
 
     Raises
     ------
@@ -299,8 +311,9 @@ def responders(
 def nearest_cells(latent: ArrayLike, positions: pd.DataFrame | ArrayLike) -> pd.DataFrame:
     """Return the real cell nearest to each position, and whether it is near.
 
-    Where no cell is near, the decoder was not trained: what it expects there is extrapolated. An embedding of the
-    cells, such as t-SNE or UMAP, has no place for a new position; a drawing can show the nearest cell in its stead.
+    Where no cell is near, the decoder was not trained: what it expects there is extrapolated. An
+    embedding of the cells, such as t-SNE or UMAP, has no place for a new position; a drawing can
+    show the nearest cell in its stead.
 
     Parameters
     ----------
@@ -312,15 +325,16 @@ def nearest_cells(latent: ArrayLike, positions: pd.DataFrame | ArrayLike) -> pd.
     Returns
     -------
     DataFrame
-        A row a position, with the index of ``positions``: ``row``, the row of the nearest cell; ``distance``, the Euclidean distance to it,
-        in units of the typical one, which is the median distance of a cell from its nearest neighbour; and ``near``,
-        whether this is no more than that of 99 % of the cells.
+        A row a position, with the index of ``positions``: ``row``, the row of the nearest cell;
+        ``distance``, the Euclidean distance to it, in units of the typical one, which is the median
+        distance of a cell from its nearest neighbour; and ``near``, whether this is no more than
+        that of 99 % of the cells.
 
     Raises
     ------
     ValueError
-        If there are fewer than two cells, most of them lie on one another, or positions are not rows with a finite number for each latent
-        dimension.
+        If there are fewer than two cells, most of them lie on one another, or positions are not
+        rows with a finite number for each latent dimension.
     """
     neighbour = neighbours.nearest(latent, k=1)[:, 0]
     latent = np.asarray(latent)
@@ -329,8 +343,8 @@ def nearest_cells(latent: ArrayLike, positions: pd.DataFrame | ArrayLike) -> pd.
     typical = np.median(own)
     if typical == 0:
         raise ValueError(
-            "At least half of the cells lie exactly where another cell is, so there is no typical distance between neighbours. "
-            "What to do: look for cells that are twice in the data."
+            "At least half of the cells lie exactly where another cell is, so there is no typical "
+            "distance between neighbours. What to do: look for cells that are twice in the data."
         )
     found = NearestNeighbors(n_neighbors=1).fit(latent).kneighbors(steps, return_distance=False)
     rows = found[:, 0]
@@ -358,8 +372,8 @@ def typical_cells(latent: ArrayLike, classes: ArrayLike) -> pd.Series:
     Returns
     -------
     Series
-        The row of the medoid, the cell with the smallest sum of Euclidean distances to the others; the index has the
-        classes in alphabetical order.
+        The row of the medoid, the cell with the smallest sum of Euclidean distances to the others;
+        the index has the classes in alphabetical order.
 
     Raises
     ------

@@ -94,7 +94,8 @@ def walk(
     dimension
         The latent dimension, from 1.
     kl
-        What each dimension tells about the cells (nats per cell), as from ``elbo.dimensions_in_use``.
+        What each dimension tells about the cells (nats per cell), as from
+        ``elbo.dimensions_in_use``.
     genes
         Genes to draw. Of more than four, the four that respond most are drawn; of all if left out.
     """
@@ -111,7 +112,9 @@ def walk(
 def show(
     walked: Walk, step: int, embedding: NDArray[np.floating], classes: NDArray[np.str_]
 ) -> Captioned:
-    """Return one step of a path: what the decoder expects there in numbers, and a drawing of the path.
+    """Return one step of a path.
+
+    What the decoder expects there in numbers, and a drawing of the path.
 
     Parameters
     ----------
@@ -131,9 +134,10 @@ def show(
     ]
     use = "in use" if walked.kl >= elbo.IN_USE else "not in use"
     return Captioned(
-        f"From a cell of class {walked.start}, dimension {walked.dimension} ({use}, KL {about(walked.kl, 2)} nats) at value "
-        f"{about(float(here.name), 2)}. Expected counts per 10,000: {', '.join(genes)}. {_say_nearest(walked, step, classes)} "
-        "In the embedding each step is drawn at its nearest cell, hollow if that is not near.",
+        f"From a cell of class {walked.start}, dimension {walked.dimension} ({use}, KL "
+        f"{about(walked.kl, 2)} nats) at value {about(float(here.name), 2)}. Expected counts per "
+        f"10,000: {', '.join(genes)}. {_say_nearest(walked, step, classes)} In the embedding each "
+        "step is drawn at its nearest cell, hollow if that is not near.",
         figures.DescribedFigure(
             _draw(walked, step, embedding, classes), _say(walked, embedding, classes)
         ),
@@ -162,9 +166,12 @@ def _say(walked: Walk, embedding: NDArray[np.floating], classes: NDArray[np.str_
     ]
     passed = pd.unique(classes[walked.nearest["row"]])
     return (
-        f"Two panels. Left, a line chart of expected counts per 10,000 (logarithmic) against latent dimension {walked.dimension}, from {about(low, 2)} to {about(high, 2)}: "
-        f"{'; '.join(changes)}. Right, an embedding of {len(embedding):,} cells, and in it the nearest cell of each of {len(walked.nearest)} steps, "
-        f"of which {walked.nearest['near'].sum()} have a cell near. The nearest cells are of the classes {', '.join(passed)}."
+        "Two panels. Left, a line chart of expected counts per 10,000 (logarithmic) against "
+        f"latent dimension {walked.dimension}, from {about(low, 2)} to {about(high, 2)}: "
+        f"{'; '.join(changes)}. Right, an embedding of {len(embedding):,} cells, and in it the "
+        f"nearest cell of each of {len(walked.nearest)} steps, of which "
+        f"{walked.nearest['near'].sum()} have a cell near. The nearest cells are of the classes "
+        f"{', '.join(passed)}."
     )
 
 
@@ -251,7 +258,8 @@ def _moved(axes: Axes, places: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return by how many points labels are to be moved up, as little as needed, so that none is at the height of another."""
     heights = axes.transData.transform(places)[:, 1] * 72 / axes.figure.dpi
     order = np.argsort(heights, kind="stable")
-    # The gaps taken out, heights must rise; where they do not, labels gather around their mean height.
+    # The gaps taken out, heights must rise; where they do not, labels gather around their mean
+    # height.
     gaps = LABEL * np.arange(len(heights))
     apart = np.empty(len(heights))
     apart[order] = isotonic_regression(heights[order] - gaps).x + gaps
@@ -297,7 +305,10 @@ def _draw_embedding(
 
 
 def _upper_edge(points: NDArray[np.floating]) -> tuple[float, float]:
-    """Return a place for the name of a class: the middle of its upper edge, without the tenth of its cells that lie highest."""
+    """Return a place for the name of a class.
+
+    The middle of its upper edge, without the tenth of its cells that lie highest.
+    """
     return float(np.median(points[:, 0])), float(np.percentile(points[:, 1], 90))
 
 
@@ -314,8 +325,8 @@ def explore(
 ) -> Explorer:
     """Show a slider along a latent dimension, what the decoder expects at each step, and the nearest cells in an embedding.
 
-    An embedding has no place for a position that no cell has, so each step is drawn at the nearest cell: filled if it is
-    near, hollow if not (see ``traversal.nearest_cells``).
+    An embedding has no place for a position that no cell has, so each step is drawn at the nearest
+    cell: filled if it is near, hollow if not (see ``traversal.nearest_cells``).
 
     Parameters
     ----------
@@ -324,10 +335,11 @@ def explore(
     embedding
         A position in the plane for each cell of its data, such as t-SNE or UMAP (cells x 2).
     classes
-        A class a cell. A path starts at the most typical cell of a class, ``traversal.typical_cells``.
+        A class a cell. A path starts at the most typical cell of a class,
+        ``traversal.typical_cells``.
     genes
-        Names of genes. Up to four are drawn as they are; of more, the four whose expected expression changes most along
-        the path. All genes of the model if left out.
+        Names of genes. Up to four are drawn as they are; of more, the four whose expected
+        expression changes most along the path. All genes of the model if left out.
     start
         The class to begin with; the first in alphabetical order if left out.
     dimension
@@ -341,8 +353,8 @@ def explore(
     Raises
     ------
     TypeError, ValueError, KeyError
-        As for ``traversal.path`` and ``traversal.expected``, and if embedding or classes do not fit the cells, or there is no
-        such class.
+        As for ``traversal.path`` and ``traversal.expected``, and if embedding or classes do not fit
+        the cells, or there is no such class.
     """
     latent = traversal.centres(model)
     plane = _require_embedding(embedding, len(latent))
@@ -400,7 +412,8 @@ def _require_embedding(embedding: ArrayLike, n_cells: int) -> NDArray[np.floatin
     plane = np.asarray(embedding, dtype=float)
     if plane.shape != (n_cells, 2) or not np.isfinite(plane).all():
         raise ValueError(
-            f"The embedding has the shape {plane.shape}; two finite numbers for each of the model's {n_cells:,} cells are needed. "
-            "What to do: compute it for all cells of the model, in two dimensions, for example adata.obsm['X_umap']."
+            f"The embedding has the shape {plane.shape}; two finite numbers for each of the "
+            f"model's {n_cells:,} cells are needed. What to do: compute it for all cells of the "
+            "model, in two dimensions, for example adata.obsm['X_umap']."
         )
     return plane

@@ -5,7 +5,8 @@ learned linear map of the same network. A *head* is the last learned linear map 
 output is a parameter of a distribution. A *network* runs from data, or from a sample, to the
 parameters of a distribution; where it has parallel branches, the longest counts.
 
-Whether something counts is decided by one training step on real cells (see ``helpers.layers.tracing``):
+Whether something counts is decided by one training step on real cells (see
+``helpers.layers.tracing``):
 
 - *trained*: it runs, and the loss depends on it, so training changes it;
 - *frozen*: the same, but it was set not to learn;
@@ -44,8 +45,8 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 USED = ("trained", "frozen")
 
-# What is masked out can leave a trace of rounding. A gradient this much smaller than the largest one
-# moves no weight.
+# What is masked out can leave a trace of rounding. A gradient this much smaller than the largest
+# one moves no weight.
 ROUNDING = 1e-12
 
 COLUMNS = ["path", "network", "role", "in", "out", "parameters", "state"]
@@ -178,7 +179,9 @@ def unused(model: BaseModelClass) -> pd.DataFrame:
 
 
 def linear_layers(model: BaseModelClass) -> pd.DataFrame:
-    """Count the learned linear maps of a model: what each is, and what a training step does with it.
+    """Count the learned linear maps of a model.
+
+    What each is, and what a training step does with it.
 
     Parameters
     ----------
@@ -514,7 +517,9 @@ class _Reader:
             if row.role == "unknown" and row.state in USED:
                 kind = type(self.trace.module.get_submodule(row.path)).__name__
                 raise tracing.UntraceableModelError(
-                    f"{self.name} trains {row.path} (a {kind}), which is no plain product with learned weights, so its hidden layers cannot be counted. Models of linear layers, such as SCVI or TOTALVI, can be."
+                    f"{self.name} trains {row.path} (a {kind}), which is no plain product with "
+                    "learned weights, so its hidden layers cannot be counted. Models of linear "
+                    "layers, such as SCVI or TOTALVI, can be."
                 )
 
     # --- small questions ---
@@ -561,7 +566,10 @@ def linear_path(trace: tracing.Trace, node: int) -> str:
 
 
 def columns_from_the_side(anatomy: Anatomy, path: str) -> int:
-    """Count the input columns of a learned map that no other part of the model gives: codes of batches and other categories."""
+    """Count the input columns of a learned map that no other part of the model gives.
+
+    Codes of batches and other categories.
+    """
     wiring = anatomy.trace.wiring
     for node, data in wiring.nodes(data=True):
         if data["kind"] == "linear" and linear_path(anatomy.trace, node) == path:
@@ -572,7 +580,10 @@ def columns_from_the_side(anatomy: Anatomy, path: str) -> int:
 
 
 def decoded_samples(trace: tracing.Trace) -> list[int]:
-    """Return the nodes of the wiring that are samples from which the data are decoded: the latent dimensions."""
+    """Return the nodes of the wiring that are samples from which the data are decoded.
+
+    The latent dimensions.
+    """
     wiring = trace.wiring
     return [
         node

@@ -150,7 +150,10 @@ def _other_box(anatomy: architecture.Anatomy, node: Any) -> Box:
 
 
 def _short(path: str) -> str:
-    """Name a module by the attribute under its network: the deeper ones are called Layer 0 and the like."""
+    """Name a module by the attribute under its network.
+
+    The deeper ones are called Layer 0 and the like.
+    """
     parts = path.split(".")
     return parts[1] if len(parts) > 1 and not parts[1].isdigit() else parts[0]
 
@@ -272,7 +275,10 @@ def _with_bends(wired: nx.DiGraph, row: dict[Any, int]) -> tuple[nx.DiGraph, dic
 
 
 def _left_to_right(laid_out: nx.DiGraph, places: dict, name: Any) -> tuple[int, float, int]:
-    """Keep a box below its sources; what is ignored, and parameters, go to the right of what counts."""
+    """Keep a box below its sources.
+
+    What is ignored, and parameters, go to the right of what counts.
+    """
     box = laid_out.nodes[name]["box"]
     aside = 1 if box.state == "ignored" else 2 if box.kind in ("parameter", "lookup") else 0
     sources = [places[before][0] for before in laid_out.predecessors(name) if before in places]

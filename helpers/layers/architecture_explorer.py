@@ -57,7 +57,8 @@ def show(found: architecture.Anatomy) -> Captioned:
     total = parameters.sum()
     layers = [f"{number} in the {network}" for network, number in found.hidden_layers.items()]
     return Captioned(
-        f"Hidden layers: {', '.join(layers)}. Parameters: {total:,}, of which {parameters.get('idle', 0) / total:.0%} idle.",
+        f"Hidden layers: {', '.join(layers)}. Parameters: {total:,}, of which "
+        f"{parameters.get('idle', 0) / total:.0%} idle.",
         architecture_drawing.draw_anatomy(found),
     )
 

@@ -1,7 +1,10 @@
-"""How many hidden layers each model of scvi-tools has, and how wide they are; and trained models side by side.
+"""How many hidden layers each model of scvi-tools has, and how wide they are.
+
+And trained models side by side.
 
 The models are those that the installed scvi-tools exports. Each is built with its defaults and read
-by ``helpers.layers.architecture``; a recipe says no more than which data a model must have registered.
+by ``helpers.layers.architecture``; a recipe says no more than which data a model must have
+registered.
 """
 
 from __future__ import annotations
@@ -58,8 +61,8 @@ def all_models(
         hidden layers. ``latent``: columns of the sample that is decoded. ``likelihood``: the
         distributions whose probability of the data is in the loss. ``trained``, ``frozen``,
         ``ignored``, ``idle``: parameters by what a training step does with them
-        (``helpers.layers.architecture`` defines these four); together they are all of the model. ``note``:
-        what to know about a row, or why it has no numbers.
+        (``helpers.layers.architecture`` defines these four); together they are all of the model.
+        ``note``: what to know about a row, or why it has no numbers.
 
     Raises
     ------
@@ -78,11 +81,13 @@ def all_models(
     wanted = list(known if models is None else models)
     if unknown := [name for name in wanted if name not in known]:
         raise ValueError(
-            f"scvi-tools {scvi.__version__} exports no model {', '.join(unknown)}. It has: {', '.join(known)}."
+            f"scvi-tools {scvi.__version__} exports no model {', '.join(unknown)}. It has: "
+            f"{', '.join(known)}."
         )
     if cortex.n_vars != blood.n_vars:
         raise ValueError(
-            f"The cells have {cortex.n_vars:,} genes, those with proteins {blood.n_vars:,}. Select as many in both, or the models cannot be compared."
+            f"The cells have {cortex.n_vars:,} genes, those with proteins {blood.n_vars:,}. Select "
+            "as many in both, or the models cannot be compared."
         )
     # scvi-tools draws random numbers, warns and prints while it builds.
     with isolate_rng(), warnings.catch_warnings(), capture_output():
@@ -94,7 +99,8 @@ def all_models(
     return table.fillna(dict.fromkeys(set(COLUMNS).difference(NUMBERS), ""))
 
 
-# What scvi-tools counts in a summary of registered data, in words for one and for more. One batch, or one label, is none.
+# What scvi-tools counts in a summary of registered data, in words for one and for more. One batch,
+# or one label, is none.
 INPUTS = {
     "n_vars": ("gene", "genes"),
     "n_proteins": ("protein", "proteins"),
@@ -113,7 +119,9 @@ LIKELIHOODS = {
 
 
 def side_by_side(models: Mapping[str, BaseModelClass]) -> pd.DataFrame:
-    """Put trained models side by side: what goes in, what they are made of, what they are trained by, what comes out.
+    """Put trained models side by side.
+
+    What goes in, what they are made of, what they are trained by, what comes out.
 
     Parameters
     ----------
@@ -123,26 +131,29 @@ def side_by_side(models: Mapping[str, BaseModelClass]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a question, a column a model, all text. Nothing is known of the models beforehand: the sizes and the
-        likelihoods are read from one training step, as in ``all_models``.
+        A row a question, a column a model, all text. Nothing is known of the models beforehand: the
+        sizes and the likelihoods are read from one training step, as in ``all_models``.
 
         ``inputs``
-            The registered columns of each cell, and its covariates. Columns of the counts are called genes.
+            The registered columns of each cell, and its covariates. Columns of the counts are
+            called genes.
         ``likelihoods``
             The distributions whose probability of the data is in the loss.
-        ``hidden layers in the encoder``, ``hidden layers in the decoder``, ``other networks``, ``width``,
-        ``latent dimensions``
+        ``hidden layers in the encoder``, ``hidden layers in the decoder``, ``other networks``,
+        ``width``, ``latent dimensions``
             As in ``all_models``.
         ``batch enters``
             The networks of which a layer is told the batch.
         ``parameters``, ``trained``, ``frozen``, ``ignored``, ``idle``
             All, and by what a training step does with them.
         ``loss terms``
-            What was added up to the loss, as ``elbo.ledger`` found, by the names of ``elbo.term_name``.
+            What was added up to the loss, as ``elbo.ledger`` found, by the names of
+            ``elbo.term_name``.
         ``outputs of its own``
             The public methods ``get_...`` that not all of these models have.
 
-        A question that has no answer for any of them is left out, and a state in which none of them has parameters.
+        A question that has no answer for any of them is left out, and a state in which none of them
+        has parameters.
 
     Raises
     ------

@@ -1,4 +1,6 @@
-"""Follow one minibatch through a scvi-tools model: what ran, what fed what, and what the loss reached.
+"""Follow one minibatch through a scvi-tools model.
+
+What ran, what fed what, and what the loss reached.
 
 Nothing here knows a model, a class or an attribute by name. A copy of the model does one training
 step on real cells; PyTorch's own record of that step, which it keeps to compute gradients, is then
@@ -59,7 +61,10 @@ RESHAPES = (
     "View",
 )
 
-FOLLOWED = "Models in plain PyTorch with a training step of the usual form can be followed: pass one such as SCVI or TOTALVI."
+FOLLOWED = (
+    "Models in plain PyTorch with a training step of the usual form can be followed: pass one "
+    "such as SCVI or TOTALVI."
+)
 
 # The stage of a module that the training step never called.
 REHEARSAL = "rehearsal"
@@ -167,7 +172,8 @@ def minibatch(model: BaseModelClass, n_cells: int = 128) -> dict[str, torch.Tens
         return {name: tensor for name, tensor in batch.items() if tensor is not None}
     except Exception as error:
         raise UntraceableModelError(
-            f"{type(model).__name__} reads its data in a way of its own, so no minibatch could be taken ({error}). {FOLLOWED}"
+            f"{type(model).__name__} reads its data in a way of its own, so no minibatch could be "
+            f"taken ({error}). {FOLLOWED}"
         ) from error
 
 
@@ -175,24 +181,30 @@ def require_traceable(model: Any) -> None:
     """Raise, with what to do, unless this is a scvi-tools model with data whose training step can be followed."""
     if inspect.isclass(model) and issubclass(model, BaseModelClass):
         raise TypeError(
-            f"This is the class {model.__name__}, not a model. Build one and pass that: {model.__name__}(adata)."
+            f"This is the class {model.__name__}, not a model. Build one and pass that: "
+            f"{model.__name__}(adata)."
         )
     if isinstance(model, nn.Module):
         raise TypeError(
-            f"This is a PyTorch module ({type(model).__name__}). Pass the model that it belongs to: model, not model.module."
+            f"This is a PyTorch module ({type(model).__name__}). Pass the model that it belongs "
+            "to: model, not model.module."
         )
     if not isinstance(model, BaseModelClass):
         raise TypeError(
-            f"This is a {type(model).__name__}, not a scvi-tools model. Pass a model such as scvi.model.SCVI(adata)."
+            f"This is a {type(model).__name__}, not a scvi-tools model. Pass a model such as "
+            "scvi.model.SCVI(adata)."
         )
     name = type(model).__name__
     if getattr(model, "adata", None) is None or getattr(model, "module", None) is None:
         raise ValueError(
-            f"This {name} does not hold one set of cells that could be run. Register them and build it with them: {name}.setup_anndata(adata, ...), then {name}(adata); or {name}.load(folder, adata=adata)."
+            f"This {name} does not hold one set of cells that could be run. Register them and "
+            f"build it with them: {name}.setup_anndata(adata, ...), then {name}(adata); or "
+            f"{name}.load(folder, adata=adata)."
         )
     if getattr(model, "minified_data_type", None) is not None:
         raise ValueError(
-            f"The data of this {name} are minified: the counts are gone, so its encoder cannot run. Load the model with the full data: {name}.load(folder, adata=adata)."
+            f"The data of this {name} are minified: the counts are gone, so its encoder cannot "
+            f"run. Load the model with the full data: {name}.load(folder, adata=adata)."
         )
     if isinstance(model.module, PyroBaseModuleClass):
         raise UntraceableModelError(
@@ -200,7 +212,8 @@ def require_traceable(model: Any) -> None:
         )
     if not isinstance(model.module, BaseModuleClass):
         raise UntraceableModelError(
-            f"The module of {name} is a {type(model.module).__name__}, which is not divided into inference, generative part and loss as others of scvi-tools are. {FOLLOWED}"
+            f"The module of {name} is a {type(model.module).__name__}, which is not divided into "
+            f"inference, generative part and loss as others of scvi-tools are. {FOLLOWED}"
         )
 
 
@@ -315,7 +328,9 @@ class _Step:
             ).sum()
             if not torch.isfinite(self.loss):
                 raise UntraceableModelError(
-                    f"The loss of this model on its own cells is {self.loss.item()}: its weights have diverged, or the data hold such numbers. Build and train it again, perhaps with a lower learning rate."
+                    f"The loss of this model on its own cells is {self.loss.item()}: its weights "
+                    "have diverged, or the data hold such numbers. Build and train it again, "
+                    "perhaps with a lower learning rate."
                 )
             self.loss.backward(retain_graph=True)
             self._enter(REHEARSAL)
@@ -573,7 +588,10 @@ def _detached(value: Any) -> Any:
 
 
 def _is_observed(target: torch.Tensor) -> bool:
-    """Whether these are zeros and ones, as seen in cells: not computed probabilities, not a constant."""
+    """Whether these are zeros and ones, as seen in cells.
+
+    Not computed probabilities, not a constant.
+    """
     return set(target.unique().tolist()) == {0.0, 1.0}
 
 

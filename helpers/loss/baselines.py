@@ -1,4 +1,7 @@
-"""Is a negative ELBO good? The same held-out cells, described by simpler models of counts, in the same unit."""
+"""Tell whether a negative ELBO is good.
+
+The same held-out cells, described by simpler models of counts, in the same unit.
+"""
 
 from __future__ import annotations
 
@@ -120,17 +123,17 @@ def compare(
     *One mean a gene and class*: the fraction in the training cells of the class. A class without
     training cells has the fractions of all; cells without a class are a class of their own.
 
-    *PCA*: fitted to log(1 + 10,000 x fraction) of the training cells. A cell's projection is turned back into fractions: no less than
-    0, each gene times a factor that makes up its total in the training cells (the logarithm makes
-    means too small), and summing to 1.
+    *PCA*: fitted to log(1 + 10,000 x fraction) of the training cells. A cell's projection is turned
+    back into fractions: no less than 0, each gene times a factor that makes up its total in the
+    training cells (the logarithm makes means too small), and summing to 1.
 
     In the last two, a small share of the gene's fraction in all cells is mixed in, since a count
     where the mean is 0 would be impossible. The share is chosen among ``SHARES`` inside the
     training cells: learned from four of five, scored on the fifth.
 
-    *scVI*: the means of ``elbo.bounds`` with 10 draws and 50 samples, and the first of them without the
-    KL divergence. Its likelihood is the model's own, by default with extra zeros; the other rows
-    have the plain negative binomial.
+    *scVI*: the means of ``elbo.bounds`` with 10 draws and 50 samples, and the first of them without
+    the KL divergence. Its likelihood is the model's own, by default with extra zeros; the other
+    rows have the plain negative binomial.
     """
     _require_comparable(model)
     train, held_out = _split(model, class_key)
@@ -177,19 +180,21 @@ def compare(
 def _require_comparable(model: scvi.model.SCVI | scvi.model.LinearSCVI) -> None:
     if not isinstance(model, MODELS):
         raise TypeError(
-            f"The likelihood of a {type(model).__name__} model is not that of counts alone, or not of that form. "
-            "What to do: pass a model of scvi.model.SCVI or scvi.model.LinearSCVI."
+            f"The likelihood of a {type(model).__name__} model is not that of counts alone, or not "
+            "of that form. What to do: pass a model of scvi.model.SCVI or scvi.model.LinearSCVI."
         )
     training.require_held_out(model)
     if model.module.gene_likelihood not in COUNT_LIKELIHOODS:
         raise ValueError(
-            f"The gene_likelihood '{model.module.gene_likelihood}' is a density, which cannot be compared with probabilities of counts. "
-            f"What to do: make a model with one of {', '.join(COUNT_LIKELIHOODS)}."
+            f"The gene_likelihood '{model.module.gene_likelihood}' is a density, which cannot be "
+            "compared with probabilities of counts. What to do: make a model with one of "
+            f"{', '.join(COUNT_LIKELIHOODS)}."
         )
     if not model.module.use_observed_lib_size or model.module.use_size_factor_key:
         raise ValueError(
             "This model does not use the observed library size, which all others here are given. "
-            "What to do: make a model without use_observed_lib_size=False and without size_factor_key."
+            "What to do: make a model without use_observed_lib_size=False and without "
+            "size_factor_key."
         )
 
 
@@ -419,13 +424,16 @@ def plot(table: pd.DataFrame) -> figures.DescribedFigure:
         axes.invert_yaxis()
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.set(
-            xlabel="negative log-likelihood of held-out cells (nats per cell; axis does not start at 0)",
+            xlabel=(
+                "negative log-likelihood of held-out cells (nats per cell; axis does not start at "
+                "0)"
+            ),
             xlim=(nats.min() - margin, nats.max() + 2 * margin),
         )
         axes.legend(loc="lower right")
     said = "; ".join(f"{name}: {figures.about(value)}" for name, value in nats.items())
     return figures.DescribedFigure(
         figure,
-        f"Dot chart of the negative log-likelihood of the held-out cells in nats per cell; lower is better. {said}. "
-        "The axis starts near the lowest value, not at 0.",
+        "Dot chart of the negative log-likelihood of the held-out cells in nats per cell; lower "
+        f"is better. {said}. The axis starts near the lowest value, not at 0.",
     )

@@ -1,7 +1,8 @@
 """What a trained model's loss is made of: its ledger, its terms by hand, and where they arise.
 
-The loss of scVI is the negative ELBO (evidence lower bound), in nats per cell: a reconstruction loss
-plus a KL divergence, of which the second is faded in (Lopez et al. 2018, doi 10.1038/s41592-018-0229-2).
+The loss of scVI is the negative ELBO (evidence lower bound), in nats per cell: a reconstruction
+loss plus a KL divergence, of which the second is faded in (Lopez et al. 2018, doi
+10.1038/s41592-018-0229-2).
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ LOGGED = {
 # The parts of the loss carry this mark in the ledger: they add up to train_loss.
 ADDED = "+ "
 
-# What the terms are called in figures and tables, by the name that a module reports them by. The weight is the KL
-# weight: scvi-tools multiplies these by it, and in TotalVI the proteins as well.
+# What the terms are called in figures and tables, by the name that a module reports them by. The
+# weight is the KL weight: scvi-tools multiplies these by it, and in TotalVI the proteins as well.
 TERMS = {
     "reconstruction": "reconstruction",
     "reconstruction_loss": "reconstruction",
@@ -62,8 +63,8 @@ LIKELIHOODS = ("ZeroInflatedNegativeBinomial", "NegativeBinomial", "Poisson")
 UNCHANGED = 1e-3
 IN_USE = 0.1
 
-# The tensors of a minibatch by the names of their fields, and what a module returns from inference and from its
-# generative part, by its names.
+# The tensors of a minibatch by the names of their fields, and what a module returns from inference
+# and from its generative part, by its names.
 Minibatch = dict[str, torch.Tensor]
 Outputs = dict[str, Any]
 Read = Callable[[Minibatch, Outputs, Outputs, LossOutput], dict[str, np.ndarray]]
@@ -83,26 +84,27 @@ def ledger(model: BaseModelClass) -> pd.DataFrame:
     Parameters
     ----------
     model
-        A trained model. What ``training.train`` or a ``LossRecorder`` recorded is used if there is such
-        a record; else scvi-tools' history, with the KL weight from the training plan that ran.
+        A trained model. What ``training.train`` or a ``LossRecorder`` recorded is used if there is
+        such a record; else scvi-tools' history, with the KL weight from the training plan that ran.
 
     Returns
     -------
     DataFrame
-        A row an epoch (from 1). All but weights and counts in nats per cell, means over the training
-        cells while they were trained on:
+        A row an epoch (from 1). All but weights and counts in nats per cell, means over the
+        training cells while they were trained on:
 
         - ``reconstruction``, ``kl_local``, ``kl_global``: as in the history. ``kl`` is
           ``kl_local + kl_global / training cells``;
-        - ``kl_weight``: the mean over the minibatches; ``kl_weight_first`` and ``kl_weight_last`` differ
-          where the warm-up is counted in steps;
+        - ``kl_weight``: the mean over the minibatches; ``kl_weight_first`` and ``kl_weight_last``
+          differ where the warm-up is counted in steps;
         - a column that begins with ``+`` for each term that was added to the loss, weight included;
         - ``train_loss``, and ``residual``: ``train_loss`` minus the sum of the ``+`` columns;
-        - ``elbo`` (the *negative* ELBO: no weight), and ``elbo_residual``: ``elbo - reconstruction - kl``;
+        - ``elbo`` (the *negative* ELBO: no weight), and ``elbo_residual``:
+          ``elbo - reconstruction - kl``;
         - ``held_out_loss``, ``held_out_elbo``, ``held_out_reconstruction``, ``held_out_kl``, and
           ``held_out_residual``, missing (NaN) where the held-out cells were not looked at;
-        - ``minibatch_effect``: what the loss would be more if the smaller last minibatch counted as much
-          as the others (NaN without a record).
+        - ``minibatch_effect``: what the loss would be more if the smaller last minibatch counted as
+          much as the others (NaN without a record).
 
     Raises
     ------
@@ -167,8 +169,8 @@ def kl_per_dimension(model: BaseModelClass) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row an epoch, a column a latent dimension (from 1), in nats per training cell. A row adds up
-        to the KL divergence of z.
+        A row an epoch, a column a latent dimension (from 1), in nats per training cell. A row adds
+        up to the KL divergence of z.
 
     Raises
     ------
@@ -179,7 +181,8 @@ def kl_per_dimension(model: BaseModelClass) -> pd.DataFrame:
     record = _whole_record(model, epochs)
     if record is None or "kl per dimension" not in record:
         raise ValueError(
-            f"This {type(model).__name__} holds no KL divergence of single latent dimensions. {RECORD}"
+            f"This {type(model).__name__} holds no KL divergence of single latent dimensions. "
+            f"{RECORD}"
         )
     table = record["kl per dimension"].set_axis(pd.Index(record["epoch"], name="epoch"))
     return table.rename_axis(columns="latent dimension")
@@ -195,7 +198,8 @@ def _history(model: BaseModelClass) -> Mapping[str, pd.DataFrame]:
     missing = [key for key in needed if logged_column(history, key) is None]
     if missing:
         raise ValueError(
-            f"The history of this {name} lacks {', '.join(missing)}: its training plan does not log the terms of an ELBO. {RECORD}"
+            f"The history of this {name} lacks {', '.join(missing)}: its training plan does not "
+            f"log the terms of an ELBO. {RECORD}"
         )
     return history
 
@@ -255,23 +259,27 @@ def _weights(
     logged = logged_column(history, "kl_weight")
     if logged is None or len(logged) != epochs:
         raise ValueError(
-            f"Which KL weight was in force in the {epochs} epochs of this {type(model).__name__} is not known: the training plan of some is gone, and the history does not hold a weight for each. {RECORD}"
+            f"Which KL weight was in force in the {epochs} epochs of this {type(model).__name__} "
+            "is not known: the training plan of some is gone, and the history does not hold a "
+            f"weight for each. {RECORD}"
         )
     return pd.DataFrame(dict.fromkeys(("mean", "first", "last"), logged.to_numpy()))
 
 
 def _require_sum(model: BaseModelClass, table: pd.DataFrame) -> None:
     """Raise if reconstruction and weighted KL divergence are not what the loss is made of."""
-    # Within an epoch the weight may rise: then the mean weight times the mean KL divergence is off by
-    # at most this.
+    # Within an epoch the weight may rise: then the mean weight times the mean KL divergence is off
+    # by at most this.
     rise = (table["kl_weight_last"] - table["kl_weight_first"]) * table["kl"]
     allowed = rise + 1e-4 * table["train_loss"].abs()
     off = table["residual"].abs() - allowed
     if (off > 0).any():
         epoch = off.idxmax()
         raise ValueError(
-            f"The loss of this {type(model).__name__} is not its reconstruction loss + KL weight x KL divergence: in epoch {epoch} that is off by "
-            f"{table['residual'][epoch]:+.3g} nats per cell. It holds other terms or weights, and the history keeps only their sum. {RECORD}"
+            f"The loss of this {type(model).__name__} is not its reconstruction loss + KL weight x "
+            f"KL divergence: in epoch {epoch} that is off by {table['residual'][epoch]:+.3g} nats "
+            "per cell. It holds other terms or weights, and the history keeps only their sum. "
+            f"{RECORD}"
         )
 
 
@@ -313,7 +321,8 @@ def _epochs_of_held_out(
     # A second call of train() renumbers the rows, and their epochs are lost.
     if not np.array_equal(logged.index.to_numpy() + 1, expected):
         raise ValueError(
-            f"After which epochs this {type(model).__name__} looked at its held-out cells is not known: it was trained in more than one go. {RECORD}"
+            f"After which epochs this {type(model).__name__} looked at its held-out cells is not "
+            f"known: it was trained in more than one go. {RECORD}"
         )
     return pd.Index(expected, name="epoch")
 
@@ -361,8 +370,8 @@ def by_hand(model: BaseModelClass, cells: Sequence[int] | None = None) -> pd.Dat
         others = set(loss.kl_local) - {"kl_divergence_z", "kl_divergence_l"}
         if others:
             raise ValueError(
-                f"The loss of this {type(model).__name__} has KL divergences that are not worked out here: {', '.join(sorted(others))}. "
-                "What to do: use SCVI or LinearSCVI."
+                f"The loss of this {type(model).__name__} has KL divergences that are not worked "
+                f"out here: {', '.join(sorted(others))}. What to do: use SCVI or LinearSCVI."
             )
         kl = gaussian_kl(inference["qz"], generative["pz"]).sum(axis=1)
         if inference.get("ql") is not None:
@@ -384,8 +393,10 @@ def _likelihood(generative: Outputs, model: str) -> Distribution:
     kind = type(likelihood).__name__
     if likelihood is None or kind not in LIKELIHOODS:
         raise ValueError(
-            f"The data of this {model} are not described by one distribution of counts ({kind}), so they are not worked out here. "
-            "What to do: use a model such as SCVI with gene_likelihood='zinb', 'nb' or 'poisson'; for the loss of TOTALVI there is totalvi.by_hand."
+            f"The data of this {model} are not described by one distribution of counts ({kind}), "
+            "so they are not worked out here. What to do: use a model such as SCVI with "
+            "gene_likelihood='zinb', 'nb' or 'poisson'; for the loss of TOTALVI there is "
+            "totalvi.by_hand."
         )
     return likelihood
 
@@ -423,7 +434,9 @@ def _poisson(counts: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def negative_binomial(counts: np.ndarray, mean: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the negative binomial probability of each count (formula: see ``by_hand``).
+    """Return the logarithm of the negative binomial probability of each count (formula.
+
+    See ``by_hand``).
 
     Parameters
     ----------
@@ -486,12 +499,14 @@ def _positions(model: BaseModelClass, cells: Sequence[int] | None) -> np.ndarray
         raise ValueError("No cells were given. Pass positions, such as model.validation_indices.")
     if positions.ndim != 1 or positions.dtype.kind not in "iu":
         raise ValueError(
-            f"Cells are chosen by a list of positions, such as model.validation_indices, or by a mask with {n_cells:,} times True or False."
+            "Cells are chosen by a list of positions, such as model.validation_indices, or by a "
+            f"mask with {n_cells:,} times True or False."
         )
     missing = positions[(positions < 0) | (positions >= n_cells)]
     if missing.size:
         raise ValueError(
-            f"There is no cell at position {missing[0]}: this model's data have {n_cells:,} cells, from 0 to {n_cells - 1:,}."
+            f"There is no cell at position {missing[0]}: this model's data have {n_cells:,} cells, "
+            f"from 0 to {n_cells - 1:,}."
         )
     return positions
 
@@ -535,15 +550,16 @@ def by_cell(
     cells
         Positions of cells; all if None.
     read
-        Takes a minibatch and what the module returned for it (from inference, from its generative part, and its loss
-        with a KL weight of 1), and returns columns by name.
+        Takes a minibatch and what the module returned for it (from inference, from its generative
+        part, and its loss with a KL weight of 1), and returns columns by name.
     dropout
         Whether dropout is on, as in training.
 
     Returns
     -------
     DataFrame
-        The columns, by name of the cell. Each cell's position is drawn once, always with the same random numbers.
+        The columns, by name of the cell. Each cell's position is drawn once, always with the same
+        random numbers.
 
     Raises
     ------
@@ -639,10 +655,10 @@ def reevaluate(model: BaseModelClass) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a way of looking, columns ``reconstruction``, ``kl`` and ``elbo`` (the negative ELBO), in
-        nats per cell. *logged*: the mean over the last epoch, in which the weights moved, dropout was
-        on, and batch normalisation used the mean and spread of each minibatch. *now*: with the final
-        weights and the running averages of batch normalisation.
+        A row a way of looking, columns ``reconstruction``, ``kl`` and ``elbo`` (the negative ELBO),
+        in nats per cell. *logged*: the mean over the last epoch, in which the weights moved,
+        dropout was on, and batch normalisation used the mean and spread of each minibatch. *now*:
+        with the final weights and the running averages of batch normalisation.
 
     Raises
     ------
@@ -685,9 +701,9 @@ def dimensions_in_use(model: BaseModelClass, cells: Sequence[int] | None = None)
     Returns
     -------
     DataFrame
-        A row a latent dimension (from 1): ``kl`` (nats per cell; 0 if it tells nothing), ``spread of the
-        centres`` (standard deviation over cells), ``mean width`` of the clouds (1, as wide as the
-        prior, if it tells nothing).
+        A row a latent dimension (from 1): ``kl`` (nats per cell; 0 if it tells nothing),
+        ``spread of the centres`` (standard deviation over cells), ``mean width`` of the clouds (1,
+        as wide as the prior, if it tells nothing).
     """
 
     def read(
@@ -696,7 +712,8 @@ def dimensions_in_use(model: BaseModelClass, cells: Sequence[int] | None = None)
         kl = kl_of_dimensions(inference, generative, loss)
         if kl is None:
             raise ValueError(
-                f"The KL divergence of a {type(model).__name__} does not divide among the dimensions of one latent space. What to do: use a model such as SCVI or TOTALVI."
+                f"The KL divergence of a {type(model).__name__} does not divide among the "
+                "dimensions of one latent space. What to do: use a model such as SCVI or TOTALVI."
             )
         cloud = inference["qz"]
         return {"kl": numbers(kl), "centre": numbers(cloud.loc), "width": numbers(cloud.scale)}
@@ -719,14 +736,15 @@ def compare(models: Mapping[str, BaseModelClass]) -> pd.DataFrame:
     Parameters
     ----------
     models
-        Trained models by name. To be comparable they must hold out the same cells: same data, same seed.
+        Trained models by name. To be comparable they must hold out the same cells: same data, same
+        seed.
 
     Returns
     -------
     DataFrame
-        A row a model: ``KL weight`` at the end, ``reconstruction``, ``KL`` and ``negative ELBO`` of the
-        held-out cells (nats per cell), ``dimensions in use``, and of the latent dimensions the mean
-        ``spread of the centres`` and ``mean width``.
+        A row a model: ``KL weight`` at the end, ``reconstruction``, ``KL`` and ``negative ELBO`` of
+        the held-out cells (nats per cell), ``dimensions in use``, and of the latent dimensions the
+        mean ``spread of the centres`` and ``mean width``.
 
     Raises
     ------
@@ -753,7 +771,9 @@ def compare(models: Mapping[str, BaseModelClass]) -> pd.DataFrame:
 def bounds(
     model: BaseModelClass, elbo_draws: int, samples: int, samples_at_once: int = 1
 ) -> pd.DataFrame:
-    """Return two upper bounds of -ln p(x) of each held-out cell: the negative ELBO, and a tighter one.
+    """Return two upper bounds of -ln p(x) of each held-out cell.
+
+    The negative ELBO, and a tighter one.
 
     Parameters
     ----------
@@ -771,8 +791,8 @@ def bounds(
     DataFrame
         A row a held-out cell, in the order of the data, in nats: ``negative ELBO``, and
         ``importance sampling``, the more exact the more samples (Burda et al. 2016,
-        arXiv:1509.00519). The same random numbers at each call; those of the session are left as they
-        were.
+        arXiv:1509.00519). The same random numbers at each call; those of the session are left as
+        they were.
 
     Raises
     ------
@@ -781,9 +801,9 @@ def bounds(
 
     Notes
     -----
-    From ``get_elbo`` and ``get_marginal_ll`` of scvi-tools, both of which return what is better the
-    larger it is. Cell by cell, because the mean of ``get_marginal_ll`` would weigh a cell of a smaller
-    minibatch more.
+    ----- From ``get_elbo`` and ``get_marginal_ll`` of scvi-tools, both of which return what is
+    better the larger it is. Cell by cell, because the mean of ``get_marginal_ll`` would weigh a
+    cell of a smaller minibatch more.
     """
     training.require_held_out(model)
     cells = np.sort(model.validation_indices)
@@ -829,10 +849,10 @@ def checklist(model: BaseModelClass) -> pd.DataFrame:
 
     Notes
     -----
-    The end of a curve is its last quarter (at least four epochs), because single epochs jump. It still
-    falls if a straight line through it falls by more than a thousandth of the loss, and by more than
-    chance would explain (p < 0.05). It rose again if its mean lies more than a thousandth above the
-    best mean of as many epochs. A latent dimension is in use from 0.1 nats per cell on.
+    ----- The end of a curve is its last quarter (at least four epochs), because single epochs jump.
+    It still falls if a straight line through it falls by more than a thousandth of the loss, and by
+    more than chance would explain (p < 0.05). It rose again if its mean lies more than a thousandth
+    above the best mean of as many epochs. A latent dimension is in use from 0.1 nats per cell on.
     """
     table = ledger(model)
     rows = [_end_of_warm_up(table["kl_weight"])]
@@ -860,7 +880,10 @@ def checklist(model: BaseModelClass) -> pd.DataFrame:
 
 
 def _end_of_warm_up(weights: pd.Series) -> dict[str, str]:
-    """Say whether the loss was the negative ELBO at the end: that is, whether the KL weight was 1."""
+    """Say whether the loss was the negative ELBO at the end.
+
+    That is, whether the KL weight was 1.
+    """
     last = weights.iloc[-1]
     found = f"weight {last:.2g}"
     # The last epoch of the default run has 399 four-hundredths.
@@ -903,7 +926,8 @@ def _end_of_curve(curve: pd.Series) -> list[dict[str, str]]:
         ),
         _row(
             "Is it still at its best?",
-            f"about {figures.about(rise, 1)} nats above the best {span} values, which end at epoch {means.idxmin()}"
+            f"about {figures.about(rise, 1)} nats above the best {span} values, which end at epoch "
+            f"{means.idxmin()}"
             if rise > small
             else f"within {small:.2g} nats of the best {span} values",
             rise <= small,

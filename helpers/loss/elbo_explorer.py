@@ -35,12 +35,14 @@ def show(table: pd.DataFrame, dimensions: pd.DataFrame, epoch: int) -> Captioned
     used = int((now >= elbo.IN_USE).sum())
     return Captioned(
         f"Epoch {epoch}, KL weight {entry['kl_weight']:.3f}: {terms} = {added.sum():,.2f}; "
-        f"train_loss is {entry['train_loss']:,.2f} nats per cell. In use: {used} of {len(now)} latent dimensions.",
+        f"train_loss is {entry['train_loss']:,.2f} nats per cell. In use: {used} of {len(now)} "
+        "latent dimensions.",
         figures.DescribedFigure(
             # The same height in each epoch, so that bars can be compared while the slider moves.
             _draw(added, now, entry["kl_weight"], dimensions.to_numpy().max()),
-            f"A stacked bar of the terms of the loss in epoch {epoch}, {added.sum():,.0f} nats per cell in all, and below it a bar "
-            f"for the KL divergence of each of {len(now)} latent dimensions, from {now.min():.2f} to {now.max():.2f} nats per cell.",
+            f"A stacked bar of the terms of the loss in epoch {epoch}, {added.sum():,.0f} nats per "
+            f"cell in all, and below it a bar for the KL divergence of each of {len(now)} latent "
+            f"dimensions, from {now.min():.2f} to {now.max():.2f} nats per cell.",
         ),
     )
 

@@ -38,7 +38,8 @@ def plot_ledger(table: pd.DataFrame) -> figures.DescribedFigure:
     Raises
     ------
     ValueError
-        If the loss is made of other terms, or the reconstruction loss has a weight (as that of TotalVI's proteins).
+        If the loss is made of other terms, or the reconstruction loss has a weight (as that of
+        TotalVI's proteins).
     """
     _require_one_reconstruction(table)
     epochs = table.index
@@ -88,8 +89,9 @@ def _require_one_reconstruction(table: pd.DataFrame) -> None:
     others = [name for name in added if not name.startswith("kl")]
     if len(others) != 1 or not np.allclose(added[others[0]], table["reconstruction"], rtol=1e-4):
         raise ValueError(
-            f"This loss is not reconstruction + weight x KL divergence. It is made of: {', '.join(added)}. "
-            "What to do: elbo_figures.plot_contributions(table), which draws any terms that add up to the loss."
+            "This loss is not reconstruction + weight x KL divergence. It is made of: "
+            f"{', '.join(added)}. What to do: elbo_figures.plot_contributions(table), which draws "
+            "any terms that add up to the loss."
         )
 
 
@@ -103,9 +105,11 @@ def _warm_up_end(table: pd.DataFrame) -> int | None:
 def _say_ledger(table: pd.DataFrame, full: int | None, held_out: pd.Series) -> str:
     first, last = table.iloc[0], table.iloc[-1]
     said = (
-        f"Three charts against {len(table)} epochs; the axis of the first is cut at both ends. The reconstruction loss falls from "
-        f"{about(first['reconstruction'])} to {about(last['reconstruction'])} nats per cell. The KL divergence "
-        f"goes from {about(first['kl'], 2)} to {about(last['kl'], 2)}; times its weight it is added on top and gives train_loss. "
+        f"Three charts against {len(table)} epochs; the axis of the first is cut at both ends. The "
+        f"reconstruction loss falls from {about(first['reconstruction'])} to "
+        f"{about(last['reconstruction'])} nats per cell. The KL divergence goes from "
+        f"{about(first['kl'], 2)} to {about(last['kl'], 2)}; times its weight it is added on top "
+        "and gives train_loss. "
     )
     said += (
         f"The weight rises to {last['kl_weight']:.3g} by epoch {full}."
@@ -129,8 +133,9 @@ def plot_contributions(table: pd.DataFrame) -> figures.DescribedFigure:
 
     Notes
     -----
-    The areas lie on top of one another in the order of the ``+`` columns of the ledger, and end at ``train_loss``. Most
-    of the first one is cut off, and what lies above the largest loss after the first twentieth of the epochs.
+    ----- The areas lie on top of one another in the order of the ``+`` columns of the ledger, and
+    end at ``train_loss``. Most of the first one is cut off, and what lies above the largest loss
+    after the first twentieth of the epochs.
     """
     epochs = table.index
     added = elbo.contributions(table).rename(columns=elbo.term_name)
@@ -175,9 +180,10 @@ def _say_contributions(table: pd.DataFrame, added: pd.DataFrame) -> str:
     last = added.iloc[-1]
     parts = ", ".join(f"{name} {about(value, 1)}" for name, value in last.items())
     return (
-        f"Stacked areas against {len(table)} epochs, which add up to train_loss; the axis is cut at both ends. In the last epoch the loss is about "
-        f"{about(table['train_loss'].iloc[-1], 1)} nats per cell, made of about: {parts}. "
-        f"The KL weight goes from {table['kl_weight'].iloc[0]:.2g} to {table['kl_weight'].iloc[-1]:.2g}."
+        f"Stacked areas against {len(table)} epochs, which add up to train_loss; the axis is cut "
+        "at both ends. In the last epoch the loss is about "
+        f"{about(table['train_loss'].iloc[-1], 1)} nats per cell, made of about: {parts}. The KL "
+        f"weight goes from {table['kl_weight'].iloc[0]:.2g} to {table['kl_weight'].iloc[-1]:.2g}."
     )
 
 
@@ -216,8 +222,9 @@ def plot_runs(runs: Mapping[str, pd.DataFrame]) -> figures.DescribedFigure:
         rows[-1].set(xlabel="epoch (logarithmic)", xscale="log")
         rows[-1].xaxis.set_major_formatter("{x:.0f}")
     said = [
-        f"{name} ends after {len(table)} epochs with a held-out negative ELBO of {about(table['held_out_elbo'].dropna().iloc[-1])} nats per cell, "
-        f"a KL divergence of {about(table['kl'].iloc[-1], 2)} and a weight of {table['kl_weight'].iloc[-1]:.3g}"
+        f"{name} ends after {len(table)} epochs with a held-out negative ELBO of "
+        f"{about(table['held_out_elbo'].dropna().iloc[-1])} nats per cell, a KL divergence of "
+        f"{about(table['kl'].iloc[-1], 2)} and a weight of {table['kl_weight'].iloc[-1]:.3g}"
         for name, table in runs.items()
     ]
     return figures.DescribedFigure(
@@ -226,7 +233,9 @@ def plot_runs(runs: Mapping[str, pd.DataFrame]) -> figures.DescribedFigure:
 
 
 def plot_held_out(table: pd.DataFrame) -> figures.DescribedFigure:
-    """Draw why the loss of held-out cells can fall and then rise: its parts, in the epochs after the first tenth.
+    """Draw why the loss of held-out cells can fall and then rise.
+
+    Its parts, in the epochs after the first tenth.
 
     Parameters
     ----------
@@ -259,9 +268,13 @@ def plot_held_out(table: pd.DataFrame) -> figures.DescribedFigure:
         axes.legend()
     return figures.DescribedFigure(
         figure,
-        f"Line chart from epoch {late.index[0]} on, for held-out cells. The loss is lowest at epoch {lowest}, {about(late['held_out_loss'][lowest], 4)} nats per cell, "
-        f"and {about(late['held_out_loss'].iloc[-1], 4)} at the end. From that epoch to the end the negative ELBO goes from {about(late['held_out_elbo'][lowest], 4)} to {about(late['held_out_elbo'].iloc[-1], 4)}, "
-        f"the reconstruction loss from {about(late['held_out_reconstruction'][lowest], 4)} to {about(late['held_out_reconstruction'].iloc[-1], 4)}.",
+        f"Line chart from epoch {late.index[0]} on, for held-out cells. The loss is lowest at "
+        f"epoch {lowest}, {about(late['held_out_loss'][lowest], 4)} nats per cell, and "
+        f"{about(late['held_out_loss'].iloc[-1], 4)} at the end. From that epoch to the end the "
+        f"negative ELBO goes from {about(late['held_out_elbo'][lowest], 4)} to "
+        f"{about(late['held_out_elbo'].iloc[-1], 4)}, the reconstruction loss from "
+        f"{about(late['held_out_reconstruction'][lowest], 4)} to "
+        f"{about(late['held_out_reconstruction'].iloc[-1], 4)}.",
     )
 
 
@@ -301,9 +314,13 @@ def plot_clouds(models: Mapping[str, BaseModelClass]) -> figures.DescribedFigure
         figure.tight_layout()
     return figures.DescribedFigure(
         figure,
-        f"{len(models)} panels with the clouds of {min(DRAWN_CELLS, len(next(iter(clouds.values()))[0]))} held-out cells in the two latent dimensions in which they differ most, around a circle "
-        f"of radius 2, within which the prior has most of its mass. The centres lie farthest apart for {max(spread, key=spread.__getitem__)} and closest "
-        f"for {min(spread, key=spread.__getitem__)}. The clouds are narrowest for {min(width, key=width.__getitem__)} and widest for {max(width, key=width.__getitem__)}.",
+        f"{len(models)} panels with the clouds of "
+        f"{min(DRAWN_CELLS, len(next(iter(clouds.values()))[0]))} held-out cells in the two latent "
+        "dimensions in which they differ most, around a circle of radius 2, within which the "
+        "prior has most of its mass. The centres lie farthest apart for "
+        f"{max(spread, key=spread.__getitem__)} and closest for "
+        f"{min(spread, key=spread.__getitem__)}. The clouds are narrowest for "
+        f"{min(width, key=width.__getitem__)} and widest for {max(width, key=width.__getitem__)}.",
     )
 
 
@@ -339,9 +356,10 @@ def plot_genes(costs: elbo.Costs) -> figures.DescribedFigure:
     tenth = genes["share"].head(len(genes) // 10).sum()
     return figures.DescribedFigure(
         figure,
-        f"Scatter plot of {len(genes):,} genes: a gene costs more the higher its mean count. The dearest, {dearest.index[0]}, costs "
-        f"{about(dearest['reconstruction'].iloc[0], 1)} nats per cell; the cheapest {about(genes['reconstruction'].iloc[-1], 1)}. "
-        f"The dearest tenth of the genes makes up about one part in {1 / tenth:.0f} of the loss.",
+        f"Scatter plot of {len(genes):,} genes: a gene costs more the higher its mean count. The "
+        f"dearest, {dearest.index[0]}, costs {about(dearest['reconstruction'].iloc[0], 1)} nats "
+        f"per cell; the cheapest {about(genes['reconstruction'].iloc[-1], 1)}. The dearest tenth "
+        f"of the genes makes up about one part in {1 / tenth:.0f} of the loss.",
     )
 
 
@@ -378,7 +396,9 @@ def plot_cells(costs: elbo.Costs, classes: pd.Series) -> figures.DescribedFigure
     together = cells["loss"].corr(cells["library_size"], method="spearman")
     return figures.DescribedFigure(
         figure,
-        f"Scatter plot of {len(cells)} cells: loss against library size, which {'rise together' if together > 0.9 else 'go together loosely'} (rank correlation {'above 0.9' if together > 0.9 else f'{together:.1f}'}). "
-        f"By class, the median loss is lowest for {medians.index[0]} (about {about(medians.iloc[0], 1)} nats) and highest for "
+        f"Scatter plot of {len(cells)} cells: loss against library size, which "
+        f"{'rise together' if together > 0.9 else 'go together loosely'} (rank correlation "
+        f"{'above 0.9' if together > 0.9 else f'{together:.1f}'}). By class, the median loss is "
+        f"lowest for {medians.index[0]} (about {about(medians.iloc[0], 1)} nats) and highest for "
         f"{medians.index[-1]} (about {about(medians.iloc[-1], 1)}).",
     )

@@ -1,7 +1,7 @@
 """Simulated cells, whose truth is known, so that a trained model can be compared with it.
 
-Each cell has a position z in two latent dimensions. A gene has the mean size factor * exp(intercept
-+ loadings * z), and its counts are drawn from a negative binomial distribution. An SCVI model with a
+Each cell has a position z in two latent dimensions. A gene has the mean size factor * exp(intercept +
+loadings * z), and its counts are drawn from a negative binomial distribution. An SCVI model with a
 size factor can represent such cells, so all that it lacks it lacks by training.
 """
 
@@ -70,7 +70,8 @@ def cells(n_cells: int = 2000, n_genes: int = 100, seed: int = 0) -> ad.AnnData:
     empty = int((counts.sum(axis=1) == 0).sum())
     if empty:
         raise ValueError(
-            f"{empty:,} of {n_cells:,} simulated cells have no counts in {n_genes} genes, and scVI needs at least one. Simulate more genes: n_genes=100."
+            f"{empty:,} of {n_cells:,} simulated cells have no counts in {n_genes} genes, and scVI "
+            "needs at least one. Simulate more genes: n_genes=100."
         )
     matrix = sp.csr_matrix(counts, dtype=np.float32)
     return ad.AnnData(
@@ -113,9 +114,9 @@ def true_log_likelihood(adata: ad.AnnData, n_nodes: int = 20) -> np.ndarray:
 
     Notes
     -----
-    The integral of p(x | z) p(z) over z, by adaptive Gauss-Hermite quadrature: the points are placed
-    around the most probable z, as wide as the curvature there says (Naylor and Smith 1982, Journal
-    of the Royal Statistical Society C 31:214).
+    ----- The integral of p(x | z) p(z) over z, by adaptive Gauss-Hermite quadrature: the points are
+    placed around the most probable z, as wide as the curvature there says (Naylor and Smith 1982,
+    Journal of the Royal Statistical Society C 31:214).
     """
     _require_truth(adata)
     points, weights = hermegauss(n_nodes)
@@ -211,8 +212,8 @@ def compare(model: SCVI) -> pd.DataFrame:
 
     Notes
     -----
-    ``model`` is an estimate by importance sampling (see ``elbo.bounds``). With finitely many draws it is a
-    little too large on average.
+    ----- ``model`` is an estimate by importance sampling (see ``elbo.bounds``). With finitely many
+    draws it is a little too large on average.
     """
     _require_comparable(model)
     found = elbo.bounds(model, ELBO_DRAWS, LIKELIHOOD_DRAWS, samples_at_once=100)
@@ -257,7 +258,8 @@ def _require_truth(adata: ad.AnnData) -> None:
     ) and "true_loadings" in adata.varm
     if not (known and "size_factor" in adata.obs and "counts" in adata.layers):
         raise ValueError(
-            "The truth of these cells is not known: it is only known of simulated cells. Make some: adata = simulation.cells()."
+            "The truth of these cells is not known: it is only known of simulated cells. Make "
+            "some: adata = simulation.cells()."
         )
 
 
@@ -309,7 +311,10 @@ def plot(table: pd.DataFrame) -> figures.DescribedFigure:
             )
         room = 0.15 * float(np.ptp(average))
         axes.set(
-            xlabel=f"nats per cell, mean of {len(table):,} held-out cells (the axis does not start at 0)",
+            xlabel=(
+                f"nats per cell, mean of {len(table):,} held-out cells (the axis does not start at "
+                "0)"
+            ),
             xlim=(average.min() - room, average.max() + 7 * room),
             yticks=range(len(names)),
             yticklabels=names,
@@ -317,8 +322,9 @@ def plot(table: pd.DataFrame) -> figures.DescribedFigure:
         )
     return figures.DescribedFigure(
         figure,
-        f"Three points on an axis in nats per cell, means of {len(table):,} held-out simulated cells. "
-        f"-ln p(x) under the truth: {average['truth']:,.1f}. -ln p(x) under the model: {average['model']:,.1f}, "
-        f"{parts[steps[0]]:+.2f}, because the model is not the truth. Negative ELBO of the model: "
-        f"{average['negative ELBO']:,.1f}, {parts[steps[1]]:+.2f}, because the bound is not tight.",
+        f"Three points on an axis in nats per cell, means of {len(table):,} held-out simulated "
+        f"cells. -ln p(x) under the truth: {average['truth']:,.1f}. -ln p(x) under the model: "
+        f"{average['model']:,.1f}, {parts[steps[0]]:+.2f}, because the model is not the truth. "
+        f"Negative ELBO of the model: {average['negative ELBO']:,.1f}, {parts[steps[1]]:+.2f}, "
+        "because the bound is not tight.",
     )

@@ -227,7 +227,8 @@ def _require_counts(count: ArrayLike) -> None:
     wrong = ~np.isfinite(counts) | (counts < 0) | (counts != np.rint(counts))
     if wrong.any():
         raise ValueError(
-            f"A count is a whole number from 0 upwards, not {counts[wrong].flat[0]:g}. Pass a raw count, such as 3."
+            f"A count is a whole number from 0 upwards, not {counts[wrong].flat[0]:g}. Pass a raw "
+            "count, such as 3."
         )
 
 
@@ -236,7 +237,8 @@ def _require_spread(spread: ArrayLike) -> None:
     wrong = ~(spreads > 0)
     if wrong.any():
         raise ValueError(
-            f"The spread of a normal distribution is above 0, not {spreads[wrong].flat[0]:g}. Pass a standard deviation, such as 0.5."
+            f"The spread of a normal distribution is above 0, not {spreads[wrong].flat[0]:g}. Pass "
+            "a standard deviation, such as 0.5."
         )
 
 
@@ -264,11 +266,12 @@ def plot(count: int) -> figures.DescribedFigure:
         _draw_posterior(right, count, top)
     return figures.DescribedFigure(
         figure,
-        f"Two line charts for a count of {count:,}. Left: the ELBO against the centre of q, for three "
-        f"spreads. No curve reaches the line ln p(x) = {evidence:.3f} nats. The best q (centre {top.centre:.2f}, "
-        f"spread {top.spread:.2f}) has {top.elbo:.3f} nats, {figures.about(evidence - top.elbo, 2)} nats below the line. "
-        f"Right: the exact posterior of z beside the best q. The best q is symmetric; the posterior reaches "
-        f"further to the {_longer_side(count, top)}.",
+        f"Two line charts for a count of {count:,}. Left: the ELBO against the centre of q, for "
+        f"three spreads. No curve reaches the line ln p(x) = {evidence:.3f} nats. The best q "
+        f"(centre {top.centre:.2f}, spread {top.spread:.2f}) has {top.elbo:.3f} nats, "
+        f"{figures.about(evidence - top.elbo, 2)} nats below the line. Right: the exact posterior "
+        "of z beside the best q. The best q is symmetric; the posterior reaches further to the "
+        f"{_longer_side(count, top)}.",
     )
 
 
@@ -299,7 +302,10 @@ def _draw_bound(axes, count: int, evidence: float, top: Approximation) -> None:
         top.elbo,
         "o",
         color=figures.COLOURS[1],
-        label=f"best ELBO: {top.elbo:.3f} nats, {figures.about(evidence - top.elbo, 2)} below the line",
+        label=(
+            f"best ELBO: {top.elbo:.3f} nats, {figures.about(evidence - top.elbo, 2)} below the "
+            "line"
+        ),
     )
     axes.set(
         xlabel="centre of q (z has no unit)",

@@ -35,9 +35,10 @@ def write(path: Path | str, folder: Path = data.FOLDER) -> Path:
     Returns
     -------
     Path
-        The file: 403 rows x 14,520 genes. ``X`` holds log-normalised values; ``layers["umi"]`` the counts, in 16 bits, with every 0 written out; the last three rows are empty
-        droplets; two genes have the same name; ``obs["day"]`` is the batch, 1 or 2, and ``obs["type"]`` what the surface proteins say, where
-        they say something.
+        The file: 403 rows x 14,520 genes. ``X`` holds log-normalised values; ``layers["umi"]`` the
+        counts, in 16 bits, with every 0 written out; the last three rows are empty droplets; two
+        genes have the same name; ``obs["day"]`` is the batch, 1 or 2, and ``obs["type"]`` what the
+        surface proteins say, where they say something.
 
     Raises
     ------
@@ -49,7 +50,8 @@ def write(path: Path | str, folder: Path = data.FOLDER) -> Path:
     path = Path(path)
     if path.exists() and MADE_HERE not in reading.read(path).uns:
         raise FileExistsError(
-            f"{path} is there, and was not made here, so it is left as it is.\nWhat to do: give another name; your own file you read with reading.read."
+            f"{path} is there, and was not made here, so it is left as it is.\n"
+            "What to do: give another name; your own file you read with reading.read."
         )
     blood = data.load_citeseq(folder)
     drops = sp.csr_matrix((EMPTY_DROPLETS, blood.n_vars), dtype=np.float32)
@@ -98,7 +100,8 @@ def with_values_as_counts(path: Path | str) -> ad.AnnData:
     Returns
     -------
     AnnData
-        The 400 cells, without the empty droplets, which would stop a training. ``layers["counts"]`` holds the log-normalised values.
+        The 400 cells, without the empty droplets, which would stop a training. ``layers["counts"]``
+        holds the log-normalised values.
     """
     adata = reading.read(path)
     adata.var_names_make_unique()

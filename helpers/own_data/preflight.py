@@ -1,4 +1,7 @@
-"""Look at cells before scVI is trained on them: what is wrong, what to decide, what it will cost, and the line of Python that mends it."""
+"""Look at cells before scVI is trained on them.
+
+What is wrong, what to decide, what it will cost, and the line of Python that mends it.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,12 @@ FEWEST_CELLS = neighbours.NEIGHBOURS + 1
 # The smallest data on which the kit has compared scVI with anything.
 FEW_CELLS = 400
 
-# A batch of fewer cells says little about its batch effect: as many as the kit asks for where TotalVI starts from a batch.
+# A batch of fewer cells says little about its batch effect: as many as the kit asks for where
+# TotalVI starts from a batch.
 FEW_CELLS_IN_A_BATCH = data.FEWEST_CELLS
 
-# The longest lists of human or mouse genes, with all that are not translated, have about 60,000 and 57,000 (GENCODE).
+# The longest lists of human or mouse genes, with all that are not translated, have about 60,000 and
+# 57,000 (GENCODE).
 MANY_GENES = 80_000
 
 # More batches than this are rather something else: a number, or the names of the cells.
@@ -51,7 +56,8 @@ BATCH_NAMES = re.compile(
 BARCODE = re.compile(r"^(?:.*[_:-])?[ACGT]{10,}x?(?:[-_.:].*)?$")
 GENE_ID = re.compile(r"^ENS[A-Z]*G\d{6,}")
 
-# Genes of nearly every cell, in mouse and man, by which names of genes are told from names of cells.
+# Genes of nearly every cell, in mouse and man, by which names of genes are told from names of
+# cells.
 COMMON_GENES = frozenset(
     [
         "actb",
@@ -72,7 +78,8 @@ COMMON_GENES = frozenset(
 # Cell Ranger joins samples and tells them apart by a number behind the barcode.
 SAMPLE_NUMBER = re.compile(r"^[ACGT]{10,}-(\d+)$")
 
-# A label of which more than this share of cells is in one batch is as good as in that batch alone; one stray cell changes nothing.
+# A label of which more than this share of cells is in one batch is as good as in that batch alone;
+# one stray cell changes nothing.
 NEARLY_ALL = 0.95
 
 
@@ -87,7 +94,8 @@ class Finding:
     found
         What there is, and where.
     verdict
-        "ok"; "decide" (it runs, but look whether you mean it); "mend" (it would fail, or give wrong results).
+        "ok"; "decide" (it runs, but look whether you mean it); "mend" (it would fail, or give wrong
+        results).
     advice
         What to do; empty if nothing.
     call
@@ -126,8 +134,9 @@ def check(
     Returns
     -------
     DataFrame
-        A row a finding: ``found``; ``verdict``: "ok", "decide" (it runs, but look whether you mean it) or "mend"
-        (it would fail, or give wrong results); ``what to do``; ``mending call``, the line of Python that does it, where one does.
+        A row a finding: ``found``; ``verdict``: "ok", "decide" (it runs, but look whether you mean
+        it) or "mend" (it would fail, or give wrong results); ``what to do``; ``mending call``, the
+        line of Python that does it, where one does.
 
     Notes
     -----
@@ -201,7 +210,10 @@ def require_ready(report: pd.DataFrame) -> None:
 
 
 def _of_problem(problem: data.Problem, adata: ad.AnnData, layer: str | None) -> Finding:
-    """Return a problem as a finding; where the counts are gone but can be had back, with that as its cure."""
+    """Return a problem as a finding.
+
+    Where the counts are gone but can be had back, with that as its cure.
+    """
     if problem.check == "counts" and not problem.call and not data.places_with_counts(adata, layer):
         for place, made_by in raw_counts.places(adata):
             return Finding(
@@ -227,7 +239,8 @@ def _of_layout(adata: ad.AnnData) -> Iterator[Finding]:
     if _turned(adata):
         yield Finding(
             "size",
-            f"{size}: the names of the cells look like genes ({adata.obs_names[0]}), or those of the genes like cells ({adata.var_names[0]}).",
+            f"{size}: the names of the cells look like genes ({adata.obs_names[0]}), or those of "
+            f"the genes like cells ({adata.var_names[0]}).",
             MEND,
             "Turn the table",
             "adata = adata.T.copy()",
@@ -235,14 +248,16 @@ def _of_layout(adata: ad.AnnData) -> Iterator[Finding]:
     elif 0 < adata.n_obs < FEWEST_CELLS or adata.n_vars == 1:
         yield Finding(
             "size",
-            f"{size}. scVI compares cells by their genes, and holds a tenth of the cells out: it needs many of both, and no fewer than {FEWEST_CELLS} cells.",
+            f"{size}. scVI compares cells by their genes, and holds a tenth of the cells out: it "
+            f"needs many of both, and no fewer than {FEWEST_CELLS} cells.",
             MEND,
             "Load all cells and genes",
         )
     elif 0 < adata.n_obs < FEW_CELLS:
         yield Finding(
             "size",
-            f"{size}. So few cells can hardly train a network: nothing smaller than {FEW_CELLS} cells was tried here.",
+            f"{size}. So few cells can hardly train a network: nothing smaller than {FEW_CELLS} "
+            "cells was tried here.",
             DECIDE,
             "Take more cells, or PCA of the log-normalised counts",
         )
@@ -251,7 +266,8 @@ def _of_layout(adata: ad.AnnData) -> Iterator[Finding]:
     if adata.isbacked:
         yield Finding(
             "storage",
-            f"X stays in the file {adata.filename.name}; lesson 07b trains on such a file, with more care.",
+            f"X stays in the file {adata.filename.name}; lesson 07b trains on such a file, with "
+            "more care.",
             DECIDE,
             "Read it into memory, if it fits",
             "adata = adata.to_memory()",
@@ -286,14 +302,17 @@ def _of_counts(adata: ad.AnnData, layer: str | None, empty_cells: bool) -> Itera
     if largest > LARGEST_EXACT:
         yield Finding(
             "counts",
-            f"The largest number in {where} is {largest:,}. A 32-bit float holds whole numbers exactly up to {LARGEST_EXACT:,} only, and no cell has so many molecules.",
+            f"The largest number in {where} is {largest:,}. A 32-bit float holds whole numbers "
+            f"exactly up to {LARGEST_EXACT:,} only, and no cell has so many molecules.",
             MEND,
-            "Look where this matrix comes from: sums over many cells and intensities are not counts",
+            "Look where this matrix comes from: sums over many cells and intensities are not "
+            "counts",
         )
     elif largest == 1:
         yield Finding(
             "counts",
-            f"{where} holds 0 and 1 only. Were counts made into yes and no, or is it open chromatin (ATAC)?",
+            f"{where} holds 0 and 1 only. Were counts made into yes and no, or is it open "
+            "chromatin (ATAC)?",
             DECIDE,
             "Load the counts themselves; for open chromatin there is scvi.model.PEAKVI",
         )
@@ -308,7 +327,8 @@ def _of_counts(adata: ad.AnnData, layer: str | None, empty_cells: bool) -> Itera
     if unseen:
         yield Finding(
             "empty genes",
-            f"{unseen:,} of {adata.n_vars:,} genes have no count in any cell; they are not selected.",
+            f"{unseen:,} of {adata.n_vars:,} genes have no count in any cell; they are not "
+            "selected.",
         )
     kinds = adata.var.get("feature_types")
     if kinds is not None and kinds.nunique() > 1:
@@ -331,8 +351,9 @@ def _of_storage(adata: ad.AnnData, matrix: Any, where: str, largest: int) -> Ite
     if not sp.issparse(matrix) and whole and largest**2 > np.iinfo(matrix.dtype).max:
         yield Finding(
             "storage",
-            f"{where} is stored as {matrix.dtype}. scanpy squares the counts in that type when it selects genes; {largest:,} squared overflows "
-            "without a word, and other genes are selected.",
+            f"{where} is stored as {matrix.dtype}. scanpy squares the counts in that type when it "
+            f"selects genes; {largest:,} squared overflows without a word, and other genes are "
+            "selected.",
             MEND,
             "Make it sparse, of floats",
             f"adata.{where} = sp.csr_matrix(adata.{where}, dtype='float32')",
@@ -346,7 +367,8 @@ def _of_storage(adata: ad.AnnData, matrix: Any, where: str, largest: int) -> Ite
     if isinstance(matrix, np.ndarray) and matrix.nbytes > 1.5 * as_csr:
         yield Finding(
             "storage",
-            f"{where} has every 0 written out: {_megabytes(matrix.nbytes)}. Sparse, it takes {_megabytes(as_csr)}.",
+            f"{where} has every 0 written out: {_megabytes(matrix.nbytes)}. Sparse, it takes "
+            f"{_megabytes(as_csr)}.",
             DECIDE,
             "Make it sparse",
             f"adata.{where} = sp.csr_matrix(adata.{where})",
@@ -354,7 +376,8 @@ def _of_storage(adata: ad.AnnData, matrix: Any, where: str, largest: int) -> Ite
     elif sp.issparse(matrix) and matrix.format != "csr":
         yield Finding(
             "storage",
-            f"{where} is sorted by gene ({matrix.format.upper()}), and a minibatch takes cells: each step looks through all genes.",
+            f"{where} is sorted by gene ({matrix.format.upper()}), and a minibatch takes cells: "
+            "each step looks through all genes.",
             DECIDE,
             "Sort it by cell",
             f"adata.{where} = sp.csr_matrix(adata.{where})",
@@ -364,11 +387,15 @@ def _of_storage(adata: ad.AnnData, matrix: Any, where: str, largest: int) -> Ite
 def _of_depth(counts: sp.csr_matrix) -> Finding:
     totals = np.asarray(counts.sum(axis=1)).ravel()
     poor = int((totals < FEW_COUNTS).sum())
-    found = f"Counts of a cell, of these genes: {figures.about(float(np.median(totals)))} in the middle, from {totals.min():,.0f} to {totals.max():,.0f}."
+    found = (
+        f"Counts of a cell, of these genes: {figures.about(float(np.median(totals)))} in the "
+        f"middle, from {totals.min():,.0f} to {totals.max():,.0f}."
+    )
     if totals.min() == totals.max() and len(totals) > 1:
         return Finding(
             "depth",
-            f"All cells have the same total, {totals.max():,.0f}, which counts never do: they were normalised, or thinned, and rounded.",
+            f"All cells have the same total, {totals.max():,.0f}, which counts never do: they were "
+            "normalised, or thinned, and rounded.",
             MEND,
             "Go back to the raw counts",
         )
@@ -397,16 +424,19 @@ def _of_names(adata: ad.AnnData) -> Iterator[Finding]:
         if missing.any():
             yield Finding(
                 what,
-                f"{missing.sum():,} of {len(names):,} names are missing, the first at place {int(np.argmax(missing))}.",
+                f"{missing.sum():,} of {len(names):,} names are missing, the first at place "
+                f"{int(np.argmax(missing))}.",
                 MEND,
                 "Give all of them a name",
-                f"adata.{attribute} = [str(name) if name and name == name and name not in ('nan', 'None') else f'unnamed_{{i}}' for i, name in enumerate(adata.{attribute})]",
+                f"adata.{attribute} = [str(name) if name and name == name and name not in ('nan', "
+                f"'None') else f'unnamed_{{i}}' for i, name in enumerate(adata.{attribute})]",
             )
         elif text.duplicated().any():
             double = text[text.duplicated()].unique()
             yield Finding(
                 what,
-                f"Names that are there more than once: {len(double):,}, the first is {double[0]}. What is looked up by such a name is the wrong thing, or too many.",
+                f"Names that are there more than once: {len(double):,}, the first is {double[0]}. "
+                "What is looked up by such a name is the wrong thing, or too many.",
                 MEND,
                 "Number them"
                 if what == "gene names"
@@ -433,7 +463,10 @@ def _of_batches(adata: ad.AnnData, batch_key: str | None) -> Iterator[Finding]:
     sizes = batches.value_counts()
     sizes = sizes[sizes > 0]
     listed = ", ".join(f"{name} {size:,}" for name, size in sizes.head(8).items())
-    found = f"obs['{batch_key}'] has {len(sizes):,} {'batch' if len(sizes) == 1 else 'batches'}: {listed}{' ...' if len(sizes) > 8 else ''} cells."
+    found = (
+        f"obs['{batch_key}'] has {len(sizes):,} {'batch' if len(sizes) == 1 else 'batches'}: "
+        f"{listed}{' ...' if len(sizes) > 8 else ''} cells."
+    )
     if len(sizes) == 1:
         yield Finding(
             "batches",
@@ -453,7 +486,8 @@ def _of_batches(adata: ad.AnnData, batch_key: str | None) -> Iterator[Finding]:
     elif sizes.min() < FEW_CELLS_IN_A_BATCH:
         yield Finding(
             "batches",
-            f"{found} A batch of fewer than {FEW_CELLS_IN_A_BATCH} cells says little about its effect.",
+            f"{found} A batch of fewer than {FEW_CELLS_IN_A_BATCH} cells says little about its "
+            "effect.",
             DECIDE,
             "Join small batches that were handled together, or leave them out",
         )
@@ -473,7 +507,8 @@ def _of_unnamed_batches(adata: ad.AnnData) -> Finding:
     if not likely and len(numbers) == adata.n_obs and len(set(numbers)) > 1:
         return Finding(
             "batches",
-            f"No batches are named, but the names of the cells end in {len(set(numbers))} numbers, as those of joined samples do.",
+            f"No batches are named, but the names of the cells end in {len(set(numbers))} numbers, "
+            "as those of joined samples do.",
             DECIDE,
             "Make a column of them, and name it: batch_key = 'sample'",
             "adata.obs['sample'] = adata.obs_names.str.rsplit('-', n=1).str[-1]",
@@ -482,7 +517,8 @@ def _of_unnamed_batches(adata: ad.AnnData) -> Finding:
         return Finding("batches", "No batches are named, and no column of obs looks like one.")
     return Finding(
         "batches",
-        f"No batches are named, but obs['{likely[0]}'] looks like some ({adata.obs[likely[0]].nunique()} values).",
+        f"No batches are named, but obs['{likely[0]}'] looks like some "
+        f"({adata.obs[likely[0]].nunique()} values).",
         DECIDE,
         "If its cells were handled apart, name it",
         f"batch_key = '{likely[0]}'",
@@ -497,13 +533,17 @@ def _of_labels(
     if label_key not in adata.obs:
         yield Finding(
             "batch and label",
-            f"There is no column '{label_key}' in obs. Columns: {', '.join(map(str, adata.obs)) or 'none'}.",
+            f"There is no column '{label_key}' in obs. Columns: "
+            f"{', '.join(map(str, adata.obs)) or 'none'}.",
             MEND,
             "Name the one with what you know of the cells: label_key=...",
         )
         return
     labels = adata.obs[label_key]
-    found = f"obs['{label_key}'] has {labels.nunique():,} values, and {labels.isna().sum():,} cells have none."
+    found = (
+        f"obs['{label_key}'] has {labels.nunique():,} values, and {labels.isna().sum():,} cells "
+        "have none."
+    )
     if labels.nunique() < 2:
         yield Finding(
             "batch and label",
@@ -519,7 +559,10 @@ def _of_labels(
 
 
 def _of_design(adata: ad.AnnData, batch_key: str, label_key: str) -> Finding:
-    """Say whether batches and labels can be told apart: whether each label is in more batches, and each batch has more labels."""
+    """Say whether batches and labels can be told apart.
+
+    Whether each label is in more batches, and each batch has more labels.
+    """
     table = shared_labels(adata, batch_key, label_key)
     alone = table[table["in one batch"]]
     if len(alone):
@@ -528,8 +571,9 @@ def _of_design(adata: ad.AnnData, batch_key: str, label_key: str) -> Finding:
         whole = "Batch and label are confounded: no" if len(alone) == len(table) else "For these no"
         return Finding(
             "batch and label",
-            f"{len(alone)} of {len(table)} values of obs['{label_key}'] are in one batch only, or nearly so ({names}), {share:.0%} of the cells. "
-            f"{whole} method can tell the batch from the biology (lesson 05c).",
+            f"{len(alone)} of {len(table)} values of obs['{label_key}'] are in one batch only, or "
+            f"nearly so ({names}), {share:.0%} of the cells. {whole} method can tell the batch "
+            "from the biology (lesson 05c).",
             DECIDE,
             "Do not compare them across batches; better, get cells of each kind in each batch",
         )
@@ -537,8 +581,9 @@ def _of_design(adata: ad.AnnData, batch_key: str, label_key: str) -> Finding:
     if (labels_of_batch <= 1).all():
         return Finding(
             "batch and label",
-            f"Each of the {len(labels_of_batch)} batches has one value of obs['{label_key}'] only, as with donors who are ill or well. "
-            "What differs between values also differs between batches, and batch_key takes some of it away (lesson 05c).",
+            f"Each of the {len(labels_of_batch)} batches has one value of obs['{label_key}'] only, "
+            "as with donors who are ill or well. What differs between values also differs between "
+            "batches, and batch_key takes some of it away (lesson 05c).",
             DECIDE,
             "Compare donors, not cells; and train without batch_key as well",
         )
@@ -561,8 +606,9 @@ def shared_labels(adata: ad.AnnData, batch_key: str, label_key: str) -> pd.DataF
     Returns
     -------
     DataFrame
-        A row a label: ``cells``; ``batches``, how many batches have at least one cell of it; and ``in one batch``, whether one batch has all of them,
-        or more than 95 % of them though it has less than 80 % of all cells.
+        A row a label: ``cells``; ``batches``, how many batches have at least one cell of it; and
+        ``in one batch``, whether one batch has all of them, or more than 95 % of them though it has
+        less than 80 % of all cells.
     """
     table = pd.crosstab(adata.obs[label_key].astype(object), adata.obs[batch_key].astype(object))
     largest = table.max(axis=1) / table.sum(axis=1)
@@ -581,7 +627,8 @@ def _of_costs(adata: ad.AnnData, batch_key: str | None) -> Iterator[Finding]:
     if adata.n_vars > MANY_GENES:
         yield Finding(
             "genes",
-            f"{adata.n_vars:,} are more than a genome has genes. Are they transcripts, peaks, or genes of two species?",
+            f"{adata.n_vars:,} are more than a genome has genes. Are they transcripts, peaks, or "
+            "genes of two species?",
             DECIDE,
             "Add up the transcripts of each gene; for peaks there is scvi.model.PEAKVI",
         )
@@ -589,12 +636,16 @@ def _of_costs(adata: ad.AnnData, batch_key: str | None) -> Iterator[Finding]:
         batch = f", batch_key='{batch_key}'" if batch_key else ""
         yield Finding(
             "genes",
-            f"{adata.n_vars:,} genes, of which you select {GENES:,}: genes.select(adata{batch}), see lesson 01.",
+            f"{adata.n_vars:,} genes, of which you select {GENES:,}: genes.select(adata{batch}), "
+            "see lesson 01.",
         )
     cost = expected(adata.n_obs)
     needed = int(cost["MiB"].max()) * 2**20
     free = environment.available_memory()
-    found = f"Cells of {GENES:,} genes and their training take about {_megabytes(needed)}; {free / 1e9:.1f} GB are free."
+    found = (
+        f"Cells of {GENES:,} genes and their training take about {_megabytes(needed)}; "
+        f"{free / 1e9:.1f} GB are free."
+    )
     if needed > free:
         yield Finding(
             "memory",
@@ -622,13 +673,14 @@ def expected(n_cells: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a preset ("class", "default"): ``epochs``; ``seconds`` of one processor core and ``MiB`` of memory above the imports, both from
-        the straight lines of ``scaling``.
+        A row a preset ("class", "default"): ``epochs``; ``seconds`` of one processor core and
+        ``MiB`` of memory above the imports, both from the straight lines of ``scaling``.
     """
     rows = {}
     for preset in scaling.PRESETS[::-1]:
         measured = scaling.load(preset)
-        # Below the smallest size that was measured the line may come out below 0; that size is dear enough.
+        # Below the smallest size that was measured the line may come out below 0; that size is dear
+        # enough.
         size = max(n_cells, int(measured["cells"].min()))
         table = scaling.estimate(measured, [size])
         row = table[table["cells"] == size].iloc[-1]

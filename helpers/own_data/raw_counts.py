@@ -20,7 +20,8 @@ INVERSES: dict[str, Callable[[NDArray], NDArray]] = {
     "normalised, and log10(1 + x) taken": lambda values: np.power(10.0, values) - 1,
 }
 
-# Values are mostly stored with seven digits, so a count of 10,000 comes back to within a few hundredths.
+# Values are mostly stored with seven digits, so a count of 10,000 comes back to within a few
+# hundredths.
 TOLERANCE = 0.1
 
 # Enough to see that a way does not fit, before the whole matrix is tried.
@@ -33,8 +34,8 @@ def recover(matrix: Any) -> sp.csr_matrix:
     Parameters
     ----------
     matrix
-        Cells x genes, dense or sparse: counts that were multiplied by a number of their cell (such as 10,000 / total), with or without log(1 + x)
-        of that.
+        Cells x genes, dense or sparse: counts that were multiplied by a number of their cell (such
+        as 10,000 / total), with or without log(1 + x) of that.
 
     Returns
     -------
@@ -44,19 +45,22 @@ def recover(matrix: Any) -> sp.csr_matrix:
     Raises
     ------
     ValueError
-        If the values cannot have been made in such a way: scaled to mean 0, corrected for batches or for background, smoothed, or
-        already counts.
+        If the values cannot have been made in such a way: scaled to mean 0, corrected for batches
+        or for background, smoothed, or already counts.
 
     Notes
     -----
-    In such values all counts of a cell are multiples of its smallest one, which is taken for a single molecule. They come out as whole numbers in
-    every cell, which other values do not. But if in some cell no gene has exactly one molecule, its counts come out too small by a
-    factor, and are still whole. With thousands of genes nearly every cell has hundreds with one; with a few genes look at a cell's published total.
+    ----- In such values all counts of a cell are multiples of its smallest one, which is taken for
+    a single molecule. They come out as whole numbers in every cell, which other values do not. But
+    if in some cell no gene has exactly one molecule, its counts come out too small by a factor, and
+    are still whole. With thousands of genes nearly every cell has hundreds with one; with a few
+    genes look at a cell's published total.
     """
     made_by = how_made(matrix)
     if made_by is None:
         raise ValueError(
-            "These values are not counts that were normalised cell by cell, with or without a logarithm, so the counts cannot be had back from them.\n"
+            "These values are not counts that were normalised cell by cell, with or without a "
+            "logarithm, so the counts cannot be had back from them.\n"
             "What to do: go back to the file of counts."
         )
     values = _stored(matrix)
@@ -71,7 +75,9 @@ def recover(matrix: Any) -> sp.csr_matrix:
 
 
 def how_made(matrix: Any) -> str | None:
-    """Tell how values were made from counts: a key of ``INVERSES``, or None if in no such way, or if they are counts.
+    """Tell how values were made from counts.
+
+    A key of ``INVERSES``, or None if in no such way, or if they are counts.
 
     Parameters
     ----------
@@ -98,7 +104,10 @@ def _stored(matrix: Any) -> sp.csr_matrix:
 
 
 def _mostly_whole(values: sp.csr_matrix) -> bool:
-    """Tell whether most cells hold whole numbers: then these are counts, with something wrong in the other cells."""
+    """Tell whether most cells hold whole numbers.
+
+    Then these are counts, with something wrong in the other cells.
+    """
     of_cell = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
     fractional = np.unique(of_cell[values.data != np.rint(values.data)])
     return len(fractional) < values.shape[0] / 2
@@ -139,6 +148,7 @@ def _in_molecules(values: sp.csr_matrix, made_by: str) -> NDArray[np.float64]:
         above = amounts > 0
         np.minimum.at(smallest, of_cell[above], amounts[above])
         molecules = amounts / smallest[of_cell]
-        # The smallest value alone has few digits; with all values of the cell, one molecule is known better.
+        # The smallest value alone has few digits; with all values of the cell, one molecule is
+        # known better.
         sums = [np.bincount(of_cell, weights=each) for each in (amounts, np.rint(molecules))]
         return amounts / (sums[0] / sums[1])[of_cell]

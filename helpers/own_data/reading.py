@@ -18,7 +18,8 @@ import pandas as pd
 import scanpy as sc
 import scipy.sparse as sp
 
-# A matrix with as many numbers as this takes 2 GB when it is written out, as a table of text is while it is read.
+# A matrix with as many numbers as this takes 2 GB when it is written out, as a table of text is
+# while it is read.
 MOST_NUMBERS_OF_A_TABLE = 250_000_000
 
 MATRIX_NAMES = ("matrix.mtx", "matrix.mtx.gz")
@@ -34,21 +35,24 @@ def read(path: Path | str, genes_in: str = "columns") -> ad.AnnData:
     Parameters
     ----------
     path
-        ``.h5ad`` (AnnData), ``.h5`` or a folder with ``matrix.mtx`` (10x Genomics Cell Ranger), ``.loom``, or a table of text: ``.csv``, ``.tsv`` or
-        ``.txt``, also with ``.gz`` behind it. A table has names in its first row and first column.
+        ``.h5ad`` (AnnData), ``.h5`` or a folder with ``matrix.mtx`` (10x Genomics Cell Ranger),
+        ``.loom``, or a table of text: ``.csv``, ``.tsv`` or ``.txt``, also with ``.gz`` behind it.
+        A table has names in its first row and first column.
     genes_in
         Only for a table of text: whether the genes are its "columns" or its "rows".
 
     Returns
     -------
     AnnData
-        Cells x genes, as they are in the file: nothing is mended. ``X`` of a table of text is CSR float32, of a loom file CSR. Of a 10x file with
-        several kinds of features only the genes are kept, and ``uns["left_out"]`` says how many others there were.
+        Cells x genes, as they are in the file: nothing is mended. ``X`` of a table of text is CSR
+        float32, of a loom file CSR. Of a 10x file with several kinds of features only the genes are
+        kept, and ``uns["left_out"]`` says how many others there were.
 
     Raises
     ------
     ReadError
-        If there is no such file, it is of a kind that is not known here, damaged, not readable for this user, or not what its name says.
+        If there is no such file, it is of a kind that is not known here, damaged, not readable for
+        this user, or not what its name says.
     ValueError
         If ``genes_in`` is another word.
     """
@@ -60,7 +64,8 @@ def read(path: Path | str, genes_in: str = "columns") -> ad.AnnData:
     reader = _reader(path)
     try:
         with warnings.catch_warnings():
-            # Names that are not unique, and older layouts: the pre-flight report says what there is to say.
+            # Names that are not unique, and older layouts: the pre-flight report says what there is
+            # to say.
             warnings.simplefilter("ignore")
             adata = reader(path, genes_in) if reader is _read_table else reader(path)
     except ReadError:
@@ -68,9 +73,11 @@ def read(path: Path | str, genes_in: str = "columns") -> ad.AnnData:
     except MemoryError as error:
         raise ReadError(
             f"{path} does not fit into the memory of this machine.\n"
-            "What to do: close other notebooks (Kernel > Shut Down All Kernels), or read it where there is more memory."
+            "What to do: close other notebooks (Kernel > Shut Down All Kernels), or read it where "
+            "there is more memory."
         ) from error
-    # A file that is damaged, or not what its name says, fails inside HDF5, anndata, pandas or zlib in many ways.
+    # A file that is damaged, or not what its name says, fails inside HDF5, anndata, pandas or zlib
+    # in many ways.
     except Exception as error:
         raise _explained(path, error) from error
     return adata
@@ -97,12 +104,16 @@ def _reader(path: Path) -> Callable[..., ad.AnnData]:
             return reader
     if name.endswith(".mtx"):
         raise ReadError(
-            f"{path} is a matrix without names.\nWhat to do: give the folder that it is in, with the files of genes and barcodes: {path.parent}."
+            f"{path} is a matrix without names.\n"
+            "What to do: give the folder that it is in, with the files of genes and barcodes: "
+            f"{path.parent}."
         )
     raise ReadError(
         f"{path} is of a kind that is not known here.\n"
-        f"What to do: give a file that ends in {', '.join(READERS)}, or the folder with {MATRIX_NAMES[0]}. "
-        "From R write an .h5ad file first, of a Seurat object: zellkonverter::writeH5AD(as.SingleCellExperiment(object), 'cells.h5ad', X_name = 'counts')."
+        f"What to do: give a file that ends in {', '.join(READERS)}, or the folder with "
+        f"{MATRIX_NAMES[0]}. From R write an .h5ad file first, of a Seurat object: "
+        "zellkonverter::writeH5AD(as.SingleCellExperiment(object), 'cells.h5ad', X_name = "
+        "'counts')."
     )
 
 
@@ -132,8 +143,9 @@ def _missing(path: Path) -> ReadError:
     similar = difflib.get_close_matches(path.name, names, n=3) or names[:5]
     listed = f" In this folder: {', '.join(similar)}." if similar else " This folder is empty."
     return ReadError(
-        f"There is no file {path.name} in {parent.resolve()}.{listed}\nWhat to do: check the name, or upload the file: drag it from your computer into "
-        "the list of files of JupyterLab."
+        f"There is no file {path.name} in {parent.resolve()}.{listed}\n"
+        "What to do: check the name, or upload the file: drag it from your computer into the list "
+        "of files of JupyterLab."
     )
 
 
@@ -141,14 +153,19 @@ def _explained(path: Path, error: BaseException) -> ReadError:
     """Say in a learner's words why a file could not be read."""
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
         return ReadError(
-            f"{path} may not be read by you.\nWhat to do: close it in other programs, give yourself the right to read it, or copy it into a folder of your own."
+            f"{path} may not be read by you.\n"
+            "What to do: close it in other programs, give yourself the right to read it, or copy "
+            "it into a folder of your own."
         )
     start = b"" if path.is_dir() else _start(path)
     if not path.is_dir() and path.stat().st_size == 0:
         why, cure = "the file is empty", "copy or download it again"
     elif start.lstrip()[:1] == b"<":
         why = "it is a web page, not data"
-        cure = "download it again; where a login is needed, a page with the login comes instead of the file"
+        cure = (
+            "download it again; where a login is needed, a page with the login comes instead of "
+            "the file"
+        )
     elif isinstance(error, gzip.BadGzipFile):
         why, cure = "it is called .gz and is not packed", "give it its own ending back"
     elif isinstance(error, EOFError | zlib.error) or "truncated" in str(error):
@@ -188,8 +205,9 @@ def _read_10x_folder(path: Path) -> ad.AnnData:
     if len(prefixes) > 1:
         raise ReadError(
             f"The folder {path} holds {len(prefixes)} samples: {', '.join(prefixes)}.\n"
-            "What to do: put the three files of each into a folder of its own, read each, and join them: "
-            "ad.concat({'sample 1': one, 'sample 2': other}, label='sample', index_unique='-')."
+            "What to do: put the three files of each into a folder of its own, read each, and "
+            "join them: ad.concat({'sample 1': one, 'sample 2': other}, label='sample', "
+            "index_unique='-')."
         )
     _require_names(path, prefixes[0], packed=matrices[0].endswith(".gz"))
     return _genes_only(
@@ -198,13 +216,19 @@ def _read_10x_folder(path: Path) -> ad.AnnData:
 
 
 def _require_names(path: Path, prefix: str, packed: bool) -> None:
-    """Raise unless the names of genes and cells are where scanpy looks: features.tsv.gz beside a packed matrix, genes.tsv beside another."""
+    """Raise unless the names of genes and cells are where scanpy looks.
+
+    Features.tsv.gz beside a packed matrix, genes.tsv beside another.
+    """
     needed = ("features.tsv.gz", "barcodes.tsv.gz") if packed else ("genes.tsv", "barcodes.tsv")
     missing = [f"{prefix}{name}" for name in needed if not (path / f"{prefix}{name}").exists()]
     if not missing:
         return
     if not packed and (path / f"{prefix}features.tsv").exists():
-        cure = f"pack the three files, as Cell Ranger does: gzip {path}/{prefix}*.tsv {path}/{prefix}*.mtx"
+        cure = (
+            f"pack the three files, as Cell Ranger does: gzip {path}/{prefix}*.tsv "
+            f"{path}/{prefix}*.mtx"
+        )
     elif packed and (path / f"{prefix}genes.tsv.gz").exists():
         cure = f"unpack the three files, as Cell Ranger 2 left them: gunzip {path}/{prefix}*.gz"
     else:
@@ -213,7 +237,10 @@ def _require_names(path: Path, prefix: str, packed: bool) -> None:
 
 
 def _genes_only(adata: ad.AnnData) -> ad.AnnData:
-    """Keep the genes of a 10x file; antibodies, guides and peaks are other features, and scVI is for genes."""
+    """Keep the genes of a 10x file.
+
+    Antibodies, guides and peaks are other features, and scVI is for genes.
+    """
     kinds = adata.var.get("feature_types")
     if kinds is None or (kinds == "Gene Expression").all():
         return adata
@@ -239,12 +266,15 @@ def _read_table(path: Path, genes_in: str) -> ad.AnnData:
     separator = max("\t,;", key=first.count)
     if not first.count(separator):
         raise ReadError(
-            f"Cannot read {path}: its first line holds one value, so it is no table.\nWhat to do: save it with a comma or a tab between values."
+            f"Cannot read {path}: its first line holds one value, so it is no table.\n"
+            "What to do: save it with a comma or a tab between values."
         )
     if first.count(separator) * _lines(path) > MOST_NUMBERS_OF_A_TABLE:
         raise ReadError(
-            f"{path} holds about {first.count(separator) * _lines(path):,} numbers as text, too many to read at once.\n"
-            "What to do: save it as .h5ad where it was made, or as a folder with matrix.mtx; sparse counts take a twentieth."
+            f"{path} holds about {first.count(separator) * _lines(path):,} numbers as text, too "
+            "many to read at once.\n"
+            "What to do: save it as .h5ad where it was made, or as a folder with matrix.mtx; "
+            "sparse counts take a twentieth."
         )
     table = pd.read_csv(path, sep=separator, index_col=0, encoding="utf-8")
     words = [name for name, kind in table.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
@@ -255,8 +285,10 @@ def _read_table(path: Path, genes_in: str) -> ad.AnnData:
             f", row {wrong.index[0]!r}: {wrong.iloc[0]!r}" if len(wrong) else ""
         )
         raise ReadError(
-            f"Not only numbers in {path}: {len(words)} of {table.shape[1]} columns, the first is {where}.\n"
-            "What to do: keep only names and counts in the table. Put what describes a cell into a table of its own, and add it later: adata.obs['batch'] = ..."
+            f"Not only numbers in {path}: {len(words)} of {table.shape[1]} columns, the first is "
+            f"{where}.\n"
+            "What to do: keep only names and counts in the table. Put what describes a cell into "
+            "a table of its own, and add it later: adata.obs['batch'] = ..."
         )
     if genes_in == "rows":
         table = table.T
@@ -269,7 +301,10 @@ def _read_table(path: Path, genes_in: str) -> ad.AnnData:
 
 
 def _lines(path: Path) -> int:
-    """Return about how many lines a file has, from its size and its second line; packed files hold about five times their size."""
+    """Return about how many lines a file has, from its size and its second line.
+
+    Packed files hold about five times their size.
+    """
     with _opener(path)(path, "rb") as file:
         file.readline()
         second = len(file.readline())

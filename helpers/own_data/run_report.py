@@ -1,4 +1,7 @@
-"""One page about one training: settings, versions, hidden layers, loss, verdicts and figures, in a file that opens anywhere."""
+"""One page about one training.
+
+Settings, versions, hidden layers, loss, verdicts and figures, in a file that opens anywhere.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +45,12 @@ PACKAGES = (
 
 DEFAULT_RATE = training.defaults(scvi.model.SCVI, 1000).loc["lr", "default"]
 
-# The parts of the loss add up to it within the rounding of 32-bit floats; more than this would be a term that the ledger does not know.
+# The parts of the loss add up to it within the rounding of 32-bit floats; more than this would be a
+# term that the ledger does not know.
 ADDS_UP = 0.01
 
-# Where neighbours tell the batch better than that share of the way from chance to certainty, the batches are not mixed.
+# Where neighbours tell the batch better than that share of the way from chance to certainty, the
+# batches are not mixed.
 APART = 1 / 3
 
 # With more values a figure has no colours left, and a table no end.
@@ -94,8 +99,9 @@ def write(
     path
         The HTML file. A page that is there is replaced once the new one is whole.
     model
-        An SCVI trained with ``training.train``. Its data have ``layers["counts"]``, ``obsm["X_scVI"]`` (the latent representation), ``obsm["X_umap"]``
-        and the column ``cluster_key``.
+        An SCVI trained with ``training.train``. Its data have ``layers["counts"]``,
+        ``obsm["X_scVI"]`` (the latent representation), ``obsm["X_umap"]`` and the column
+        ``cluster_key``.
     findings
         What ``preflight.check`` said of the cells before the training.
     source
@@ -132,7 +138,10 @@ def write(
     )
     text = page.render(
         title=f"scVI on {Path(source).name}",
-        subtitle=f"{model.adata.n_obs:,} cells x {model.adata.n_vars:,} genes, {datetime.date.today():%Y-%m-%d}",
+        subtitle=(
+            f"{model.adata.n_obs:,} cells x {model.adata.n_vars:,} genes, "
+            f"{datetime.date.today():%Y-%m-%d}"
+        ),
         sections=sections,
     )
     return _replace(Path(path), text)
@@ -148,7 +157,8 @@ def _replace(path: Path, text: str) -> Path:
     except OSError as error:
         raise OSError(
             error.errno,
-            f"Cannot write {path}: {error.strerror}. What to do: free some disk, or give a file in a folder of your own",
+            f"Cannot write {path}: {error.strerror}. What to do: free some disk, or give a file in "
+            "a folder of your own",
         ) from error
 
 
@@ -224,11 +234,15 @@ def _mixing(adata: Any, batch_key: str) -> tuple[str, str]:
         return "there is one batch only", "leave batch_key out"
     largest = batches.value_counts(normalize=True).iloc[0]
     guessed = neighbours.label_accuracy(adata.obsm["X_scVI"], batches)
-    found = f"the {neighbours.NEIGHBOURS} nearest cells tell the batch in {guessed:.0%} of cells; always naming the largest would, in {largest:.0%}"
+    found = (
+        f"the {neighbours.NEIGHBOURS} nearest cells tell the batch in {guessed:.0%} of cells; "
+        f"always naming the largest would, in {largest:.0%}"
+    )
     if guessed > largest + APART * (1 - largest):
         return (
             found,
-            "look at the map: do kinds of cell differ between batches, or is it the batch effect? The default preset mixes more (05c)",
+            "look at the map: do kinds of cell differ between batches, or is it the batch effect? "
+            "The default preset mixes more (05c)",
         )
     return found, "ok"
 
@@ -247,22 +261,26 @@ def _rival(adata: Any, label_key: str) -> tuple[str, str]:
     share = {
         name: neighbours.label_accuracy(each[known], labels[known]) for name, each in rivals.items()
     }
-    found = f"the {neighbours.NEIGHBOURS} nearest cells tell it in {share['scVI']:.1%} of cells with scVI, in {share['PCA']:.1%} with PCA of the same size"
+    found = (
+        f"the {neighbours.NEIGHBOURS} nearest cells tell it in {share['scVI']:.1%} of cells with "
+        f"scVI, in {share['PCA']:.1%} with PCA of the same size"
+    )
     # Two standard errors of the difference of two shares.
     chance = 2 * np.sqrt(sum(each * (1 - each) for each in share.values()) / known.sum())
     behind = share["PCA"] - share["scVI"]
     if behind > chance:
         return (
             found,
-            "PCA is ahead: ask what you need scVI for here (lesson 05). Labels that were made with PCA favour it",
+            "PCA is ahead: ask what you need scVI for here (lesson 05). Labels that were made "
+            "with PCA favour it",
         )
     return found, "ok" if -behind > chance else "ok: about even"
 
 
 def _cells(model: SCVI, findings: pd.DataFrame, source: Path | str) -> Iterator[Part]:
     yield _text(
-        f"Read from {Path(source).name}. After the selection of genes: {model.adata.n_obs:,} cells x {model.adata.n_vars:,} genes. "
-        f"{preflight.verdict(findings)}"
+        f"Read from {Path(source).name}. After the selection of genes: {model.adata.n_obs:,} cells "
+        f"x {model.adata.n_vars:,} genes. {preflight.verdict(findings)}"
     )
     yield _table("Looked at before the training", findings)
 
@@ -318,8 +336,8 @@ def _layers(model: SCVI) -> Iterator[Part]:
 def _loss(model: SCVI) -> Iterator[Part]:
     table = elbo.ledger(model)
     yield _text(
-        "In each step the loss is the reconstruction loss plus the KL weight times the KL divergence, in nats per cell. "
-        "With weight 1 it is the negative ELBO."
+        "In each step the loss is the reconstruction loss plus the KL weight times the KL "
+        "divergence, in nats per cell. With weight 1 it is the negative ELBO."
     )
     yield _figure(elbo_figures.plot_ledger(table))
     columns = {
@@ -341,7 +359,8 @@ def _latent(model: SCVI, cluster_key: str, label_key: str | None) -> Iterator[Pa
     adata = model.adata
     batch_key = _batch_key(model)
     yield _text(
-        "UMAP of the latent space. Neighbours mean something on it; distances between groups and their sizes do not (lesson 05)."
+        "UMAP of the latent space. Neighbours mean something on it; distances between groups and "
+        "their sizes do not (lesson 05)."
     )
     for key in dict.fromkeys(key for key in (cluster_key, batch_key, label_key) if key):
         labels = adata.obs[key]
@@ -353,7 +372,8 @@ def _latent(model: SCVI, cluster_key: str, label_key: str | None) -> Iterator[Pa
                 yield _text(f"{(~known).sum():,} cells have no {key}, and are not drawn.")
         else:
             yield _text(
-                f"No map of {key}: it has {labels.nunique()} values; a map shows 2 to {MOST_LABELS}."
+                f"No map of {key}: it has {labels.nunique()} values; a map shows 2 to "
+                f"{MOST_LABELS}."
             )
     for key in dict.fromkeys(key for key in (batch_key, label_key) if key):
         if adata.obs[key].nunique() <= MOST_LABELS:
@@ -368,12 +388,14 @@ def _genes(model: SCVI, cluster_key: str) -> Iterator[Part]:
     sizes = sizes[sizes > 0]
     if len(sizes) < 2 or sizes.min() < 2:
         yield _text(
-            f"There are {len(sizes)} clusters, the smallest of {sizes.min()} cells; to compare takes two clusters of two cells each."
+            f"There are {len(sizes)} clusters, the smallest of {sizes.min()} cells; to compare "
+            "takes two clusters of two cells each."
         )
         return
     yield _text(
-        "Genes that the model expects to be higher in a cluster than elsewhere (lesson 05b). The clusters were made from the same counts, so that genes differ "
-        "between them proves nothing: it describes them. Only genes that were selected for the training can be named."
+        "Genes that the model expects to be higher in a cluster than elsewhere (lesson 05b). The "
+        "clusters were made from the same counts, so that genes differ between them proves "
+        "nothing: it describes them. Only genes that were selected for the training can be named."
     )
     table = differential_expression.of_each_class(model, cluster_key)
     yield _table(
@@ -400,10 +422,15 @@ def methods(model: SCVI) -> str:
         f"{n} hidden {'layer' if n == 1 else 'layers'} in the {name}" for name, n in layers.items()
     )
     return (
-        f"We trained {noted['model']} (scvi-tools {noted['versions']['scvi-tools']}) on the counts of {model.adata.n_vars:,} genes in {model.adata.n_obs:,} cells{batches}: "
-        f"{built['n_latent']} latent dimensions, {counted} ({built['n_hidden']} neurons), {built['gene_likelihood']} likelihood, {built['dispersion']} dispersion. "
-        f"It was trained with the {noted['preset']} preset of the scVI teaching kit, learning rate {rate:g}, for {len(table)} epochs on {len(model.train_indices):,} cells (minibatches of {noted['train_kwargs'].get('batch_size', 128)}, seed {noted['seed']}), "
-        f"with a KL weight of {table['kl_weight'].iloc[-1]:.2g} in the last epoch; the negative ELBO of {len(model.validation_indices):,} held-out cells ended at "
+        f"We trained {noted['model']} (scvi-tools {noted['versions']['scvi-tools']}) on the counts "
+        f"of {model.adata.n_vars:,} genes in {model.adata.n_obs:,} cells{batches}: "
+        f"{built['n_latent']} latent dimensions, {counted} ({built['n_hidden']} neurons), "
+        f"{built['gene_likelihood']} likelihood, {built['dispersion']} dispersion. It was trained "
+        f"with the {noted['preset']} preset of the scVI teaching kit, learning rate {rate:g}, for "
+        f"{len(table)} epochs on {len(model.train_indices):,} cells (minibatches of "
+        f"{noted['train_kwargs'].get('batch_size', 128)}, seed {noted['seed']}), with a KL weight "
+        f"of {table['kl_weight'].iloc[-1]:.2g} in the last epoch; the negative ELBO of "
+        f"{len(model.validation_indices):,} held-out cells ended at "
         f"{figures.about(table['held_out_elbo'].dropna().iloc[-1], 4)} nats per cell."
     )
 

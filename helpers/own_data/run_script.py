@@ -23,9 +23,11 @@ def write(path: Path | str, mending: Sequence[str] = (), **settings: Any) -> Pat
     path
         The file to write.
     mending
-        Lines of Python that mend the cells, such as the mending calls of ``preflight.check``, in the order in which they run.
+        Lines of Python that mend the cells, such as the mending calls of ``preflight.check``, in
+        the order in which they run.
     **settings
-        The lines in capitals of ``scripts/my_run.py``: ``FILE``, ``LAYER``, ``BATCH``, ``LABEL``, ``RESULTS``. Those that are left out stay.
+        The lines in capitals of ``scripts/my_run.py``: ``FILE``, ``LAYER``, ``BATCH``, ``LABEL``,
+        ``RESULTS``. Those that are left out stay.
 
     Returns
     -------
@@ -66,14 +68,16 @@ def filled(mending: Sequence[str] = (), **settings: Any) -> str:
             lines.append(line)
     if unused:
         raise ValueError(
-            f"The script has no setting {', '.join(unused)}.\nWhat to do: name one of its lines in capitals: {', '.join(_names())}."
+            f"The script has no setting {', '.join(unused)}.\n"
+            f"What to do: name one of its lines in capitals: {', '.join(_names())}."
         )
     text = "\n".join(lines) + "\n"
     try:
         ast.parse(text)
     except SyntaxError as error:
         raise ValueError(
-            f"This line is no Python: {error.text}\nWhat to do: write each line as you would in a cell."
+            f"This line is no Python: {error.text}\n"
+            "What to do: write each line as you would in a cell."
         ) from error
     return text
 

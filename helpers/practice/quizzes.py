@@ -1,4 +1,7 @@
-"""The quiz at the end of a lesson: questions with a reason for each option, to click and to read."""
+"""The quiz at the end of a lesson.
+
+Questions with a reason for each option, to click and to read.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ FOLDER = ROOT / "notebooks" / "quizzes"
 
 LETTERS = "ABCDEFGH"
 
-# Contrast of at least 4.5:1 between text and ground, also where an answer is marked. The verdict is written
-# out as well, so that nobody has to tell the colours apart.
+# Contrast of at least 4.5:1 between text and ground, also where an answer is marked. The verdict is
+# written out as well, so that nobody has to tell the colours apart.
 COLOURS = {
     "--jq-multiple-choice-bg": "#1f3a5f",
     "--jq-text-color": "#ffffff",
@@ -29,8 +32,8 @@ COLOURS = {
     "--jq-incorrect-color": "#a3261b",
 }
 
-# Radio buttons that can be seen, so that the focus of the keyboard can be followed. The ground is light whatever
-# the page is, so the buttons must not be those of a dark page.
+# Radio buttons that can be seen, so that the focus of the keyboard can be followed. The ground is
+# light whatever the page is, so the buttons must not be those of a dark page.
 LOOK = """
 .Quiz { color-scheme: light; }
 .Quiz { font-size: 1rem; line-height: 1.4; text-align: left; }
@@ -94,7 +97,9 @@ class Question:
 
 
 class Quiz:
-    """The questions of a lesson. Jupyter shows buttons; as plain text it is a list with the answers below.
+    """The questions of a lesson.
+
+    Jupyter shows buttons; as plain text it is a list with the answers below.
 
     Parameters
     ----------
@@ -144,12 +149,14 @@ class Quiz:
 
         A page that runs no scripts, such as a notebook that nobody has run yet, shows the text.
         """
-        # The parts of display_quiz, which would draw a random name: the stored output would never be the same.
+        # The parts of display_quiz, which would draw a random name: the stored output would never
+        # be the same.
         name = "quiz" + re.sub(r"\W", "", self.name)
         questions, static, url = load_questions_script(self.for_jupyterquiz(), name)
         script = build_script(questions, static, url, name, load_js=True)
         place = render_div(name, False, False, False, len(self.questions), 800, 6, "left")
-        # It would fetch MathJax where a page is slow to load its own. There are no formulas in a quiz.
+        # It would fetch MathJax where a page is slow to load its own. There are no formulas in a
+        # quiz.
         script = re.sub(r"https://cdn\.[^']*", "", script)
         finish = FINISH % {"id": name, "number": len(self.questions)}
         return (
@@ -218,8 +225,8 @@ def read(file: Path) -> Quiz:
     Parameters
     ----------
     file
-        With a list ``questions``: each has ``ask`` and a list ``options`` with ``say``, ``why`` and, for
-        one of them, ``right = true``.
+        With a list ``questions``: each has ``ask`` and a list ``options`` with ``say``, ``why``
+        and, for one of them, ``right = true``.
     """
     content = tomllib.loads(file.read_text("utf-8"))
     return Quiz(

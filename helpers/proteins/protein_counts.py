@@ -1,7 +1,7 @@
 """Counts of surface proteins: background and foreground, gates, and the RNA of the same genes.
 
-Every cell has counts of every protein: antibody that floats about or sticks by accident, the *background*. Cells that
-carry the protein have more, the *foreground*.
+Every cell has counts of every protein: antibody that floats about or sticks by accident, the
+*background*. Cells that carry the protein have more, the *foreground*.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from helpers.latent import neighbours
 
 KEY = "protein_expression"
 
-# What a cell of a group must have (True) and must not have (False), as such cells are told apart in the laboratory.
+# What a cell of a group must have (True) and must not have (False), as such cells are told apart in
+# the laboratory.
 GATES: dict[str, dict[str, bool]] = {
     "B cells": {"CD19": True, "CD3": False, "CD14": False},
     "CD4 T cells": {"CD3": True, "CD4": True, "CD8a": False, "CD14": False, "CD19": False},
@@ -32,8 +33,9 @@ GATES: dict[str, dict[str, bool]] = {
 
 NO_GROUP = "no group"
 
-# The gene from which a protein is made. CD3 is made of the products of several genes, of which this is one. CD45RA and CD45RO are
-# two forms of the product of one gene. CD15 is a sugar, which several enzymes build, and has no gene.
+# The gene from which a protein is made. CD3 is made of the products of several genes, of which this
+# is one. CD45RA and CD45RO are two forms of the product of one gene. CD15 is a sugar, which several
+# enzymes build, and has no gene.
 GENES = {
     "CD3": "CD3E",
     "CD4": "CD4",
@@ -53,7 +55,8 @@ GENES = {
 # Fewer cells of a batch do not show two humps.
 MIN_CELLS = 50
 
-# Two humps count as apart if between their tops the fitted curve falls below this share of the lower one.
+# Two humps count as apart if between their tops the fitted curve falls below this share of the
+# lower one.
 VALLEY = 0.8
 
 MARKERS = "osD^vP*X"
@@ -70,14 +73,16 @@ def thresholds(adata: ad.AnnData, batch_key: str = "batch") -> pd.DataFrame:
     adata
         Cells with ``obsm["protein_expression"]``, a DataFrame of counts (cells x proteins).
     batch_key
-        The column of ``obs`` with the batches. Each is looked at by itself: the same protein has other counts in another batch.
+        The column of ``obs`` with the batches. Each is looked at by itself: the same protein has
+        other counts in another batch.
 
     Returns
     -------
     DataFrame
-        A row a protein and batch: ``background`` and ``foreground``, a typical count of each; ``threshold``, the count from
-        which on the foreground is the more probable of the two; ``above``, the share of cells with more than that. Where there
-        are no two humps, ``threshold`` and ``above`` are missing (NaN).
+        A row a protein and batch: ``background`` and ``foreground``, a typical count of each;
+        ``threshold``, the count from which on the foreground is the more probable of the two;
+        ``above``, the share of cells with more than that. Where there are no two humps,
+        ``threshold`` and ``above`` are missing (NaN).
 
     Raises
     ------
@@ -88,8 +93,9 @@ def thresholds(adata: ad.AnnData, batch_key: str = "batch") -> pd.DataFrame:
 
     Notes
     -----
-    A mixture of two normal distributions of ln(1 + count), fitted to each protein and batch (scikit-learn's GaussianMixture). There
-    are two humps if the fitted curve has a valley between the two means, lower than 80 % of the lower hump.
+    ----- A mixture of two normal distributions of ln(1 + count), fitted to each protein and batch
+    (scikit-learn's GaussianMixture). There are two humps if the fitted curve has a valley between
+    the two means, lower than 80 % of the lower hump.
     """
     return _divided(_require_proteins(adata), _require_batches(adata, batch_key))
 
@@ -150,7 +156,8 @@ def above(adata: ad.AnnData, proteins: Sequence[str], batch_key: str = "batch") 
     if len(missing):
         row, column = missing[0]
         raise ValueError(
-            f"The counts of {limits.index[row]} in batch {limits.columns[column]} have no two humps, so there is no threshold between them.\n"
+            f"The counts of {limits.index[row]} in batch {limits.columns[column]} have no two "
+            "humps, so there is no threshold between them.\n"
             "What to do: leave the protein out, or look at it with proteins.plot_histogram."
         )
     return _is_above(table, limits, batches)
@@ -170,7 +177,10 @@ def _is_above(table: pd.DataFrame, limits: pd.DataFrame, batches: NDArray[np.str
 
 
 def rules() -> pd.DataFrame:
-    """Return the gates as a table: a row a group, a column a protein, "+" for above the threshold and "-" for below it."""
+    """Return the gates as a table.
+
+    A row a group, a column a protein, "+" for above the threshold and "-" for below it.
+    """
     signs = {
         group: {protein: "+" if there else "-" for protein, there in rule.items()}
         for group, rule in GATES.items()
@@ -206,7 +216,9 @@ def gate(adata: ad.AnnData, batch_key: str = "batch") -> pd.Series:
 
 
 def centred_log_ratio(adata: ad.AnnData) -> pd.DataFrame:
-    """Return ln(1 + count) less its mean in the cell, cells x proteins: the usual way to normalise protein counts.
+    """Return ln(1 + count) less its mean in the cell, cells x proteins.
+
+    The usual way to normalise protein counts.
 
     Parameters
     ----------
@@ -242,8 +254,9 @@ def beside_rna(adata: ad.AnnData, batch_key: str = "batch") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a protein of ``GENES`` whose counts have two humps: ``gene``; ``cells with the protein``, how many are above the threshold;
-        ``of these, with RNA``, the share in which at least one molecule of the gene was counted; ``of the others, with RNA``;
+        A row a protein of ``GENES`` whose counts have two humps: ``gene``;
+        ``cells with the protein``, how many are above the threshold; ``of these, with RNA``, the
+        share in which at least one molecule of the gene was counted; ``of the others, with RNA``;
         ``rank correlation`` of the two counts over all cells (Spearman, the mean over the batches).
 
     Raises
@@ -340,8 +353,9 @@ def _say_humps(batch: str, row: pd.Series) -> str:
     if np.isnan(row["threshold"]):
         return f"Batch {batch}: one hump, so no threshold."
     return (
-        f"Batch {batch}: background around {figures.about(row['background'], 2)}, foreground around {figures.about(row['foreground'], 2)}, "
-        f"{figures.about(100 * row['above'], 2)} % of the cells above the threshold of {figures.about(row['threshold'], 2)}."
+        f"Batch {batch}: background around {figures.about(row['background'], 2)}, foreground "
+        f"around {figures.about(row['foreground'], 2)}, {figures.about(100 * row['above'], 2)} % "
+        f"of the cells above the threshold of {figures.about(row['threshold'], 2)}."
     )
 
 
@@ -382,13 +396,16 @@ def plot_beside_rna(adata: ad.AnnData, protein: str, groups: pd.Series) -> figur
     said = [f"{name} {figures.about(100 * share, 2)} %" for name, share in without.items()]
     return figures.DescribedFigure(
         figure,
-        f"Scatter plot of {adata.n_obs:,} cells: counts of the protein {protein} against RNA counts of its gene {GENES[protein]}. "
-        f"Cells without any RNA count: {', '.join(said)}.",
+        f"Scatter plot of {adata.n_obs:,} cells: counts of the protein {protein} against RNA "
+        f"counts of its gene {GENES[protein]}. Cells without any RNA count: {', '.join(said)}.",
     )
 
 
 def draw_groups(axes: Axes, x: pd.Series, y: pd.Series, labels: pd.Series) -> None:
-    """Draw a point a cell, with a colour and a marker for each group; cells of no group behind the others, in grey."""
+    """Draw a point a cell, with a colour and a marker for each group.
+
+    Cells of no group behind the others, in grey.
+    """
     nowhere = (labels == NO_GROUP).to_numpy()
     if nowhere.any():
         axes.plot(x[nowhere], y[nowhere], "x", color="0.6", markersize=5, label=NO_GROUP)
@@ -414,16 +431,19 @@ def _require_proteins(adata: ad.AnnData, names: Sequence[str] = ()) -> pd.DataFr
     table = adata.obsm.get(KEY)
     if not isinstance(table, pd.DataFrame):
         raise KeyError(
-            f"obsm['{KEY}'] with a DataFrame of protein counts is needed. Load it: data.load_citeseq()."
+            f"obsm['{KEY}'] with a DataFrame of protein counts is needed. Load it: "
+            "data.load_citeseq()."
         )
     if missing := [name for name in names if name not in table]:
         raise KeyError(
-            f"obsm['{KEY}'] has no protein {', '.join(missing)}. Proteins: {', '.join(map(str, table))}."
+            f"obsm['{KEY}'] has no protein {', '.join(missing)}. Proteins: "
+            f"{', '.join(map(str, table))}."
         )
     values = table.to_numpy(float)
     if not np.isfinite(values).all() or (values < 0).any():
         raise ValueError(
-            f"obsm['{KEY}'] has counts that are missing or negative. What to do: data.check_proteins(adata) says where."
+            f"obsm['{KEY}'] has counts that are missing or negative. What to do: "
+            "data.check_proteins(adata) says where."
         )
     return table
 
@@ -447,18 +467,20 @@ def require_groups(groups: pd.Series, cells: pd.Index) -> pd.Series:
     """
     if not isinstance(groups, pd.Series):
         raise TypeError(
-            f"groups is a {type(groups).__name__}. What to do: give a pandas Series with the group of each cell, by name of the cell."
+            f"groups is a {type(groups).__name__}. What to do: give a pandas Series with the group "
+            "of each cell, by name of the cell."
         )
     if not groups.index.is_unique:
         raise ValueError(
-            f"groups names the cell '{groups.index[groups.index.duplicated()][0]}' more than once. What to do: give each cell one group."
+            f"groups names the cell '{groups.index[groups.index.duplicated()][0]}' more than once. "
+            "What to do: give each cell one group."
         )
     labels = groups.astype(object).reindex(cells)
     without = cells[labels.isna()]
     if len(without):
         raise ValueError(
-            f"{len(without):,} cells have no group, the first is '{without[0]}'. "
-            f"What to do: give a Series by name of the cell, with the label '{NO_GROUP}' where there is none."
+            f"{len(without):,} cells have no group, the first is '{without[0]}'. What to do: give "
+            f"a Series by name of the cell, with the label '{NO_GROUP}' where there is none."
         )
     return labels.astype(str)
 
@@ -468,13 +490,15 @@ def _require_batches(adata: ad.AnnData, batch_key: str) -> NDArray[np.str_]:
     missing = column.isna().to_numpy()
     if missing.any():
         raise ValueError(
-            f"{missing.sum():,} cells have no batch in obs['{batch_key}']. What to do: leave these cells out."
+            f"{missing.sum():,} cells have no batch in obs['{batch_key}']. What to do: leave these "
+            "cells out."
         )
     batches = column.astype(str).to_numpy(dtype=str)
     names, sizes = np.unique(batches, return_counts=True)
     if sizes.min() < MIN_CELLS:
         raise ValueError(
-            f"Batch {names[sizes.argmin()]} has {sizes.min()} cells; with fewer than {MIN_CELLS} two humps cannot be told from one.\n"
+            f"Batch {names[sizes.argmin()]} has {sizes.min()} cells; with fewer than {MIN_CELLS} "
+            "two humps cannot be told from one.\n"
             "What to do: leave the batch out, or take more of its cells."
         )
     return batches

@@ -1,9 +1,9 @@
 """What TotalVI says about the proteins of a cell, and what its loss is made of.
 
-A protein's count has two sources: a *background* that every cell has (antibody that floats or sticks), and a
-*foreground* if the cell carries the protein. TotalVI describes it by a mixture of two negative binomial distributions
-with one dispersion, one of each source, and a probability of the foreground for each cell and protein (Gayoso et al.
-2021, doi 10.1038/s41592-020-01050-x).
+A protein's count has two sources: a *background* that every cell has (antibody that floats or
+sticks), and a *foreground* if the cell carries the protein. TotalVI describes it by a mixture of
+two negative binomial distributions with one dispersion, one of each source, and a probability of
+the foreground for each cell and protein (Gayoso et al. 2021, doi 10.1038/s41592-020-01050-x).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ LEFT_OUT = 1e-3
 def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd.DataFrame:
     """Recompute every term of TotalVI's loss with NumPy and SciPy alone.
 
-    From the model come only the numbers that its networks put out: the parameters of each count's distribution, and
-    centre and width of each cell's cloud and of each protein's background.
+    From the model come only the numbers that its networks put out: the parameters of each count's
+    distribution, and centre and width of each cell's cloud and of each protein's background.
 
     Parameters
     ----------
@@ -67,24 +67,28 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
         ``kl_z``
             KL divergence of the cell's cloud from the standard normal distribution.
         ``background``
-            KL divergence of what the decoder says about the background of each protein from its prior, which is
-            learned for each protein and batch. Both are normal distributions of ln(background).
+            KL divergence of what the decoder says about the background of each protein from its
+            prior, which is learned for each protein and batch. Both are normal distributions of
+            ln(background).
         ``efficiency``
-            -ln of the density of the batch's efficiencies under a log-normal distribution with median 1. The
-            background and the foreground of a protein are multiplied by its efficiency in the cell's batch. This is
-            the same for all cells of a batch, and at least 0.42 nats a protein: there the efficiency is at 0.37, where
-            the density is highest (at 1 it is 0.92).
+            -ln of the density of the batch's efficiencies under a log-normal distribution with
+            median 1. The background and the foreground of a protein are multiplied by its
+            efficiency in the cell's batch. This is the same for all cells of a batch, and at least
+            0.42 nats a protein: there the efficiency is at 0.37, where the density is highest (at 1
+            it is 0.92).
         ``foreground penalty``
-            0.001 x -ln P(background), summed over proteins: the surer the model is of a foreground, the more it
-            pays. It pushes, if weakly, towards the background.
+            0.001 x -ln P(background), summed over proteins: the surer the model is of a foreground,
+            the more it pays. It pushes, if weakly, towards the background.
         ``genes_of_module``, ``proteins_of_module``, ``kl_z_of_module``, ``kl_back_pro_of_module``
-            What the module returned in the same pass. The last is ``background + efficiency + foreground penalty``,
-            which scvi-tools logs as the one term ``kl_div_back_pro``, though only the first is a KL divergence.
+            What the module returned in the same pass. The last is
+            ``background + efficiency + foreground penalty``, which scvi-tools logs as the one term
+            ``kl_div_back_pro``, though only the first is a KL divergence.
 
-        The module computes in 4-byte floats, which leaves the proteins of a cell up to 0.01 nats off. Each cell's
-        position and background are drawn once, always with the same random numbers. The loss is ``genes``
-        plus the KL weight times all the others. A protein that was not measured in a cell's batch (scvi-tools takes it
-        for that if it has no count there) adds nothing to ``proteins`` and ``background``.
+        The module computes in 4-byte floats, which leaves the proteins of a cell up to 0.01 nats
+        off. Each cell's position and background are drawn once, always with the same random
+        numbers. The loss is ``genes`` plus the KL weight times all the others. A protein that was
+        not measured in a cell's batch (scvi-tools takes it for that if it has no count there) adds
+        nothing to ``proteins`` and ``background``.
 
     Raises
     ------
@@ -95,9 +99,10 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
 
     Notes
     -----
-    Mixture with background mean b, foreground mean f, dispersion t and probability p of the background:
-    ``ln(p NB(y; b, t) + (1 - p) NB(y; f, t))``; formulas of NB and of the KL divergence in ``elbo.by_hand``. The terms
-    are those of the methods of Gayoso et al. 2021, but the last two: these are in the code of scvi-tools only.
+    ----- Mixture with background mean b, foreground mean f, dispersion t and probability p of the
+    background: ``ln(p NB(y; b, t) + (1 - p) NB(y; f, t))``; formulas of NB and of the KL divergence
+    in ``elbo.by_hand``. The terms are those of the methods of Gayoso et al. 2021, but the last two:
+    these are in the code of scvi-tools only.
     """
     _require(model)
     if not model.module.use_observed_lib_size:
@@ -166,7 +171,10 @@ def _log_probability(minibatch: elbo.Minibatch, generative: elbo.Outputs) -> np.
 
 
 def _log_weights(mixing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return ln P(background) and ln P(foreground); the decoder gives the log odds of the background."""
+    """Return ln P(background) and ln P(foreground).
+
+    The decoder gives the log odds of the background.
+    """
     return -np.logaddexp(0, -mixing), -np.logaddexp(0, mixing)
 
 
@@ -174,7 +182,10 @@ def _log_weights(mixing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Draws(NamedTuple):
-    """What the decoder says about a protein, cells x draws from their clouds (``efficiency``: cells x 1)."""
+    """What the decoder says about a protein, cells x draws from their clouds (``efficiency``.
+
+    Cells x 1).
+    """
 
     background: np.ndarray
     foreground: np.ndarray
@@ -195,8 +206,8 @@ def describe_protein(
     protein
         Its name, a column of the protein counts.
     n_samples
-        How many times to draw the position of each cell from its cloud, and its background. The columns are means over
-        these draws.
+        How many times to draw the position of each cell from its cloud, and its background. The
+        columns are means over these draws.
     seed
         Seed of the random numbers. Those of the session stay as they are.
 
@@ -208,14 +219,16 @@ def describe_protein(
         ``count``
             As measured.
         ``background``, ``foreground``
-            The means (counts) of the two components of the mixture, times the efficiency of the cell's batch: they are
-            on the scale of the counts. The foreground is larger than the background in each draw.
+            The means (counts) of the two components of the mixture, times the efficiency of the
+            cell's batch: they are on the scale of the counts. The foreground is larger than the
+            background in each draw.
         ``probability of foreground``
-            Of the mixture, before its components are compared with the count of this protein. But the cell's position
-            was inferred from the counts of all genes and proteins, and so from this one too.
+            Of the mixture, before its components are compared with the count of this protein. But
+            the cell's position was inferred from the counts of all genes and proteins, and so from
+            this one too.
         ``denoised``
-            What ``model.get_normalized_expression`` returns: foreground x its probability, *without* the efficiency.
-            The background is left out, so it does not estimate the count.
+            What ``model.get_normalized_expression`` returns: foreground x its probability,
+            *without* the efficiency. The background is left out, so it does not estimate the count.
 
     Raises
     ------
@@ -254,9 +267,10 @@ def count_distribution(
     Returns
     -------
     DataFrame
-        A row a count from 0 to where 99.9 % of the foreground lie, or to the measured count if that is larger. Columns
-        ``background`` and ``foreground``: the probability of this count *and* this component. A row adds up to the
-        likelihood of the count, mean over the draws; a column to the probability of the component.
+        A row a count from 0 to where 99.9 % of the foreground lie, or to the measured count if that
+        is larger. Columns ``background`` and ``foreground``: the probability of this count *and*
+        this component. A row adds up to the likelihood of the count, mean over the draws; a column
+        to the probability of the component.
 
     Raises
     ------
@@ -268,7 +282,8 @@ def count_distribution(
     _require(model)
     if cell not in model.adata.obs_names:
         raise KeyError(
-            f"The data of this model have no cell '{cell}'. What to do: take a name from model.adata.obs_names, such as '{model.adata.obs_names[0]}'."
+            f"The data of this model have no cell '{cell}'. What to do: take a name from "
+            f"model.adata.obs_names, such as '{model.adata.obs_names[0]}'."
         )
     position = model.adata.obs_names.get_loc(cell)
     draws = _draw(model, protein, n_samples, seed, [position])
@@ -343,8 +358,8 @@ def differences(
     model
         A trained model.
     groups
-        The group of each cell, by name of the cell. Cells labelled "no group" are no group of their own, but they are
-        among the others of each group.
+        The group of each cell, by name of the cell. Cells labelled "no group" are no group of their
+        own, but they are among the others of each group.
     delta
         How large a log2 fold change must be to count.
     seed
@@ -353,14 +368,16 @@ def differences(
     Returns
     -------
     DataFrame
-        A row a group and protein: groups in alphabetical order, and in each the proteins by falling log2 fold change.
+        A row a group and protein: groups in alphabetical order, and in each the proteins by falling
+        log2 fold change.
 
         ``group``, ``protein``
             Their names, as text.
         ``probability``
             That the protein differs (see Notes), 0 to 1.
         ``log2 fold change``
-            Median over pairs of cells; above 0 where the protein is higher in the group. 1 is twice as much.
+            Median over pairs of cells; above 0 where the protein is higher in the group. 1 is twice
+            as much.
         ``mean counts``, ``mean counts elsewhere``
             As measured, per cell of the group and per cell of all others.
 
@@ -369,22 +386,25 @@ def differences(
     TypeError
         If this is not a TOTALVI, or ``groups`` is no Series.
     ValueError
-        If the model was not trained, ``delta`` is not above 0, a cell has no label, or a group has a single cell or
-        no others to compare with.
+        If the model was not trained, ``delta`` is not above 0, a cell has no label, or a group has
+        a single cell or no others to compare with.
 
     Notes
     -----
-    ``model.differential_expression`` in ``mode="change"`` for the proteins (Boyeau et al. 2019, bioRxiv 794289): see
-    ``differential_expression.of_each_class``, which asks the same of genes. What is compared is the mean of the mixture of a cell of the
-    group and of one of the others, background included, without the efficiencies, plus 0.1. The probability is the
-    share of pairs in which the one is higher by ``delta``, or in which the other is, whichever is more.
+    ----- ``model.differential_expression`` in ``mode="change"`` for the proteins (Boyeau et al.
+    2019, bioRxiv 794289): see ``differential_expression.of_each_class``, which asks the same of
+    genes. What is compared is the mean of the mixture of a cell of the group and of one of the
+    others, background included, without the efficiencies, plus 0.1. The probability is the share of
+    pairs in which the one is higher by ``delta``, or in which the other is, whichever is more.
 
-    By default scvi-tools leaves the background out (``include_protein_background=False``). Then two cells without the
-    protein are compared by how nearly 0 the probability of a foreground is, which no count shows: in a model
-    of 400 blood cells, NK cells came out with 16 times as much CD19 as the others, at fewer counts.
+    By default scvi-tools leaves the background out (``include_protein_background=False``). Then two
+    cells without the protein are compared by how nearly 0 the probability of a foreground is, which
+    no count shows: in a model of 400 blood cells, NK cells came out with 16 times as much CD19 as
+    the others, at fewer counts.
 
-    Both cells of a pair are decoded as if they were of the same batch, each batch as often as the others
-    (``batch_correction=True``): batches counted to different depths would differ in all proteins.
+    Both cells of a pair are decoded as if they were of the same batch, each batch as often as the
+    others (``batch_correction=True``): batches counted to different depths would differ in all
+    proteins.
     """
     _require(model)
     differential_expression.require_delta(delta)
@@ -393,7 +413,8 @@ def differences(
     tables = []
     for name in sorted(set(labels) - {NO_GROUP}):
         inside = labels == name
-        # Each group with the same random numbers: its rows do not depend on which other groups there are.
+        # Each group with the same random numbers: its rows do not depend on which other groups
+        # there are.
         with training.evaluating(model, seed):
             found = model.differential_expression(
                 idx1=inside,
@@ -428,12 +449,13 @@ def _labels(model: scvi.model.TOTALVI, groups: pd.Series) -> NDArray[np.str_]:
     sizes = pd.Series(labels).value_counts().drop(NO_GROUP, errors="ignore")
     if sizes.empty or sizes.max() == len(labels):
         raise ValueError(
-            f"There is no group with others to compare it with: {', '.join(sorted(set(labels)))}. What to do: give at least two labels."
+            f"There is no group with others to compare it with: {', '.join(sorted(set(labels)))}. "
+            "What to do: give at least two labels."
         )
     if sizes.min() < 2:
         raise ValueError(
-            f"The group '{sizes.idxmin()}' has a single cell, which shows no spread to compare with. "
-            f"What to do: label it '{NO_GROUP}', or give it another group."
+            f"The group '{sizes.idxmin()}' has a single cell, which shows no spread to compare "
+            f"with. What to do: label it '{NO_GROUP}', or give it another group."
         )
     return labels
 
@@ -447,8 +469,9 @@ def _require(model: scvi.model.TOTALVI) -> None:
     # Not of a subclass: TOTALANVI adds terms to the loss.
     if type(model) is not scvi.model.TOTALVI:
         raise TypeError(
-            f"This is a {type(model).__name__}, not a TOTALVI. What to do: give a scvi.model.TOTALVI; for the loss of others there is elbo.by_hand, "
-            "for their genes denoising and markers."
+            f"This is a {type(model).__name__}, not a TOTALVI. What to do: give a "
+            "scvi.model.TOTALVI; for the loss of others there is elbo.by_hand, for their genes "
+            "denoising and markers."
         )
     training.require_trained(model)
 

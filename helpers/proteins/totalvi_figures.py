@@ -1,4 +1,7 @@
-"""Figures of what TotalVI says about a protein: its likelihood in single cells, and all cells at once."""
+"""Figures of what TotalVI says about a protein.
+
+Its likelihood in single cells, and all cells at once.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +45,8 @@ def plot_mixture(
     Returns
     -------
     DescribedFigure
-        A panel a cell. The two areas are the two components of the mixture, each as large as it is probable; together
-        they are 1. Means over 100 draws from the cell's cloud.
+        A panel a cell. The two areas are the two components of the mixture, each as large as it is
+        probable; together they are 1. Means over 100 draws from the cell's cloud.
 
     Raises
     ------
@@ -52,8 +55,8 @@ def plot_mixture(
 
     Notes
     -----
-    The axis is one of ln(1 + count). The height of a curve is the probability of a count divided by the room that the
-    count takes there, so that areas are probabilities.
+    ----- The axis is one of ln(1 + count). The height of a curve is the probability of a count
+    divided by the room that the count takes there, so that areas are probabilities.
     """
     if not cells:
         raise ValueError("There is no cell to draw. What to do: give {'B cell': name of a cell}.")
@@ -122,12 +125,13 @@ def _say_mixture(
     protein: str, curves: Mapping[str, pd.DataFrame], measured: Mapping[str, float]
 ) -> str:
     said = [
-        f"{label}: {measured[label]:,.0f} measured, probability of the foreground {_share(curve['foreground'].sum())}"
+        f"{label}: {measured[label]:,.0f} measured, probability of the foreground "
+        f"{_share(curve['foreground'].sum())}"
         for label, curve in curves.items()
     ]
     return (
-        f"The probability of each count of {protein} in {len(curves)} cells, as two areas for background and foreground. "
-        f"{'; '.join(said)}."
+        f"The probability of each count of {protein} in {len(curves)} cells, as two areas for "
+        f"background and foreground. {'; '.join(said)}."
     )
 
 
@@ -153,8 +157,8 @@ def plot_foreground(
     Returns
     -------
     DescribedFigure
-        A column a protein. Above: probability of the foreground against the measured count. Below: the denoised
-        protein against it, with a line where both are equal.
+        A column a protein. Above: probability of the foreground against the measured count. Below:
+        the denoised protein against it, with a line where both are equal.
 
     Raises
     ------
@@ -200,9 +204,10 @@ def _say_foreground(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, pd.
         named = [str(name) for name in most.index[most > 0.5] if name != NO_GROUP]
         without = table.loc[~sure, "count"].median()
         said.append(
-            f"{protein}: above one half in most cells of {', '.join(named) or 'no group'}; the median count of the cells below is about {about(without, 1)}"
+            f"{protein}: above one half in most cells of {', '.join(named) or 'no group'}; the "
+            f"median count of the cells below is about {about(without, 1)}"
         )
     return (
-        f"Scatter plots of {len(next(iter(tables.values())))} cells: probability of the foreground, and the denoised protein, against the measured count. "
-        f"{'. '.join(said)}."
+        f"Scatter plots of {len(next(iter(tables.values())))} cells: probability of the "
+        f"foreground, and the denoised protein, against the measured count. {'. '.join(said)}."
     )

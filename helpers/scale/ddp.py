@@ -1,6 +1,7 @@
 """Train one model in several processes that share the work, with Lightning's distributed data parallel (DDP).
 
-On a machine with several GPUs there is one process a GPU. The processes here use the processor, so that all of it can be seen anywhere.
+On a machine with several GPUs there is one process a GPU. The processes here use the processor, so
+that all of it can be seen anywhere.
 
 ``python -m helpers.scale.ddp PROCESS SETTINGS`` is one such process; ``run`` starts them.
 """
@@ -32,14 +33,16 @@ from lightning.pytorch.callbacks import Callback
 from helpers import data, environment
 from helpers.paths import ROOT
 
-# Some parameters of SCVI are idle: they get no gradient, and plain "ddp" waits for one and stops (see lesson 03).
+# Some parameters of SCVI are idle: they get no gradient, and plain "ddp" waits for one and stops
+# (see lesson 03).
 STRATEGY = "ddp_find_unused_parameters_true"
 
-# What a process takes at its peak: 842 MiB in the smallest run of docs/out_of_core_runs.csv, of which importing takes 745
-# (docs/scaling_runs.csv).
+# What a process takes at its peak: 842 MiB in the smallest run of docs/out_of_core_runs.csv, of
+# which importing takes 745 (docs/scaling_runs.csv).
 PROCESS_BYTES = 850 * 2**20
 
-# Without these the processes would look for each other by the name of the machine, perhaps on a network that others can reach.
+# Without these the processes would look for each other by the name of the machine, perhaps on a
+# network that others can reach.
 LOOPBACK = "127.0.0.1"
 
 
@@ -76,21 +79,24 @@ def run(
         ``steps an epoch``
             How many minibatches it had in an epoch.
         ``cells``
-            Numbers of the cells that it had in the first epoch (a tuple, in the order in which they came).
+            Numbers of the cells that it had in the first epoch (a tuple, in the order in which they
+            came).
         ``weights``, ``running averages``
-            A fingerprint of all parameters, and of all running averages of batch normalisation, after the training. The same
-            fingerprint: equal bit by bit.
+            A fingerprint of all parameters, and of all running averages of batch normalisation,
+            after the training. The same fingerprint: equal bit by bit.
         ``training loss``
             Of the last epoch, in nats per cell; DDP averages it over the processes.
         ``held-out loss``
-            The negative ELBO of all held-out cells under the model of this process, in nats per cell.
+            The negative ELBO of all held-out cells under the model of this process, in nats per
+            cell.
         ``seconds``
             Of the training, without what comes before.
 
     Raises
     ------
     ValueError
-        If there are fewer than 1 or more than 8 processes, or a number of epochs or cells that is not positive.
+        If there are fewer than 1 or more than 8 processes, or a number of epochs or cells that is
+        not positive.
     MemoryError
         If so many processes would not fit into the free memory.
     RuntimeError
@@ -134,7 +140,8 @@ def _command(process: int, settings: dict[str, Any]) -> list[str]:
 
 
 def _start(process: int, settings: dict[str, Any]) -> subprocess.Popen:
-    # LOCAL_RANK tells Lightning that somebody else starts the processes. One thread each, or they would take the cores from each other.
+    # LOCAL_RANK tells Lightning that somebody else starts the processes. One thread each, or they
+    # would take the cores from each other.
     variables = os.environ | {
         "LOCAL_RANK": str(process),
         "NODE_RANK": "0",
@@ -166,8 +173,8 @@ def loopback_interface() -> str:
         if any(address.address == LOOPBACK for address in addresses):
             return name
     raise OSError(
-        f"No network interface has the address {LOOPBACK}, over which processes of one machine talk. "
-        "What to do: run it on another machine, or in a container with a loopback interface."
+        f"No network interface has the address {LOOPBACK}, over which processes of one machine "
+        "talk. What to do: run it on another machine, or in a container with a loopback interface."
     )
 
 
@@ -178,8 +185,8 @@ def _wait(workers: list[subprocess.Popen], timeout: float, folder: Path) -> None
         _raise_for_dead(workers, folder)
         if time.monotonic() > end:
             raise TimeoutError(
-                f"{len(workers)} processes were not done after {timeout:g} seconds and were stopped. "
-                "What to do: train fewer epochs, or give them longer: run(timeout=...)."
+                f"{len(workers)} processes were not done after {timeout:g} seconds and were "
+                "stopped. What to do: train fewer epochs, or give them longer: run(timeout=...)."
             )
         time.sleep(0.1)
     _raise_for_dead(workers, folder)
@@ -198,7 +205,11 @@ def _raise_for_dead(workers: list[subprocess.Popen], folder: Path) -> None:
         )
     raise RuntimeError(
         "\n".join(parts)
-        + "\nThe others were stopped. What to do: mend what it says; with status -9 there was too little memory, so use fewer processes."
+        + (
+            "\n"
+            "The others were stopped. What to do: mend what it says; with status -9 there was too "
+            "little memory, so use fewer processes."
+        )
     )
 
 
@@ -271,7 +282,8 @@ def train(process: int, settings: dict[str, Any]) -> dict[str, Any]:
     process
         The number of this process, from 0.
     settings
-        ``processes``, ``epochs``, ``batch_size``, ``seed``, ``timeout`` as for ``run``; ``folder``, where the processes meet.
+        ``processes``, ``epochs``, ``batch_size``, ``seed``, ``timeout`` as for ``run``; ``folder``,
+        where the processes meet.
 
     Returns
     -------
@@ -289,7 +301,8 @@ def train(process: int, settings: dict[str, Any]) -> dict[str, Any]:
         together = {
             "devices": settings["processes"],
             "strategy": STRATEGY,
-            # Otherwise a cluster's scheduler, if we are inside one of its jobs, would be asked for the number of this process.
+            # Otherwise a cluster's scheduler, if we are inside one of its jobs, would be asked for
+            # the number of this process.
             "plugins": LightningEnvironment(),
         }
     start = time.perf_counter()
@@ -318,7 +331,10 @@ def train(process: int, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _meet(process: int, settings: dict[str, Any]) -> None:
-    """Join the other processes by way of a file; Lightning would open a port that other machines can reach."""
+    """Join the other processes by way of a file.
+
+    Lightning would open a port that other machines can reach.
+    """
     meeting_point = Path(settings["folder"], "meeting point")
     torch.distributed.init_process_group(
         "gloo",
@@ -354,8 +370,8 @@ def summary(runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
     -------
     DataFrame
         A row a run: ``processes``; ``steps an epoch`` of each; ``cells each`` and
-        ``cells together`` in the first epoch, each cell counted once; ``equal weights`` in all processes, and ``equal running
-        averages``; "-" for both where there is one process.
+        ``cells together`` in the first epoch, each cell counted once; ``equal weights`` in all
+        processes, and ``equal running averages``; "-" for both where there is one process.
     """
     rows = {}
     for name, table in runs.items():

@@ -1,9 +1,13 @@
-"""Train on more cells than fit into memory: the counts stay in a .h5ad file, and each minibatch is read from there.
+"""Train on more cells than fit into memory.
 
-scvi-tools trains on an AnnData that was opened with ``backed="r"`` as on any other, on both lanes. Only ``X`` stays
-in the file then; layers are read into memory at once, so here the counts are in ``X``.
+The counts stay in a .h5ad file, and each minibatch is read from there.
 
-``python -m helpers.scale.out_of_core FILE HOW`` trains one epoch in a fresh process, so that its memory can be measured.
+scvi-tools trains on an AnnData that was opened with ``backed="r"`` as on any other, on both lanes.
+Only ``X`` stays in the file then; layers are read into memory at once, so here the counts are in
+``X``.
+
+``python -m helpers.scale.out_of_core FILE HOW`` trains one epoch in a fresh process, so that its
+memory can be measured.
 """
 
 from __future__ import annotations
@@ -78,8 +82,8 @@ def write(file: Path | str, pieces: Iterable[ad.AnnData]) -> Path:
     file
         The file to write. It is there once it is complete, and not before.
     pieces
-        Cells x genes with counts in ``X``; all with the same genes in the same order, each cell with a name of its own. ``obs`` is
-        written, too; all else is left out.
+        Cells x genes with counts in ``X``; all with the same genes in the same order, each cell
+        with a name of its own. ``obs`` is written, too; all else is left out.
 
     Returns
     -------
@@ -89,7 +93,8 @@ def write(file: Path | str, pieces: Iterable[ad.AnnData]) -> Path:
     Raises
     ------
     ValueError
-        If there is no piece, a piece holds no counts, genes differ between pieces, or two cells have the same name.
+        If there is no piece, a piece holds no counts, genes differ between pieces, or two cells
+        have the same name.
 
     Notes
     -----
@@ -109,8 +114,8 @@ def write(file: Path | str, pieces: Iterable[ad.AnnData]) -> Path:
                 ad.AnnData(rows, var=pd.DataFrame(index=first)).write_h5ad(draft)
             elif not first.equals(piece.var_names):
                 raise ValueError(
-                    f"Piece {number} has other genes than piece 1, or another order of them. "
-                    "What to do: piece = piece[:, genes].copy(), with the same genes for all pieces."
+                    f"Piece {number} has other genes than piece 1, or another order of them. What "
+                    "to do: piece = piece[:, genes].copy(), with the same genes for all pieces."
                 )
             else:
                 with h5py.File(draft, "r+") as store:
@@ -122,7 +127,8 @@ def write(file: Path | str, pieces: Iterable[ad.AnnData]) -> Path:
         if not together.index.is_unique:
             twice = together.index[together.index.duplicated()][0]
             raise ValueError(
-                f"Two cells have the name '{twice}'. What to do: put the number of the piece before the names of its cells."
+                f"Two cells have the name '{twice}'. What to do: put the number of the piece "
+                "before the names of its cells."
             )
         with h5py.File(draft, "r+") as store:
             ad.io.write_elem(store, "obs", together)
@@ -141,7 +147,10 @@ def _rows(piece: ad.AnnData) -> sp.csr_matrix:
 
 
 def _shorten(matrix: h5py.Group) -> None:
-    """Count the places of rows in 32 bits where they suffice, as SciPy does: else it would copy the matrix for each minibatch in memory."""
+    """Count the places of rows in 32 bits where they suffice, as SciPy does.
+
+    Else it would copy the matrix for each minibatch in memory.
+    """
     places = matrix["indptr"][:]
     if places[-1] <= np.iinfo(np.int32).max:
         del matrix["indptr"]
@@ -171,15 +180,17 @@ def open_counts(file: Path | str) -> ad.AnnData:
     Returns
     -------
     AnnData
-        Backed by the file: ``X`` is read when it is asked for. Close it with ``adata.file.close()``.
+        Backed by the file: ``X`` is read when it is asked for. Close it with
+        ``adata.file.close()``.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no .h5ad file or cut off, its counts are not in ``X`` or not stored by rows, it has layers (they would be read
-        into memory), or a cell has no counts or something else than counts.
+        If it is no .h5ad file or cut off, its counts are not in ``X`` or not stored by rows, it has
+        layers (they would be read into memory), or a cell has no counts or something else than
+        counts.
     """
     file = Path(file)
     _require_rows_in_x(file)
@@ -229,7 +240,8 @@ def bytes_in_memory(file: Path | str) -> int:
 def _require_rows_in_x(file: Path) -> None:
     if not file.is_file():
         raise FileNotFoundError(
-            f"There is no file {file}. What to do: look for it in another folder, or write it with out_of_core.write."
+            f"There is no file {file}. What to do: look for it in another folder, or write it with "
+            "out_of_core.write."
         )
     try:
         with h5py.File(file) as store:
@@ -238,22 +250,25 @@ def _require_rows_in_x(file: Path) -> None:
             named = "obs" in store and "var" in store
     except (OSError, KeyError) as error:
         raise ValueError(
-            f"{file.name} cannot be read as a .h5ad file: it is something else, or was cut off while it was copied. "
-            f"What to do: copy or write it again. (h5py: {error})"
+            f"{file.name} cannot be read as a .h5ad file: it is something else, or was cut off "
+            f"while it was copied. What to do: copy or write it again. (h5py: {error})"
         ) from error
     if not named:
         raise ValueError(
-            f"{file.name} is an HDF5 file, but no .h5ad file: it has no obs or no var. Write it with adata.write_h5ad."
+            f"{file.name} is an HDF5 file, but no .h5ad file: it has no obs or no var. Write it "
+            "with adata.write_h5ad."
         )
     if layers:
         raise ValueError(
-            f"{file.name} has layers ({', '.join(layers)}), which are read into memory as a whole when it is opened. "
-            "What to do: write a file with the counts in X and without layers, see out_of_core.write."
+            f"{file.name} has layers ({', '.join(layers)}), which are read into memory as a whole "
+            "when it is opened. What to do: write a file with the counts in X and without layers, "
+            "see out_of_core.write."
         )
     if how == "csc_matrix":
         raise ValueError(
-            f"X of {file.name} is stored by columns (CSC), so that each minibatch would read all of it. "
-            "What to do: store it by rows, see out_of_core.write, or in memory: adata.X = adata.X.tocsr()."
+            f"X of {file.name} is stored by columns (CSC), so that each minibatch would read all "
+            "of it. What to do: store it by rows, see out_of_core.write, or in memory: adata.X = "
+            "adata.X.tocsr()."
         )
     if how not in ("csr_matrix", "array"):
         raise ValueError(
@@ -297,8 +312,9 @@ def rows_in_order() -> Iterator[None]:
 
     Notes
     -----
-    From a file scvi-tools reads the rows of each minibatch in ascending order, from memory in the order that was drawn. The
-    cells of each minibatch are the same; but random numbers (dropout, positions drawn from the clouds) fall on other cells.
+    ----- From a file scvi-tools reads the rows of each minibatch in ascending order, from memory in
+    the order that was drawn. The cells of each minibatch are the same; but random numbers (dropout,
+    positions drawn from the clouds) fall on other cells.
     """
     read = AnnTorchDataset.__getitem__
 

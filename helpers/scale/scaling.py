@@ -1,7 +1,10 @@
-"""What more cells cost in time and memory: measured up to 100,000 cells, and estimated with a straight line for more.
+"""What more cells cost in time and memory.
 
-``python -m helpers.scale.scaling`` (``make scaling-runs``) measures and writes ``docs/scaling_runs.csv``. The cells are synthetic: their counts
-carry no biology, only their size matters here.
+Measured up to 100,000 cells, and estimated with a straight line for more.
+
+``python -m helpers.scale.scaling`` (``make scaling-runs``) measures and writes
+``docs/scaling_runs.csv``. The cells are synthetic: their counts carry no biology, only their size
+matters here.
 """
 
 from __future__ import annotations
@@ -42,7 +45,8 @@ GENES = 2_000
 # Of each cell one gene in so many has a count: about what droplet data have.
 ONE_IN = 10
 
-# An epoch of few cells is soon over, so there are more of them: at least so many steps, and the first epoch is not counted.
+# An epoch of few cells is soon over, so there are more of them: at least so many steps, and the
+# first epoch is not counted.
 LEAST_STEPS = 200
 
 # What a line is fitted to.
@@ -65,7 +69,9 @@ MEASURED, ESTIMATED = "measured", "estimated"
 
 
 def synthetic_cells(n_cells: int, seed: int = 0) -> ad.AnnData:
-    """Make cells that have the size of real ones and nothing else: each has a count from 1 to 3 in a tenth of the genes, at random.
+    """Make cells that have the size of real ones and nothing else.
+
+    Each has a count from 1 to 3 in a tenth of the genes, at random.
 
     Parameters
     ----------
@@ -77,8 +83,8 @@ def synthetic_cells(n_cells: int, seed: int = 0) -> ad.AnnData:
     Returns
     -------
     AnnData
-        ``X`` and ``layers["counts"]``: counts, cells x 2,000 genes, CSR float32, 10 % of them not 0. The two are one matrix in
-        memory; where ``X`` holds other values, it takes as much again.
+        ``X`` and ``layers["counts"]``: counts, cells x 2,000 genes, CSR float32, 10 % of them not 0.
+        The two are one matrix in memory; where ``X`` holds other values, it takes as much again.
 
     Raises
     ------
@@ -89,7 +95,8 @@ def synthetic_cells(n_cells: int, seed: int = 0) -> ad.AnnData:
         raise ValueError(f"There must be at least one cell, not {n_cells}.")
     random = np.random.default_rng(seed)
     values = n_cells * (GENES // ONE_IN)
-    # One gene in each ten, so that the indices of a cell are sorted; nothing larger than the matrix is made on the way.
+    # One gene in each ten, so that the indices of a cell are sorted; nothing larger than the matrix
+    # is made on the way.
     indices = random.integers(0, ONE_IN, (n_cells, GENES // ONE_IN), dtype=np.int32)
     indices += np.arange(0, GENES, ONE_IN, dtype=np.int32)
     counts = random.integers(1, 4, values, dtype=np.int8).astype(np.float32)
@@ -104,7 +111,9 @@ def synthetic_cells(n_cells: int, seed: int = 0) -> ad.AnnData:
 
 
 def measure(n_cells: int, preset: str = "default") -> dict[str, Any]:
-    """Set up, train and ask a default SCVI in this process, and measure it; for a process of its own.
+    """Set up, train and ask a default SCVI in this process, and measure it.
+
+    For a process of its own.
 
     Parameters
     ----------
@@ -116,14 +125,16 @@ def measure(n_cells: int, preset: str = "default") -> dict[str, Any]:
     Returns
     -------
     dict
-        ``cells``, ``preset``; ``steps an epoch``; processor time in seconds: ``set-up seconds`` (``setup_anndata`` and ``SCVI()``),
-        ``epoch seconds`` (the median epoch), ``latent seconds`` (``get_latent_representation`` of all cells); resident memory:
-        ``import MiB`` before there are cells, and ``data MiB``, what they add.
+        ``cells``, ``preset``; ``steps an epoch``; processor time in seconds: ``set-up seconds``
+        (``setup_anndata`` and ``SCVI()``), ``epoch seconds`` (the median epoch), ``latent seconds``
+        (``get_latent_representation`` of all cells); resident memory: ``import MiB`` before there
+        are cells, and ``data MiB``, what they add.
 
     Notes
     -----
-    It is trained with ``model.train`` itself. ``training.train`` would add what belongs to the kit: the curve of held-out cells, the
-    record of the loss, and the key of the checkpoint, which reads all counts.
+    ----- It is trained with ``model.train`` itself. ``training.train`` would add what belongs to
+    the kit: the curve of held-out cells, the record of the loss, and the key of the checkpoint,
+    which reads all counts.
     """
     environment.prepare()
     before = _resident_mib()
@@ -190,7 +201,8 @@ def run(number: int, n_cells: int, preset: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row: ``round``, what ``measure`` returned, and ``peak MiB``: the peak of the process above ``import MiB``.
+        One row: ``round``, what ``measure`` returned, and ``peak MiB``: the peak of the process
+        above ``import MiB``.
 
     Raises
     ------
@@ -225,8 +237,9 @@ def load(preset: str = "default") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a size: what ``measure`` returned, and ``peak MiB``. Times are processor time on one core. ``data MiB`` and
-        ``peak MiB`` are resident memory above ``import MiB``, which depends on what else is installed.
+        A row a size: what ``measure`` returned, and ``peak MiB``. Times are processor time on one
+        core. ``data MiB`` and ``peak MiB`` are resident memory above ``import MiB``, which depends
+        on what else is installed.
 
     Raises
     ------
@@ -263,7 +276,8 @@ def lines(measured: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a quantity of ``QUANTITIES``: ``fixed`` and ``per 1,000 cells``, in the unit of the quantity.
+        A row a quantity of ``QUANTITIES``: ``fixed`` and ``per 1,000 cells``, in the unit of the
+        quantity.
 
     Raises
     ------
@@ -272,7 +286,8 @@ def lines(measured: pd.DataFrame) -> pd.DataFrame:
 
     Notes
     -----
-    Least squares, all sizes with the same weight. So the largest decide the slope, from which everything follows that lies beyond them.
+    ----- Least squares, all sizes with the same weight. So the largest decide the slope, from which
+    everything follows that lies beyond them.
     """
     _require_measured(measured)
     thousands = measured["cells"] / 1000
@@ -288,16 +303,19 @@ def _require_measured(measured: pd.DataFrame) -> None:
     missing = [name for name in needed if name not in measured.columns]
     if missing:
         raise ValueError(
-            f"The table of measured runs has no column '{missing[0]}'. What to do: measured = scaling.load()."
+            f"The table of measured runs has no column '{missing[0]}'. What to do: measured = "
+            "scaling.load()."
         )
     presets = sorted(set(measured["preset"]))
     if len(presets) > 1:
         raise ValueError(
-            f"The table mixes the presets {', '.join(presets)}, whose epochs cost differently. What to do: take one of them, scaling.load('{presets[0]}')."
+            f"The table mixes the presets {', '.join(presets)}, whose epochs cost differently. "
+            f"What to do: take one of them, scaling.load('{presets[0]}')."
         )
     if measured["cells"].nunique() < 2:
         raise ValueError(
-            f"A line needs at least two sizes, and the table has {measured['cells'].nunique()}. What to do: keep more rows of scaling.load()."
+            f"A line needs at least two sizes, and the table has {measured['cells'].nunique()}. "
+            "What to do: keep more rows of scaling.load()."
         )
 
 
@@ -314,8 +332,8 @@ def predict_the_largest(measured: pd.DataFrame, up_to: int | None = None) -> pd.
     Returns
     -------
     DataFrame
-        A row a quantity of ``QUANTITIES``: ``measured``, ``predicted``, and ``error``, the share of the measured value by which the
-        prediction is too high.
+        A row a quantity of ``QUANTITIES``: ``measured``, ``predicted``, and ``error``, the share of
+        the measured value by which the prediction is too high.
 
     Raises
     ------
@@ -327,7 +345,8 @@ def predict_the_largest(measured: pd.DataFrame, up_to: int | None = None) -> pd.
     largest = measured.loc[sizes.idxmax()]
     if up_to is not None and up_to >= largest["cells"]:
         raise ValueError(
-            f"The largest size, {largest['cells']:,} cells, is predicted, so the lines must be fitted to smaller ones, not up to {up_to:,}."
+            f"The largest size, {largest['cells']:,} cells, is predicted, so the lines must be "
+            f"fitted to smaller ones, not up to {up_to:,}."
         )
     smaller = measured[sizes < largest["cells"] if up_to is None else sizes <= up_to]
     found = largest[list(QUANTITIES)].astype(float)
@@ -348,8 +367,9 @@ def check_of_the_line(measured: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a size up to which the lines were fitted: ``reach``, how many times larger the predicted size is, and the ``error`` of
-        ``predict_the_largest`` for each quantity of ``QUANTITIES`` (a share; 0 is right).
+        A row a size up to which the lines were fitted: ``reach``, how many times larger the
+        predicted size is, and the ``error`` of ``predict_the_largest`` for each quantity of
+        ``QUANTITIES`` (a share; 0 is right).
 
     Raises
     ------
@@ -360,7 +380,8 @@ def check_of_the_line(measured: pd.DataFrame) -> pd.DataFrame:
     *smaller, largest = sorted(set(measured["cells"]))
     if len(smaller) < 2:
         raise ValueError(
-            "To leave one size out, and fit a line to the others, takes at least three sizes. What to do: keep more rows of scaling.load()."
+            "To leave one size out, and fit a line to the others, takes at least three sizes. "
+            "What to do: keep more rows of scaling.load()."
         )
     rows = {
         size: {"reach": largest / size, **predict_the_largest(measured, size)["error"]}
@@ -385,8 +406,9 @@ def estimate(measured: pd.DataFrame, cells: Sequence[int] = EXTENDED) -> pd.Data
     Returns
     -------
     DataFrame
-        A row a size, the smallest first. ``kind`` says where the row's ``QUANTITIES`` (epoch, latent space, set-up, data and peak) come from:
-        "measured", or "estimated" from the lines. ``cells``, ``preset``, and the ``QUANTITIES``. What follows is arithmetic in each row:
+        A row a size, the smallest first. ``kind`` says where the row's ``QUANTITIES`` (epoch,
+        latent space, set-up, data and peak) come from: "measured", or "estimated" from the lines.
+        ``cells``, ``preset``, and the ``QUANTITIES``. What follows is arithmetic in each row:
 
         ``epochs``, ``steps``
             What the preset trains for so many cells, see ``training.lengths``.
@@ -395,9 +417,11 @@ def estimate(measured: pd.DataFrame, cells: Sequence[int] = EXTENDED) -> pd.Data
         ``ms a step``
             Seconds of an epoch over its steps.
         ``training seconds``
-            Epochs times seconds of an epoch; a whole training was measured in no row, see ``whole_runs``.
+            Epochs times seconds of an epoch; a whole training was measured in no row, see
+            ``whole_runs``.
         ``memory MiB``
-            The peak with what was there before there were cells, the median ``import MiB`` of the same runs.
+            The peak with what was there before there were cells, the median ``import MiB`` of the
+            same runs.
         ``sparse MiB``, ``dense MiB``
             The counts alone, as they are, and with every 0 written out in 4 bytes.
 
@@ -408,9 +432,10 @@ def estimate(measured: pd.DataFrame, cells: Sequence[int] = EXTENDED) -> pd.Data
 
     Notes
     -----
-    The line of the memory is that of indices with 4 bytes. From 10.7 million of these cells on, SciPy takes 8, which is added.
-    The cells are made in memory, so the time to read them from a disk is in no row. Nor is a second matrix, such as normalised values
-    in ``X`` beside the counts, which takes ``sparse MiB`` once more.
+    ----- The line of the memory is that of indices with 4 bytes. From 10.7 million of these cells
+    on, SciPy takes 8, which is added. The cells are made in memory, so the time to read them from a
+    disk is in no row. Nor is a second matrix, such as normalised values in ``X`` beside the counts,
+    which takes ``sparse MiB`` once more.
     """
     found = lines(measured)
     if min(cells, default=1) < 1:
@@ -443,7 +468,10 @@ def _on_the_lines(found: pd.DataFrame, n_cells: int) -> pd.Series:
 
 
 def _sparse_mib(n_cells: int, index_bytes: int | None = None) -> float:
-    """Return the size of the counts as CSR: a float and the index of its gene for each value, and where each cell ends."""
+    """Return the size of the counts as CSR.
+
+    A float and the index of its gene for each value, and where each cell ends.
+    """
     if index_bytes is None:
         index_bytes = 4 if n_cells <= MOST_CELLS_WITH_SMALL_INDICES else 8
     values = n_cells * (GENES // ONE_IN)
@@ -470,7 +498,8 @@ def whole_runs() -> list[float]:
 
     Notes
     -----
-    From ``docs/measurements.json``. Unlike the runs of this module they look at the held-out cells after each epoch.
+    ----- From ``docs/measurements.json``. Unlike the runs of this module they look at the held-out
+    cells after each epoch.
     """
     runs = json.loads(costs.RESULTS.read_text("utf-8"))["preset runs"]
     return [
@@ -488,31 +517,35 @@ def largest_that_fits(measured: pd.DataFrame, gibibytes: float) -> int:
     measured
         As from ``load``.
     gibibytes
-        Memory that is free before scvi-tools is imported, in GiB. A machine has less than what it is sold with: take off the
-        system, the browser and Jupyter.
+        Memory that is free before scvi-tools is imported, in GiB. A machine has less than what it
+        is sold with: take off the system, the browser and Jupyter.
 
     Returns
     -------
     int
-        Number of cells x 2,000 genes with a tenth of the counts not 0, held once, sparse. From 10.7 million of these cells on each
-        index takes 8 bytes in place of 4: computed as in ``estimate``, never measured.
+        Number of cells x 2,000 genes with a tenth of the counts not 0, held once, sparse. From 10.7
+        million of these cells on each index takes 8 bytes in place of 4: computed as in
+        ``estimate``, never measured.
 
     Raises
     ------
     ValueError
-        As in ``lines``, if the memory does not grow with the cells, or if it does not hold even one cell.
+        As in ``lines``, if the memory does not grow with the cells, or if it does not hold even one
+        cell.
     """
     fixed, slope = lines(measured).loc["peak MiB", ["fixed", "per 1,000 cells"]]
     if slope <= 0:
         raise ValueError(
-            "In this table the peak of the memory does not grow with the cells, so it sets no limit. What to do: keep larger sizes of scaling.load()."
+            "In this table the peak of the memory does not grow with the cells, so it sets no "
+            "limit. What to do: keep larger sizes of scaling.load()."
         )
     empty = measured["import MiB"].median() + fixed
     free = 1024 * gibibytes - empty
     most = math.floor(1000 * free / slope)
     if most < 1:
         raise ValueError(
-            f"{gibibytes:g} GiB do not hold one cell: importing scvi-tools and a model take {empty / 1024:.2f} GiB."
+            f"{gibibytes:g} GiB do not hold one cell: importing scvi-tools and a model take "
+            f"{empty / 1024:.2f} GiB."
         )
     if most > MOST_CELLS_WITH_SMALL_INDICES:
         # Four more bytes for the index of each value, and for the end of each cell.
@@ -533,8 +566,9 @@ def bottlenecks(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a number of cells: ``kind``; for each machine of ``MACHINES`` "memory" where the peak is more than it has, else the work that takes
-        the longest; and ``share of the time``, from 0 to 1, of the longest work, also where memory is named.
+        A row a number of cells: ``kind``; for each machine of ``MACHINES`` "memory" where the peak
+        is more than it has, else the work that takes the longest; and ``share of the time``, from 0
+        to 1, of the longest work, also where memory is named.
     """
     times = _times(table)
     longest = times.idxmax(axis=1)
@@ -562,7 +596,9 @@ def _times(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def plot(table: pd.DataFrame) -> figures.DescribedFigure:
-    """Draw time (left) and memory (right) against the number of cells; filled markers are measured, hollow ones estimated.
+    """Draw time (left) and memory (right) against the number of cells.
+
+    Filled markers are measured, hollow ones estimated.
 
     Parameters
     ----------
@@ -639,11 +675,14 @@ def _said(table: pd.DataFrame) -> str:
         up_to = f"up to {_count(fitting.max())} cells" if len(fitting) else "none"
         limits.append(f"{up_to} fit into {size} GiB ({name})")
     return (
-        f"Two charts with logarithmic axes from {_count(first['cells'])} to {_count(last['cells'])} cells, "
-        f"{(table['kind'] == MEASURED).sum()} sizes measured and {(table['kind'] == ESTIMATED).sum()} estimated. Processor time on one core: {times}. "
-        f"The peak of the memory goes from {figures.about(first['memory MiB'] / 1024, 2)} to "
-        f"{figures.about(last['memory MiB'] / 1024, 2)} GiB; of these sizes {' and '.join(limits)}. The counts of the largest take "
-        f"{figures.about(last['sparse MiB'] / 1024, 2)} GiB sparse and {figures.about(last['dense MiB'] / 1024, 2)} GiB dense."
+        f"Two charts with logarithmic axes from {_count(first['cells'])} to "
+        f"{_count(last['cells'])} cells, {(table['kind'] == MEASURED).sum()} sizes measured and "
+        f"{(table['kind'] == ESTIMATED).sum()} estimated. Processor time on one core: {times}. The "
+        f"peak of the memory goes from {figures.about(first['memory MiB'] / 1024, 2)} to "
+        f"{figures.about(last['memory MiB'] / 1024, 2)} GiB; of these sizes "
+        f"{' and '.join(limits)}. The counts of the largest take "
+        f"{figures.about(last['sparse MiB'] / 1024, 2)} GiB sparse and "
+        f"{figures.about(last['dense MiB'] / 1024, 2)} GiB dense."
     )
 
 
@@ -667,8 +706,9 @@ def main() -> int:
     keys = {"round": ROUNDS, "cells": SIZES, "preset": PRESETS}
     runs = results.make(FILE, keys, run)
     what = (
-        f"Default SCVI on one core, minibatches of the presets default and class, {min(SIZES):,} to {max(SIZES):,} synthetic cells (random counts) x "
-        f"{GENES:,} genes, {1 / ONE_IN:.0%} not 0, {len(ROUNDS)} rounds"
+        f"Default SCVI on one core, minibatches of the presets default and class, {min(SIZES):,} "
+        f"to {max(SIZES):,} synthetic cells (random counts) x {GENES:,} genes, {1 / ONE_IN:.0%} "
+        f"not 0, {len(ROUNDS)} rounds"
     )
     results.write(FILE, runs, what, ("scvi-tools", "torch", "numpy"), "make scaling-runs")
     return 0

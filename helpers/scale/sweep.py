@@ -1,7 +1,8 @@
 """Try many models on Ray, through scvi-tools' ``autotune``: on this machine, or on a cluster.
 
-The same call runs on this machine, or, where the variable ``RAY_ADDRESS`` names one, on a cluster. Ray and what belongs to it are the
-extra ``sweep`` of ``pyproject.toml``; without it, this module can be imported and says what is missing.
+The same call runs on this machine, or, where the variable ``RAY_ADDRESS`` names one, on a cluster.
+Ray and what belongs to it are the extra ``sweep`` of ``pyproject.toml``; without it, this module
+can be imported and says what is missing.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ FOLDER = data.FOLDER / "sweeps"
 # The packages of the extra, by the names under which they are imported.
 PACKAGES = ("ray", "hyperopt", "scib_metrics")
 
-# What a trial on the cortex cells takes at its peak, with room to spare (1,045 MiB; a CUDA build of PyTorch takes more).
+# What a trial on the cortex cells takes at its peak, with room to spare (1,045 MiB; a CUDA build of
+# PyTorch takes more).
 TRIAL_BYTES = 1_250_000_000
 
 # Room for the results of some hundred trials, in bytes.
@@ -70,7 +72,8 @@ VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # A trial reports the loss after each epoch, and all else once, at its end.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    # Seconds between two notes of which trials are finished. A finished trial that is not noted yet would be run again.
+    # Seconds between two notes of which trials are finished. A finished trial that is not noted yet
+    # would be run again.
     "TUNE_GLOBAL_CHECKPOINT_S": "1",
     # Ray's own table of trials, which scvi-tools asks for as well.
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -109,9 +112,15 @@ def readiness() -> str:
     if address:
         return f"A sweep would run on the cluster at {address}, which RAY_ADDRESS names."
     if environment.available_memory() < TRIAL_BYTES:
-        return f"Ray is here, but a trial needs {TRIAL_BYTES / 1e9:.1f} GB, and {environment.available_memory() / 1e9:.1f} GB are free."
+        return (
+            f"Ray is here, but a trial needs {TRIAL_BYTES / 1e9:.1f} GB, and "
+            f"{environment.available_memory() / 1e9:.1f} GB are free."
+        )
     at_once = trials_at_once()
-    return f"A sweep would run on this machine, {at_once} {'trial' if at_once == 1 else 'trials'} at a time."
+    return (
+        f"A sweep would run on this machine, {at_once} {'trial' if at_once == 1 else 'trials'} at "
+        "a time."
+    )
 
 
 # --- the search space ---------------------------------------------------------------------------
@@ -128,29 +137,34 @@ def check(search_space: Mapping[str, Mapping[str, Any]]) -> None:
     Raises
     ------
     ValueError
-        With the parameter that does not exist and those that have a similar name; or if there is nothing to try.
+        With the parameter that does not exist and those that have a similar name; or if there is
+        nothing to try.
     """
     known = known_parameters()
     for part, parameters in search_space.items():
         if part not in SEARCHED:
             raise ValueError(
-                f"A search space has the parts {' and '.join(SEARCHED)}, not '{part}'. "
-                "What to do: put parameters of SCVI(...) into model_params, those of train(...) into train_params."
+                f"A search space has the parts {' and '.join(SEARCHED)}, not '{part}'. What to do: "
+                "put parameters of SCVI(...) into model_params, those of train(...) into "
+                "train_params."
             )
         for name, values in parameters.items():
             if name not in known[part]:
                 raise ValueError(_unknown(part, name, known))
             if isinstance(values, list) and not values:
                 raise ValueError(
-                    f"{name} has no value to try. What to do: name one or more, such as {name}=[1, 2]."
+                    f"{name} has no value to try. What to do: name one or more, such as {name}=[1, "
+                    "2]."
                 )
             if isinstance(values, tuple | range | set):
                 raise ValueError(
-                    f"{name} is a {type(values).__name__}, and only a list holds values to try. What to do: {name}={list(values)}."
+                    f"{name} is a {type(values).__name__}, and only a list holds values to try. "
+                    f"What to do: {name}={list(values)}."
                 )
     if not any(search_space.values()):
         raise ValueError(
-            'The search space is empty. What to do: name parameters and values, such as {"model_params": {"n_layers": [1, 2]}}.'
+            "The search space is empty. What to do: name parameters and values, such as "
+            '{"model_params": {"n_layers": [1, 2]}}.'
         )
 
 
@@ -212,8 +226,9 @@ def _for_ray(values: Any) -> Any:
 def cluster() -> Iterator[None]:
     """Be connected to Ray inside this block.
 
-    It uses, in this order: a Ray that is connected already; the cluster that ``RAY_ADDRESS`` names; a new Ray on this machine, which listens on
-    it alone, lets in only who has its token, and is stopped after the block. A new one gets a processor for each trial for which there is memory.
+    It uses, in this order: a Ray that is connected already; the cluster that ``RAY_ADDRESS`` names;
+    a new Ray on this machine, which listens on it alone, lets in only who has its token, and is
+    stopped after the block. A new one gets a processor for each trial for which there is memory.
 
     Raises
     ------
@@ -259,8 +274,8 @@ def cluster() -> Iterator[None]:
 def out_of_reach() -> Iterator[None]:
     """Let a Ray that starts inside this block listen on this machine only.
 
-    On Linux it would open its ports to all that can reach this machine, as a cluster needs it. Where Ray makes no clusters, on macOS
-    and Windows, it does not; and this is how it tells.
+    On Linux it would open its ports to all that can reach this machine, as a cluster needs it.
+    Where Ray makes no clusters, on macOS and Windows, it does not; and this is how it tells.
     """
     from ray._private import ray_constants
 
@@ -275,14 +290,18 @@ def out_of_reach() -> Iterator[None]:
 def worker_python() -> dict[str, str]:
     """Return how Ray is told which Python runs the trials on this machine.
 
-    Ray puts the path into a line for the shell as it is. With a space in it no trial would ever start, and Ray would wait.
+    Ray puts the path into a line for the shell as it is. With a space in it no trial would ever
+    start, and Ray would wait.
     """
     quoted = shlex.quote(sys.executable)
     return {} if quoted == sys.executable else {"py_executable": quoted}
 
 
 def trials_at_once() -> int:
-    """Return how many trials this machine can run side by side: one a processor, if the free memory allows."""
+    """Return how many trials this machine can run side by side.
+
+    One a processor, if the free memory allows.
+    """
     processors = (
         len(psutil.Process().cpu_affinity())
         if hasattr(psutil.Process, "cpu_affinity")
@@ -320,8 +339,9 @@ def require_reachable(address: str) -> None:
         reason = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
     raise ConnectionError(
         f"There is no Ray cluster at {address}, which the variable RAY_ADDRESS names: {reason}\n"
-        "What to do: start one there (lesson 07 says how), or name another as host:port, or unset RAY_ADDRESS to use this "
-        "machine alone. If a token is missing: copy .ray/auth_token from the home folder of the first node, and set RAY_AUTH_MODE=token."
+        "What to do: start one there (lesson 07 says how), or name another as host:port, or unset "
+        "RAY_ADDRESS to use this machine alone. If a token is missing: copy .ray/auth_token from "
+        "the home folder of the first node, and set RAY_AUTH_MODE=token."
     )
 
 
@@ -345,8 +365,8 @@ def require_room(nodes: Sequence[Mapping[str, Any]]) -> None:
     ]
     if max(free, default=0) < TRIAL_BYTES:
         raise MemoryError(
-            f"A trial needs a processor and {TRIAL_BYTES / 1e9:.1f} GB of memory; the largest of {len(free)} nodes with a processor has "
-            f"{max(free, default=0) / 1e9:.1f} GB.\n"
+            f"A trial needs a processor and {TRIAL_BYTES / 1e9:.1f} GB of memory; the largest of "
+            f"{len(free)} nodes with a processor has {max(free, default=0) / 1e9:.1f} GB.\n"
             "What to do: close other programs there, or add a larger node."
         )
 
@@ -357,7 +377,8 @@ def packages_of_nodes() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a node: ``node``, the versions of ``SHARED_PACKAGES``, and ``the kit``, a digest of its code; None where something is missing.
+        A row a node: ``node``, the versions of ``SHARED_PACKAGES``, and ``the kit``, a digest of
+        its code; None where something is missing.
 
     Raises
     ------
@@ -400,8 +421,9 @@ def packages_of_nodes() -> pd.DataFrame:
         answers = ray.get(asked, timeout=START_SECONDS)
     except GetTimeoutError:
         raise RuntimeError(
-            f"A node of the cluster has not started a Python for {START_SECONDS} seconds. What to do: see whether it is busy, and whether the path "
-            "of its environment has a space in it, with which Ray cannot start one."
+            f"A node of the cluster has not started a Python for {START_SECONDS} seconds. What to "
+            "do: see whether it is busy, and whether the path of its environment has a space in "
+            "it, with which Ray cannot start one."
         ) from None
     rows = [{"node": "this process", **look()}]
     rows += [{"node": node, **found} for node, found in zip(nodes, answers, strict=True)]
@@ -423,7 +445,8 @@ def require_same_packages(nodes: pd.DataFrame) -> None:
     """
     here, *others = nodes.to_dict("records")
     wrong = [
-        f"node {other['node'][:8]} has {name} {'not at all' if pd.isna(other[name]) else other[name]}, this process {here[name]}"
+        f"node {other['node'][:8]} has {name} "
+        f"{'not at all' if pd.isna(other[name]) else other[name]}, this process {here[name]}"
         for other in others
         for name in (*SHARED_PACKAGES, "the kit")
         if other[name] != here[name]
@@ -431,7 +454,8 @@ def require_same_packages(nodes: pd.DataFrame) -> None:
     if wrong:
         raise RuntimeError(
             "The nodes of the cluster differ: " + "; ".join(wrong) + ".\n"
-            "What to do: set the kit up on each node from the same commit (make lab-sweep), and start Ray there from its environment."
+            "What to do: set the kit up on each node from the same commit (make lab-sweep), "
+            "and start Ray there from its environment."
         )
 
 
@@ -443,16 +467,19 @@ def run(
 ) -> pd.DataFrame:
     """Train SCVI with every combination in a search space, and return how good each became.
 
-    The results are kept: if the work is stopped, the same call goes on, and finished trials are not run again. A trial whose process or node dies is
-    tried again.
+    The results are kept: if the work is stopped, the same call goes on, and finished trials are not
+    run again. A trial whose process or node dies is tried again.
 
     Parameters
     ----------
     adata
-        Cells with counts in ``layers["counts"]`` and, if they are known, types in ``obs["cell_type"]``. Batches are not looked at.
+        Cells with counts in ``layers["counts"]`` and, if they are known, types in
+        ``obs["cell_type"]``. Batches are not looked at.
     search_space
-        ``{"model_params": {...}, "train_params": {...}}``, the two parts that ``scvi.autotune.run_autotune`` has. But here a list holds values to try (there:
-        ``tune.grid_search``), and anything else is the same in all trials. Besides the parameters of ``SCVI`` and its ``train`` there are ``seed`` (in ``model_params``), and in
+        ``{"model_params": {...}, "train_params": {...}}``, the two parts that
+        ``scvi.autotune.run_autotune`` has. But here a list holds values to try (there:
+        ``tune.grid_search``), and anything else is the same in all trials. Besides the parameters
+        of ``SCVI`` and its ``train`` there are ``seed`` (in ``model_params``), and in
         ``train_params`` ``preset`` and what presets may say.
     folder
         Where sweeps are kept, each in a folder named by cells, search space, versions and code.
@@ -460,7 +487,8 @@ def run(
     Returns
     -------
     DataFrame
-        A row a trial: its parameters, ``sweep_trial.MEASURES``, the ``node`` that it ran on, and ``problem``, empty where the trial finished.
+        A row a trial: its parameters, ``sweep_trial.MEASURES``, the ``node`` that it ran on, and
+        ``problem``, empty where the trial finished.
 
     Raises
     ------
@@ -498,13 +526,17 @@ def run(
     if (finished["problem"] != "").all():
         raise RuntimeError(
             f"No trial finished. The first one says: {finished['problem'].iloc[0]}\n"
-            f"What to do: try the same values with SCVI and training.train in a notebook. All messages are below {folder}."
+            "What to do: try the same values with SCVI and training.train in a notebook. All "
+            f"messages are below {folder}."
         )
     return finished
 
 
 def name_of(adata: ad.AnnData, search_space: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the name under which a sweep is kept: another one for other cells, values, versions or code."""
+    """Return the name under which a sweep is kept.
+
+    Another one for other cells, values, versions or code.
+    """
     from helpers.scale import sweep_trial
 
     decisive = [
@@ -532,8 +564,9 @@ def require_disk(folder: Path) -> None:
     if free < LEAST_DISK:
         raise OSError(
             errno.ENOSPC,
-            f"The results of a sweep need about {LEAST_DISK / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free. "
-            "What to do: free some space, then run the same call again; finished trials are kept",
+            f"The results of a sweep need about {LEAST_DISK / 1e6:.0f} MB, and {free / 1e6:.0f} MB "
+            "are free. What to do: free some space, then run the same call again; finished trials "
+            "are kept",
             str(folder),
         )
 
@@ -589,7 +622,8 @@ def _progress(folder: Path, total: int) -> Iterator[None]:
             show()
             if shutil.disk_usage(folder.parent).free < LEAST_DISK / 2 and not full.is_set():
                 full.set()
-                # As Ctrl-C does: Ray stops the trials and notes what is finished, while there is room for that.
+                # As Ctrl-C does: Ray stops the trials and notes what is finished, while there is
+                # room for that.
                 _thread.interrupt_main()
 
     def show() -> None:
@@ -612,8 +646,9 @@ def _progress(folder: Path, total: int) -> Iterator[None]:
     if full.is_set():
         raise OSError(
             errno.ENOSPC,
-            f"The disk is nearly full, so the sweep was stopped. {bar.n} of {total} trials are finished and kept. "
-            "What to do: free some space, then run the same call again; it goes on from here",
+            f"The disk is nearly full, so the sweep was stopped. {bar.n} of {total} trials are "
+            "finished and kept. What to do: free some space, then run the same call again; it "
+            "goes on from here",
             str(folder.parent),
         )
 
@@ -630,7 +665,10 @@ def _go_on(experiment: AutotuneExperiment, folder: Path) -> ResultGrid:
 
 
 def _died(error: Exception | None) -> bool:
-    """Tell whether a trial's process or node died, which may go well the next time; an error of its own code comes again."""
+    """Tell whether a trial's process or node died, which may go well the next time.
+
+    An error of its own code comes again.
+    """
     from ray.exceptions import RayTaskError
 
     return error is not None and not isinstance(error, RayTaskError)
@@ -658,17 +696,20 @@ def _say_why_some_are_missing(folder: Path, n_finished: int, total: int) -> NoRe
     """Raise: either the sweep was stopped, and goes on the next time, or Ray believes it complete and it is not."""
     from ray.tune import ExperimentAnalysis
 
-    # What Ray has noted in the folder, and will go by the next time. In memory it calls stopped trials ended as well.
+    # What Ray has noted in the folder, and will go by the next time. In memory it calls stopped
+    # trials ended as well.
     noted = ExperimentAnalysis(str(folder)).trials
     if all(trial.status in ("TERMINATED", "ERROR") for trial in noted):
         raise OSError(
             errno.EIO,
-            f"What {total - n_finished} of {total} trials reported is missing, perhaps because the disk was full. "
-            "What to do: free some space, remove this folder, and run the same call again",
+            f"What {total - n_finished} of {total} trials reported is missing, perhaps because the "
+            "disk was full. What to do: free some space, remove this folder, and run the same "
+            "call again",
             str(folder),
         )
     raise KeyboardInterrupt(
-        f"Stopped. {n_finished} of {total} trials are finished and kept; the same call goes on with the other {total - n_finished}."
+        f"Stopped. {n_finished} of {total} trials are finished and kept; the same call goes on "
+        f"with the other {total - n_finished}."
     )
 
 

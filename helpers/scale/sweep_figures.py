@@ -49,8 +49,9 @@ def plot_trials(trials: pd.DataFrame, column: str = "negative ELBO") -> figures.
     )
     return figures.DescribedFigure(
         figure,
-        f"Dot chart of the {column} of {len(trials)} trials above their {len(seeds)} seeds. The means of the seeds lie up to {figures.about(between, 2)} apart; "
-        f"the trials of one seed span {figures.about(within, 2)} on average.",
+        f"Dot chart of the {column} of {len(trials)} trials above their {len(seeds)} seeds. The "
+        f"means of the seeds lie up to {figures.about(between, 2)} apart; the trials of one seed "
+        f"span {figures.about(within, 2)} on average.",
     )
 
 
@@ -85,7 +86,10 @@ def plot_differences(compared: Mapping[str, pd.DataFrame], column: str) -> figur
             axes.axvline(0, color="black", linestyle="--", linewidth=1)
             axes.grid(axis="y", linestyle=":", color="0.8")
             axes.set(
-                xlabel=f"{column} less that of the default\n({'; '.join([*_units(column), BETTER[column]])} is better)",
+                xlabel=(
+                    f"{column} less that of the default\n"
+                    f"({'; '.join([*_units(column), BETTER[column]])} is better)"
+                ),
                 yticks=range(len(rows)),
                 yticklabels=[f"{_layers(layers)} of {neurons}" for layers, neurons in rows],
                 ylim=(len(rows) - 0.5, -0.5),
@@ -93,7 +97,8 @@ def plot_differences(compared: Mapping[str, pd.DataFrame], column: str) -> figur
             if len(compared) > 1:
                 axes.set_title(name)
             words = [
-                f"{_layers(found['n_layers'])} of {found['n_hidden']} {found['mean']:+.2g} ({found['verdict']})"
+                f"{_layers(found['n_layers'])} of {found['n_hidden']} {found['mean']:+.2g} "
+                f"({found['verdict']})"
                 for found in verdicts.reset_index().to_dict("records")
             ]
             said.append(f"{name}: {', '.join(words)}")
@@ -101,8 +106,9 @@ def plot_differences(compared: Mapping[str, pd.DataFrame], column: str) -> figur
     default = f"{_layers(DEFAULT['n_layers'])} of {DEFAULT['n_hidden']}"
     return figures.DescribedFigure(
         figure,
-        f"Dot chart of the {' in '.join([column, *_units(column)])} of {len(rows)} architectures less that of the default, {default}, a dot a seed; {BETTER[column]} is better. "
-        f"Means over the seeds, and what the seeds say. {'. '.join(said)}.",
+        f"Dot chart of the {' in '.join([column, *_units(column)])} of {len(rows)} architectures "
+        f"less that of the default, {default}, a dot a seed; {BETTER[column]} is better. Means "
+        f"over the seeds, and what the seeds say. {'. '.join(said)}.",
     )
 
 

@@ -15,7 +15,8 @@ from helpers import environment
 from helpers.layers import architecture
 from studies import presets
 
-# Ray looks for this one while a trial runs; it is what scvi-tools calls the negative ELBO of the held-out cells.
+# Ray looks for this one while a trial runs; it is what scvi-tools calls the negative ELBO of the
+# held-out cells.
 METRIC = "elbo_validation"
 
 # What a trial reports at its end, in the order of the table.
@@ -47,7 +48,8 @@ class Trial(scvi.model.SCVI):
     Parameters
     ----------
     adata
-        Cells that were registered with ``Trial.setup_anndata``, with their types in ``obs["cell_type"]`` if they are known.
+        Cells that were registered with ``Trial.setup_anndata``, with their types in
+        ``obs["cell_type"]`` if they are known.
     seed
         Seed of the initial weights, of the choice of held-out cells and of the training.
     **model_params

@@ -1,8 +1,9 @@
 """Keep trained models in files that hold data only, so that reading one runs no code from it.
 
-scvi-tools' own ``model.save`` writes a pickle, and ``SCVI.load`` runs whatever a pickle asks for. The files written here are read with
-``torch.load(weights_only=True)``: tensors, numbers, text, and tables taken apart into these. ``load_model`` does the same for a file of
-scvi-tools that came from somebody else.
+scvi-tools' own ``model.save`` writes a pickle, and ``SCVI.load`` runs whatever a pickle asks for.
+The files written here are read with ``torch.load(weights_only=True)``: tensors, numbers, text, and
+tables taken apart into these. ``load_model`` does the same for a file of scvi-tools that came from
+somebody else.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ FOLDER = data.FOLDER / "checkpoints"
 # A file that says another number was written by another version of this module, and is left aside.
 FORMAT = 1
 
-# All that ``model.save`` of scvi-tools 1.4 and 1.5 asks for: tensors, NumPy arrays, pandas tables, and the text columns of pandas 3.
-# They build values out of values; none opens a file, starts a process or reaches the network.
+# All that ``model.save`` of scvi-tools 1.4 and 1.5 asks for: tensors, NumPy arrays, pandas tables,
+# and the text columns of pandas 3. They build values out of values; none opens a file, starts a
+# process or reaches the network.
 HARMLESS = {
     "_codecs.encode",
     "builtins.bytearray",
@@ -122,7 +124,8 @@ def _add_data(digest: Any, model: BaseModelClass) -> None:
 def is_repeatable(model: BaseModelClass, settings: dict[str, Any]) -> bool:
     """Tell whether the same run has the same key in another process.
 
-    It has not if an argument is an object of the caller's own, such as a callback, or if the counts stay in a file.
+    It has not if an argument is an object of the caller's own, such as a callback, or if the counts
+    stay in a file.
     """
     try:
         json.dumps(settings["train_kwargs"])
@@ -162,18 +165,21 @@ def save(model: BaseModelClass, folder: Path = FOLDER) -> Path:
     Raises
     ------
     ValueError
-        If the model was not trained with ``training.train``, or has weights that PyTorch does not know of.
+        If the model was not trained with ``training.train``, or has weights that PyTorch does not
+        know of.
     OSError
         If the file cannot be written. The model stays as it is.
     """
     settings = getattr(model, "train_settings_", None)
     if settings is None:
         raise ValueError(
-            "Only a model trained with training.train(model) can be kept: its settings make the key of the checkpoint."
+            "Only a model trained with training.train(model) can be kept: its settings make the "
+            "key of the checkpoint."
         )
     if not isinstance(model.module, BaseModuleClass):
         raise ValueError(
-            f"A {type(model).__name__} keeps its weights outside PyTorch, so it cannot be kept here. What to do: model.save(folder)."
+            f"A {type(model).__name__} keeps its weights outside PyTorch, so it cannot be kept "
+            "here. What to do: model.save(folder)."
         )
     content = {
         "weights": model.module.state_dict(),
@@ -261,7 +267,9 @@ def write(file: Path, key: str, content: dict[str, Any]) -> Path:
 
 
 def read(file: Path, key: str) -> dict[str, Any] | None:
-    """Return what ``write`` wrote, or None if there is nothing for this key; run no code from the file.
+    """Return what ``write`` wrote, or None if there is nothing for this key.
+
+    Run no code from the file.
 
     What cannot be read is said on stderr, and left aside.
     """
@@ -284,7 +292,10 @@ def read(file: Path, key: str) -> dict[str, Any] | None:
 
 
 def _seal(packed: Any) -> bytes:
-    """Return a checksum that goes before the content: PyTorch does not notice a flipped bit in a weight."""
+    """Return a checksum that goes before the content.
+
+    PyTorch does not notice a flipped bit in a weight.
+    """
     return hashlib.sha256(packed).digest()
 
 
@@ -296,7 +307,10 @@ def _unsealed(content: bytes) -> memoryview:
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of an error; PyTorch's advice to switch the safety off is not for learners."""
+    """Return the first line of an error.
+
+    PyTorch's advice to switch the safety off is not for learners.
+    """
     asked = re.search(r"GLOBAL ([\w.]+)", str(error))
     if asked:
         return f"it asks to run {asked[1]}, which a checkpoint never does"
@@ -396,7 +410,8 @@ def load_model(folder: Path | str, adata: ad.AnnData) -> BaseModelClass:
     FileNotFoundError
         If there is no ``model.pt``.
     ValueError
-        If the file asks to run something, is damaged, or holds no model of ``scvi.model``. Nothing of it was run.
+        If the file asks to run something, is damaged, or holds no model of ``scvi.model``. Nothing
+        of it was run.
     """
     file = Path(folder) / "model.pt"
     if not file.exists():
@@ -424,7 +439,8 @@ def load_model(folder: Path | str, adata: ad.AnnData) -> BaseModelClass:
         raise _not_loaded(file, _reason(error)) from error
     if not known:
         raise _not_loaded(file, f"it names the model {registry['model_name']}")
-    # Written anew from what was read, so that scvi-tools itself loads what was looked at and nothing else.
+    # Written anew from what was read, so that scvi-tools itself loads what was looked at and
+    # nothing else.
     with tempfile.TemporaryDirectory() as scratch:
         torch.save(found, Path(scratch) / "model.pt")
         return family.load(scratch, adata=adata)
@@ -439,14 +455,16 @@ def _require_harmless(file: Path, content: bytes) -> None:
     unknown = sorted(set(asked) - set(HARMLESS))
     if unknown:
         raise ValueError(
-            f"{file} asks to run {', '.join(unknown)} when it is loaded, which a model does not need. It was not loaded, and nothing was run. "
-            "What to do: ask whoever made it how it was written, or train the model yourself."
+            f"{file} asks to run {', '.join(unknown)} when it is loaded, which a model does not "
+            "need. It was not loaded, and nothing was run. What to do: ask whoever made it how it "
+            "was written, or train the model yourself."
         )
 
 
 def _not_loaded(file: Path, why: str) -> ValueError:
     return ValueError(
-        f"{file} cannot be loaded as a model of scvi-tools ({why}). Nothing of it was run. What to do: get the file again, or train the model yourself."
+        f"{file} cannot be loaded as a model of scvi-tools ({why}). Nothing of it was run. What to "
+        "do: get the file again, or train the model yourself."
     )
 
 

@@ -1,14 +1,18 @@
-"""scVI with the same likelihood of counts in less time: no logarithms of gamma functions, only sums of logarithms.
+"""scVI with the same likelihood of counts in less time.
+
+No logarithms of gamma functions, only sums of logarithms.
 
 For a count x, a whole number, the negative binomial distribution needs
 
     ln Γ(x + θ) - ln Γ(θ) - ln Γ(x + 1) = Σ ln((θ + k) / (k + 1)), over k = 0, ..., x - 1,
 
-because Γ(y + 1) = y Γ(y) (NIST Digital Library of Mathematical Functions, 5.5.1). Its derivative with respect to θ is
-Σ 1 / (θ + k). With one θ a gene, both are tables of small counts x genes, made anew in each step. Gamma
-functions of real numbers, and their derivative above all, take far longer for each cell and gene.
+because Γ(y + 1) = y Γ(y) (NIST Digital Library of Mathematical Functions, 5.5.1). Its derivative
+with respect to θ is Σ 1 / (θ + k). With one θ a gene, both are tables of small counts x genes, made
+anew in each step. Gamma functions of real numbers, and their derivative above all, take far longer
+for each cell and gene.
 
-Only what scvi-tools offers for extension is used: a distribution, a module and a model are derived from its own.
+Only what scvi-tools offers for extension is used: a distribution, a module and a model are derived
+from its own.
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ from scvi.module._constants import MODULE_KEYS
 from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
 
-# Counts above this one are so few (0.7 % of those of the cortex cells) that a larger table would take longer than they do.
+# Counts above this one are so few (0.7 % of those of the cortex cells) that a larger table would
+# take longer than they do.
 LARGEST_IN_TABLE = 32
 
 # What scvi-tools adds to numbers before it takes their logarithm.
@@ -33,7 +38,10 @@ EPS = 1e-8
 
 
 class FastNegativeBinomial(NegativeBinomial):
-    """scvi-tools' negative binomial distribution with a faster ``log_prob``. It is made with the same arguments."""
+    """scvi-tools' negative binomial distribution with a faster ``log_prob``.
+
+    It is made with the same arguments.
+    """
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         """Return the log probability of counts, in nats.
@@ -41,7 +49,8 @@ class FastNegativeBinomial(NegativeBinomial):
         Parameters
         ----------
         value
-            Counts, cells x genes. If any is negative or not whole, or θ differs between cells, all is computed as scvi-tools does.
+            Counts, cells x genes. If any is negative or not whole, or θ differs between cells, all
+            is computed as scvi-tools does.
 
         Returns
         -------
@@ -55,7 +64,10 @@ class FastNegativeBinomial(NegativeBinomial):
 
 
 class FastZeroInflatedNegativeBinomial(ZeroInflatedNegativeBinomial):
-    """scvi-tools' zero-inflated negative binomial distribution with a faster ``log_prob``. It is made with the same arguments."""
+    """scvi-tools' zero-inflated negative binomial distribution with a faster ``log_prob``.
+
+    It is made with the same arguments.
+    """
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         """Return the log probability of counts, in nats.
@@ -63,8 +75,8 @@ class FastZeroInflatedNegativeBinomial(ZeroInflatedNegativeBinomial):
         Parameters
         ----------
         value
-            Counts, cells x genes. If any is negative or not whole (scvi-tools then warns), or θ differs between cells, all is
-            computed as scvi-tools does.
+            Counts, cells x genes. If any is negative or not whole (scvi-tools then warns), or θ
+            differs between cells, all is computed as scvi-tools does.
 
         Returns
         -------
@@ -73,15 +85,16 @@ class FastZeroInflatedNegativeBinomial(ZeroInflatedNegativeBinomial):
 
         Notes
         -----
-        Let l be the logit of an additional zero, and n the negative binomial log probability of 0. A count of 0 has
-        softplus(n - l) - softplus(-l), and one above 0 has n - l - softplus(-l) and the terms that grow with the count
-        (``scvi.distributions``).
+        ----- Let l be the logit of an additional zero, and n the negative binomial log probability
+        of 0. A count of 0 has softplus(n - l) - softplus(-l), and one above 0 has n - l -
+        softplus(-l) and the terms that grow with the count (``scvi.distributions``).
         """
         if not can_be_fast(value, self.theta):
             return super().log_prob(value)
         at_zero, per_count = _parts(self.mu, self.theta)
         no_addition = at_zero - self.zi_logits
-        # 1 for a count of 0, and 0 for any other whole one: faster than to compare and to convert the answer.
+        # 1 for a count of 0, and 0 for any other whole one: faster than to compare and to convert
+        # the answer.
         is_zero = (1 - value).clamp(min=0)
         # With a weight of 0 or 1 this chooses, with no rounding.
         without_counts = torch.lerp(no_addition, F.softplus(no_addition), is_zero)
@@ -103,7 +116,8 @@ class FastVAE(VAE):
         Returns
         -------
         dict
-            As from ``scvi.module.VAE.generative``. Poisson and normal distributions, which know no θ, stay as they are.
+            As from ``scvi.module.VAE.generative``. Poisson and normal distributions, which know no
+            θ, stay as they are.
         """
         outputs = super().generative(*args, **kwargs)
         outputs[MODULE_KEYS.PX_KEY] = self._fast(outputs[MODULE_KEYS.PX_KEY])
@@ -122,8 +136,9 @@ class FastVAE(VAE):
 class FastSCVI(SCVI):
     """scVI as in scvi-tools, with the same arguments and the same results, trained in less time.
 
-    The results are the same but for the rounding of float32. It is faster with ``dispersion="gene"`` (the
-    default) and a ``gene_likelihood`` of "zinb" (the default) or "nb"; other choices work as fast as in scvi-tools.
+    The results are the same but for the rounding of float32. It is faster with
+    ``dispersion="gene"`` (the default) and a ``gene_likelihood`` of "zinb" (the default) or "nb";
+    other choices work as fast as in scvi-tools.
     """
 
     _module_cls = FastVAE
@@ -137,8 +152,8 @@ def can_be_fast(counts: torch.Tensor, theta: torch.Tensor) -> bool:
     counts
         Cells x genes.
     theta
-        Inverse dispersion, spread over the cells as distributions of scvi-tools do. They only repeat a number that is shared, which the
-        steps between the numbers in memory tell.
+        Inverse dispersion, spread over the cells as distributions of scvi-tools do. They only
+        repeat a number that is shared, which the steps between the numbers in memory tell.
     """
     spread = zip(theta.shape[:-1], theta.stride()[:-1], strict=True)
     shared = theta.ndim > 0 and all(size == 1 or step == 0 for size, step in spread)
@@ -170,7 +185,8 @@ def log_coefficient(counts: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
     """
     if not can_be_fast(counts, theta):
         raise ValueError(
-            "The table needs whole counts from 0 up and one theta a gene. What to do: scvi.distributions, which takes others too."
+            "The table needs whole counts from 0 up and one theta a gene. What to do: "
+            "scvi.distributions, which takes others too."
         )
     return _coefficient(counts, theta)
 
@@ -182,8 +198,8 @@ def _coefficient(counts: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
 class _LogCoefficient(torch.autograd.Function):
     """The sum of logarithms forward, and the sum of reciprocals backward.
 
-    The derivative is that of each cell by itself, as all others of the likelihood are: autograd adds them before it adds cells, so that
-    large ones of both signs cancel first.
+    The derivative is that of each cell by itself, as all others of the likelihood are: autograd
+    adds them before it adds cells, so that large ones of both signs cancel first.
     """
 
     @staticmethod
@@ -216,9 +232,12 @@ def _look_up(
     summand: Summand,
     with_gammas: Summand,
 ) -> torch.Tensor:
-    """Return Σ summand(θ, k) over k < x: from a table, and for the few large counts from gamma functions.
+    """Return Σ summand(θ, k) over k < x.
 
-    The sums are made in float64, which takes no time for so few numbers and leaves no rounding error but the last.
+    From a table, and for the few large counts from gamma functions.
+
+    The sums are made in float64, which takes no time for so few numbers and leaves no rounding
+    error but the last.
 
     Parameters
     ----------

@@ -29,8 +29,8 @@ class LossRecorder(Callback):
 
     What a term adds is not taken from a formula: it is the term times the derivative of the loss
     with respect to it, which PyTorch knows in each step. So the record holds for any weights, for a
-    warm-up in epochs or in steps, and for any model whose loss is a weighted sum of the terms that it
-    reports.
+    warm-up in epochs or in steps, and for any model whose loss is a weighted sum of the terms that
+    it reports.
 
     Parameters
     ----------
@@ -41,15 +41,16 @@ class LossRecorder(Callback):
         - ``("term", name)``: the mean of the term over cells;
         - ``("added", name)``: what it added to the loss;
         - ``("kl_weight", "mean" | "first" | "last")``: of the epoch's minibatches;
-        - ``("minibatches", "number" | "smallest" | "loss")``: how many, the cells in the smallest, and
-          the mean of their losses if all of them counted alike;
+        - ``("minibatches", "number" | "smallest" | "loss")``: how many, the cells in the smallest,
+          and the mean of their losses if all of them counted alike;
         - ``("kl per dimension", 1)`` and so on: the KL divergence of each latent dimension.
 
         ``model.save`` stores it. Training the model further adds rows.
 
     Examples
     --------
-    ``training.train`` uses one. With scvi-tools alone: ``model.train(callbacks=[LossRecorder(model)])``.
+    -------- ``training.train`` uses one. With scvi-tools alone:
+    ``model.train(callbacks=[LossRecorder(model)])``.
     """
 
     def __init__(self, model: BaseModelClass) -> None:
@@ -242,7 +243,10 @@ class _Sums:
 
 
 def logged_column(history: Mapping[str, pd.DataFrame], key: str) -> pd.Series | None:
-    """Return a column of scvi-tools' history, or None; with ``on_step=True`` its name carries ``_epoch``."""
+    """Return a column of scvi-tools' history, or None.
+
+    With ``on_step=True`` its name carries ``_epoch``.
+    """
     for name in (f"{key}_epoch", key):
         if name in history:
             return history[name].iloc[:, 0].astype(float)
@@ -271,8 +275,8 @@ def kl_of_dimensions(
     Returns
     -------
     Tensor or None
-        Cells x latent dimensions, in nats; None if they do not add up to one of the terms of the loss, as
-        in a model with more than one latent space.
+        Cells x latent dimensions, in nats; None if they do not add up to one of the terms of the
+        loss, as in a model with more than one latent space.
     """
     cloud = inference.get("qz")
     if not isinstance(cloud, Normal):

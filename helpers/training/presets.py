@@ -1,7 +1,7 @@
 """Train a scvi-tools model in class time, see how it went, and keep the result.
 
-``python -m helpers.training`` trains the models that lessons share once, so that every later lesson can
-load them.
+``python -m helpers.training`` trains the models that lessons share once, so that every later lesson
+can load them.
 """
 
 from __future__ import annotations
@@ -41,9 +41,11 @@ if TYPE_CHECKING:
 # the curve, but not equal to it digit by digit.
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"check_val_every_n_epoch": 1},
-    # At least as good on held-out cells as the default run: measured with SCVI on 400 to 20,000 cells, for a twentieth of its time on
-    # the cortex cells and a sixth to a sixteenth on others (docs/measurements.md). Half the minibatch makes twice the steps for a
-    # third more time. A large learning rate makes up for the fewer epochs; its fall to 0 ends the jumps that large steps make.
+    # At least as good on held-out cells as the default run: measured with SCVI on 400 to 20,000
+    # cells, for a twentieth of its time on the cortex cells and a sixth to a sixteenth on others
+    # (docs/measurements.md). Half the minibatch makes twice the steps for a third more time. A
+    # large learning rate makes up for the fewer epochs; its fall to 0 ends the jumps that large
+    # steps make.
     "class": {
         "check_val_every_n_epoch": 1,
         "max_epochs": 14,
@@ -54,9 +56,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "kl_warmup": 0.3,
         "plan_kwargs": {"lr": 0.015},
     },
-    # For TOTALVI on some hundred cells, and for SCVI beside it. On the 400 blood cells the
-    # held-out negative ELBO of TOTALVI ends 9 to 12 nats per cell below that of its default training, and that of SCVI
-    # between 5 below and 29 above (docs/citeseq_runs.csv). TOTALVI would stop early, and at another epoch on another processor.
+    # For TOTALVI on some hundred cells, and for SCVI beside it. On the 400 blood cells the held-out
+    # negative ELBO of TOTALVI ends 9 to 12 nats per cell below that of its default training, and
+    # that of SCVI between 5 below and 29 above (docs/citeseq_runs.csv). TOTALVI would stop early,
+    # and at another epoch on another processor.
     "few cells": {
         "check_val_every_n_epoch": 1,
         "max_epochs": 80,
@@ -70,7 +73,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 LEARNING_RATE_SHARES = ("lr_rise", "lr_fall")
 SHARES = (*LEARNING_RATE_SHARES, "kl_warmup")
 
-# A caller who passes one of these to ``train`` looks after checkpoints, processes or the history, too.
+# A caller who passes one of these to ``train`` looks after checkpoints, processes or the history,
+# too.
 OWN_BOOKS = {
     "ckpt_path",
     "devices",
@@ -96,8 +100,8 @@ def train(
 ) -> None:
     """Train a model with scvi-tools' own ``model.train``, and note in the model how.
 
-    Training that was interrupted goes on when the same model is trained again with the same settings, in this or another kernel, and
-    ends bit for bit as without the interruption.
+    Training that was interrupted goes on when the same model is trained again with the same
+    settings, in this or another kernel, and ends bit for bit as without the interruption.
 
     Parameters
     ----------
@@ -105,21 +109,26 @@ def train(
         A model that was not trained before.
     preset
         ``"default"``: what ``model.train()`` does, plus a validation curve. ``"class"``: as good on
-        held-out cells in a twentieth of the time on the cortex cells (measured with SCVI on 400 to 20,000 cells; fewer than about 1,500
-        cells get more epochs, so there it saves less; real batches mix less, see lesson 05c). ``"few cells"``: for TOTALVI on some hundred cells.
+        held-out cells in a twentieth of the time on the cortex cells (measured with SCVI on 400 to
+        20,000 cells; fewer than about 1,500 cells get more epochs, so there it saves less; real
+        batches mix less, see lesson 05c). ``"few cells"``: for TOTALVI on some hundred cells.
     folder
-        Where the progress is kept until the training is over; None to keep none, where seconds are measured.
+        Where the progress is kept until the training is over; None to keep none, where seconds are
+        measured.
     **train_kwargs
-        Further arguments of ``model.train``, and those of the class preset that it does not take: ``least_steps`` and the shares of
-        the run in which the learning rate rises (``lr_rise``) and falls (``lr_fall``) and the KL weight rises (``kl_warmup``). They win over the preset.
-        ``plan_kwargs`` are merged key by key. Those that the ``train`` of a model takes itself, such as the ``lr`` of TOTALVI, are given to it: it would
-        drop them from ``plan_kwargs`` without a word.
+        Further arguments of ``model.train``, and those of the class preset that it does not take:
+        ``least_steps`` and the shares of the run in which the learning rate rises (``lr_rise``) and
+        falls (``lr_fall``) and the KL weight rises (``kl_warmup``). They win over the preset.
+        ``plan_kwargs`` are merged key by key. Those that the ``train`` of a model takes itself,
+        such as the ``lr`` of TOTALVI, are given to it: it would drop them from ``plan_kwargs``
+        without a word.
 
     Raises
     ------
     ValueError
-        If the preset is unknown, a share of the run is not from 0 to 1, the model was trained before, the last minibatch would hold a
-        single cell, or no cells would be held out though their curve is asked for.
+        If the preset is unknown, a share of the run is not from 0 to 1, the model was trained
+        before, the last minibatch would hold a single cell, or no cells would be held out though
+        their curve is asked for.
     MemoryError
         If the training would not fit into the free memory.
     KeyboardInterrupt
@@ -131,8 +140,8 @@ def train(
     ``model.loss_record_`` what each term added to the loss (see ``loss_record``). ``model.save``
     stores both with the model. Recording does not change the result.
 
-    No progress is kept if an argument is an object, such as a callback, if the counts stay in a file, or if an argument of
-    ``OWN_BOOKS`` is given.
+    No progress is kept if an argument is an object, such as a callback, if the counts stay in a
+    file, or if an argument of ``OWN_BOOKS`` is given.
     """
     settings = _settings(model, preset, train_kwargs)
     progress = _progress(model, settings, folder)
@@ -154,7 +163,8 @@ def _progress(
 def _train(
     model: BaseModelClass, settings: dict[str, Any], progress: resuming.Progress | None
 ) -> None:
-    # A callback is the caller's own, who may look at what it noted; all else is kept as it was asked for.
+    # A callback is the caller's own, who may look at what it noted; all else is kept as it was
+    # asked for.
     callbacks = [*settings["train_kwargs"].get("callbacks", []), loss_recorder.LossRecorder(model)]
     kwargs = copy.deepcopy(
         {name: value for name, value in settings["train_kwargs"].items() if name != "callbacks"}
@@ -179,7 +189,8 @@ class LearningRateSchedule(Callback):
     Parameters
     ----------
     rise, fall
-        Shares of the run, from 0 to 1. Between the two the learning rate is what the training plan says.
+        Shares of the run, from 0 to 1. Between the two the learning rate is what the training plan
+        says.
     """
 
     def __init__(self, rise: float, fall: float) -> None:
@@ -199,7 +210,8 @@ class LearningRateSchedule(Callback):
         rates = [group["lr"] for group in groups]
         self.schedules = [LambdaLR(optimizer, share, done - 1) for optimizer in trainer.optimizers]
         if done:
-            # What else sets the rate, such as the plateau of TOTALVI, may have done so since the last step.
+            # What else sets the rate, such as the plateau of TOTALVI, may have done so since the
+            # last step.
             for group, rate in zip(groups, rates, strict=True):
                 group["lr"] = rate
 
@@ -232,13 +244,15 @@ def lengths(n_cells: int, preset: str = "class", **train_kwargs: Any) -> dict[st
     n_cells
         Cells in the data; a tenth is held out, or what ``train_size`` says.
     preset, **train_kwargs
-        As for ``train``. Where the epochs of a preset are fewer than ``least_steps`` steps, there are more epochs, but never more
-        than scvi-tools' own default. ``kl_warmup`` is the share of the epochs in which the KL weight rises to 1.
+        As for ``train``. Where the epochs of a preset are fewer than ``least_steps`` steps, there
+        are more epochs, but never more than scvi-tools' own default. ``kl_warmup`` is the share of
+        the epochs in which the KL weight rises to 1.
 
     Returns
     -------
     dict
-        ``epochs``, ``steps`` (minibatches in all epochs), and ``warm-up`` in epochs (None: as scvi-tools does it).
+        ``epochs``, ``steps`` (minibatches in all epochs), and ``warm-up`` in epochs (None: as
+        scvi-tools does it).
     """
     merged = _merge(preset, train_kwargs)
     trained_on = math.ceil((merged.get("train_size") or 0.9) * n_cells)
@@ -266,7 +280,8 @@ def shape(n_cells: int, **train_kwargs: Any) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a step, indexed by the epochs that are over when it is made: ``learning rate`` and ``KL weight``.
+        A row a step, indexed by the epochs that are over when it is made: ``learning rate`` and
+        ``KL weight``.
     """
     settings, length = _merge("class", train_kwargs), lengths(n_cells, "class", **train_kwargs)
     steps = np.arange(length["steps"])
@@ -297,9 +312,10 @@ def plot_shape(n_cells: int) -> figures.DescribedFigure:
     full = table.index[rate == rate.max()]
     return figures.DescribedFigure(
         figure,
-        f"Two line charts against {length['epochs']} epochs. The learning rate rises to {rate.max():g} in epoch "
-        f"{int(full[0]) + 1}, stays there until epoch {int(full[-1]) + 1} and falls to 0. The KL weight rises from 0 by the same "
-        f"amount each epoch to 1 in epoch {length['warm-up'] + 1} and stays there.",
+        f"Two line charts against {length['epochs']} epochs. The learning rate rises to "
+        f"{rate.max():g} in epoch {int(full[0]) + 1}, stays there until epoch {int(full[-1]) + 1} "
+        "and falls to 0. The KL weight rises from 0 by the same amount each epoch to 1 in epoch "
+        f"{length['warm-up'] + 1} and stays there.",
     )
 
 
@@ -308,7 +324,8 @@ def _settings(model: BaseModelClass, preset: str, train_kwargs: dict[str, Any]) 
     merged = _merge(preset, train_kwargs)
     if model.is_trained:
         raise ValueError(
-            f"This model was trained before; training it further is another run. Make a new one first: {type(model).__name__}(adata)."
+            "This model was trained before; training it further is another run. Make a new one "
+            f"first: {type(model).__name__}(adata)."
         )
     length = lengths(model.adata.n_obs, preset, **train_kwargs)
     if "max_epochs" in merged:
@@ -340,7 +357,8 @@ def _merge(preset: str, train_kwargs: dict[str, Any]) -> dict[str, Any]:
     for name in SHARES:
         if not 0 <= merged.get(name, 0) <= 1:
             raise ValueError(
-                f"{name} is a share of the run, from 0 to 1, not {merged[name]}. For the tenth: {name}=0.1."
+                f"{name} is a share of the run, from 0 to 1, not {merged[name]}. For the tenth: "
+                f"{name}=0.1."
             )
     if "plan_kwargs" in PRESETS[preset]:
         merged["plan_kwargs"] = PRESETS[preset]["plan_kwargs"] | train_kwargs.get("plan_kwargs", {})
@@ -358,15 +376,19 @@ def _where_train_takes_them(model: BaseModelClass, train_kwargs: dict[str, Any])
 
 
 def _require_whole_minibatches(model: BaseModelClass, kwargs: dict[str, Any]) -> None:
-    """Batch normalisation cannot use a minibatch of one cell; with its own default split scvi-tools avoids it, else it does not."""
+    """Batch normalisation cannot use a minibatch of one cell.
+
+    With its own default split scvi-tools avoids it, else it does not.
+    """
     if not kwargs.get("train_size"):
         return
     batch_size = kwargs.get("batch_size", scvi.settings.batch_size)
     cells = math.ceil(kwargs["train_size"] * model.adata.n_obs)
     if cells % batch_size == 1:
         raise ValueError(
-            f"{cells:,} training cells in minibatches of {batch_size} leave a last minibatch of one cell, which batch normalisation "
-            f"cannot use. What to do: pass batch_size={batch_size + 1}, or leave out train_size."
+            f"{cells:,} training cells in minibatches of {batch_size} leave a last minibatch of "
+            "one cell, which batch normalisation cannot use. What to do: pass "
+            f"batch_size={batch_size + 1}, or leave out train_size."
         )
 
 
@@ -380,9 +402,12 @@ def _require_cells_for_the_curve(kwargs: dict[str, Any]) -> None:
 
 
 def _memory(model: BaseModelClass, kwargs: dict[str, Any]) -> int:
-    """Estimate the bytes that training adds: eleven numbers a parameter, and the minibatch's tensors.
+    """Estimate the bytes that training adds.
 
-    The eleven: weight, gradient and Adam's two; the weight before the training; weight and Adam's two after the last epoch, and once more while they are written.
+    Eleven numbers a parameter, and the minibatch's tensors.
+
+    The eleven: weight, gradient and Adam's two; the weight before the training; weight and Adam's
+    two after the last epoch, and once more while they are written.
     """
     parameters = sum(weights.numel() for weights in model.module.parameters())
     # About forty arrays of cells x genes are alive in a step (likelihood and gradients), in 4-byte
@@ -452,7 +477,10 @@ MEANINGS = {
 
 
 def default_epochs(n_cells: int) -> int:
-    """Return the number of epochs that ``model.train()`` picks for a number of cells; asked from scvi-tools, not computed here."""
+    """Return the number of epochs that ``model.train()`` picks for a number of cells.
+
+    Asked from scvi-tools, not computed here.
+    """
     return get_max_epochs_heuristic(n_cells)
 
 
@@ -473,9 +501,10 @@ def plot_default_epochs() -> figures.DescribedFigure:
         bottom.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     return figures.DescribedFigure(
         figure,
-        f"Two line charts against the number of cells. Epochs stay at {epochs.max()} up to about {figures.about(last, 2)} cells and then "
-        f"fall to {epochs[-1]} at {cells[-1]:,}. Minibatches rise from {figures.about(minibatches[0])} at {cells[0]} cells to "
-        f"about {figures.about(float(np.median(minibatches[cells > last])), 2)} and then stay near it.",
+        f"Two line charts against the number of cells. Epochs stay at {epochs.max()} up to about "
+        f"{figures.about(last, 2)} cells and then fall to {epochs[-1]} at {cells[-1]:,}. "
+        f"Minibatches rise from {figures.about(minibatches[0])} at {cells[0]} cells to about "
+        f"{figures.about(float(np.median(minibatches[cells > last])), 2)} and then stay near it.",
     )
 
 
@@ -493,7 +522,8 @@ def require_trained(model: BaseModelClass) -> None:
     """Raise, with what to do, unless a model was trained."""
     if not model.is_trained:
         raise ValueError(
-            f"This {type(model).__name__} was not trained, so it says nothing yet. What to do: training.train(model)."
+            f"This {type(model).__name__} was not trained, so it says nothing yet. What to do: "
+            "training.train(model)."
         )
 
 
@@ -502,7 +532,8 @@ def require_held_out(model: BaseModelClass) -> None:
     require_trained(model)
     if model.validation_indices is None or len(model.validation_indices) == 0:
         raise ValueError(
-            f"This {type(model).__name__} held no cells out: it was trained on all of them. What to do: train a new one without train_size=1."
+            f"This {type(model).__name__} held no cells out: it was trained on all of them. What "
+            "to do: train a new one without train_size=1."
         )
 
 
@@ -554,7 +585,8 @@ def curves(model: BaseModelClass) -> pd.DataFrame:
     history = model.history or {}
     if "elbo_validation" not in history:
         raise ValueError(
-            "This model has no validation curve. Train it with training.train(model), or with model.train(check_val_every_n_epoch=1)."
+            "This model has no validation curve. Train it with training.train(model), or with "
+            "model.train(check_val_every_n_epoch=1)."
         )
     table = pd.DataFrame(
         {
@@ -627,7 +659,8 @@ def load_checkpoint(
     Returns
     -------
     BaseModelClass or None
-        The model itself, now trained. None if there is no checkpoint with its key, or a damaged one, which is said on stderr.
+        The model itself, now trained. None if there is no checkpoint with its key, or a damaged
+        one, which is said on stderr.
     """
     return checkpoints.load(model, _settings(model, preset, train_kwargs), folder)
 
@@ -647,7 +680,8 @@ def load_or_train(
     preset, **train_kwargs
         As for ``train``.
     folder
-        Where checkpoints are kept. If it cannot be written to, that is said on stderr; the model is trained all the same.
+        Where checkpoints are kept. If it cannot be written to, that is said on stderr; the model is
+        trained all the same.
     """
     settings = _settings(model, preset, train_kwargs)
     if checkpoints.load(model, settings, folder) is None:
@@ -657,8 +691,10 @@ def load_or_train(
             checkpoints.save(model, folder)
         except OSError as error:
             print(
-                f"The model is trained, but cannot be kept in {folder} ({error.strerror or error}), so the next lesson will train it again. "
-                "What to do: make room on the disk, or make the folder writable, and run training.save_checkpoint(model).",
+                f"The model is trained, but cannot be kept in {folder} "
+                f"({error.strerror or error}), so the next lesson will train it again. What to do: "
+                "make room on the disk, or make the folder writable, and run "
+                "training.save_checkpoint(model).",
                 file=sys.stderr,
             )
         else:
@@ -668,7 +704,10 @@ def load_or_train(
 
 
 def cortex_model(seed: int = 0) -> BaseModelClass:
-    """Return the untrained model of lesson 02: default SCVI on the 2,000 selected genes of the cortex cells."""
+    """Return the untrained model of lesson 02.
+
+    Default SCVI on the 2,000 selected genes of the cortex cells.
+    """
     environment.prepare(seed)
     adata = data.load_cortex()
     genes.select(adata)
@@ -679,7 +718,9 @@ def cortex_model(seed: int = 0) -> BaseModelClass:
 def blood_model(
     kind: str = "TOTALVI", seed: int = 0, proteins: Sequence[str] | None = None
 ) -> BaseModelClass:
-    """Return an untrained model of lesson 06: on 2,000 genes of the blood cells, with their batches.
+    """Return an untrained model of lesson 06.
+
+    On 2,000 genes of the blood cells, with their batches.
 
     Parameters
     ----------
@@ -701,7 +742,10 @@ def blood_model(
 
 
 def main() -> int:
-    """Train and store the models that lessons share; return the exit status, 1 if one could not be stored."""
+    """Train and store the models that lessons share.
+
+    Return the exit status, 1 if one could not be stored.
+    """
     start = time.perf_counter()
     # In a log, each step of a progress bar would be a line of its own.
     bar = sys.stdout.isatty()

@@ -1,7 +1,8 @@
 """Interrupted training goes on where it was, and ends as if nobody had interrupted it.
 
-While a model trains, the state of the run is written after an epoch, a few seconds apart: weights, optimizers, counters of Lightning,
-history, and where the random numbers stand. It is data only, see ``checkpoints``.
+While a model trains, the state of the run is written after an epoch, a few seconds apart: weights,
+optimizers, counters of Lightning, history, and where the random numbers stand. It is data only, see
+``checkpoints``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ SECONDS_BETWEEN_SAVES = 5.0
 class Progress(CheckpointIO):
     """The state of one run, in memory after each epoch and in a file from time to time.
 
-    Lightning hands its part of the state over through ``save_checkpoint`` and asks for it with ``load_checkpoint``.
+    Lightning hands its part of the state over through ``save_checkpoint`` and asks for it with
+    ``load_checkpoint``.
 
     Parameters
     ----------
@@ -90,7 +92,10 @@ class Progress(CheckpointIO):
             self.save()
 
     def save(self) -> None:
-        """Write the state after the last whole epoch; where that cannot be, say so once and go on."""
+        """Write the state after the last whole epoch.
+
+        Where that cannot be, say so once and go on.
+        """
         if self.state is None or self.state["epochs"] == self.epochs_saved:
             return
         if self._is_mine():
@@ -103,7 +108,10 @@ class Progress(CheckpointIO):
         self.saved_at = time.monotonic()
 
     def remove(self) -> None:
-        """Remove the file: the run is over. Where another kernel keeps the same run, its file stays."""
+        """Remove the file: the run is over.
+
+        Where another kernel keeps the same run, its file stays.
+        """
         if self.was_mine and self.file.exists() and self._is_mine():
             with contextlib.suppress(OSError):
                 self.file.unlink(missing_ok=True)
@@ -130,7 +138,8 @@ class Progress(CheckpointIO):
         except filelock.Timeout:
             self.is_kept = False
             print(
-                "Another kernel trains this same model and keeps its progress. This one trains as well, but keeps none.",
+                "Another kernel trains this same model and keeps its progress. This one trains as "
+                "well, but keeps none.",
                 file=sys.stderr,
             )
         except OSError as error:
@@ -144,8 +153,9 @@ class Progress(CheckpointIO):
     def _give_up(self, error: OSError) -> None:
         self.is_kept = False
         print(
-            f"The progress of this training cannot be kept in {self.file.parent} ({error.strerror or error}). The training goes on; if it is "
-            f"interrupted, it {self.afterwards()}. What to do: make room on the disk, or make the folder writable.",
+            f"The progress of this training cannot be kept in {self.file.parent} "
+            f"({error.strerror or error}). The training goes on; if it is interrupted, it "
+            f"{self.afterwards()}. What to do: make room on the disk, or make the folder writable.",
             file=sys.stderr,
         )
 
@@ -166,7 +176,10 @@ class KeepProgress(Callback):
         self.progress = progress
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Put back what Lightning does not: history, record of the loss, and at last the random numbers."""
+        """Put back what Lightning does not.
+
+        History, record of the loss, and at last the random numbers.
+        """
         state = self.progress.found
         if state is None:
             return
@@ -175,7 +188,8 @@ class KeepProgress(Callback):
         self.model.loss_record_ = state["loss record"]
         if trainer.early_stopping_callback is not None:
             trainer.early_stopping_callback._current_step = state["checks"]
-        # Lightning would take the minibatches of this epoch in an order that it drew before the random numbers were put back.
+        # Lightning would take the minibatches of this epoch in an order that it drew before the
+        # random numbers were put back.
         trainer.fit_loop._resuming_from_checkpoint = False
         _set_random_states(state["random states"])
 
@@ -239,8 +253,8 @@ def keeping(model: BaseModelClass, progress: Progress | None) -> Iterator[dict[s
     Parameters
     ----------
     model
-        The untrained model. If its training is interrupted it is again what it was before: training it with the same settings then
-        goes on, training it with others begins anew.
+        The untrained model. If its training is interrupted it is again what it was before: training
+        it with the same settings then goes on, training it with others begins anew.
     progress
         Where the state of the run goes; None to keep nothing.
 

@@ -1,8 +1,9 @@
 """Where the time of a training step goes, and how much of it no program could save.
 
-All times are those that the processor spent on this program, so that other programs which interrupt it do not count. (PyTorch's own
-profiler measures by the clock on the wall, and on a busy machine counts them.) They are for the processor that runs the cell, and for
-one thread (``environment.prepare``).
+All times are those that the processor spent on this program, so that other programs which interrupt
+it do not count. (PyTorch's own profiler measures by the clock on the wall, and on a busy machine
+counts them.) They are for the processor that runs the cell, and for one thread
+(``environment.prepare``).
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ VISITS = 4 * 2
 def shares(model: BaseModelClass, batch_size: int = 128) -> pd.DataFrame:
     """Return where the time of a training step goes.
 
-    A copy of the model is trained on some minibatches; the model and the random numbers of the session stay as they are.
+    A copy of the model is trained on some minibatches; the model and the random numbers of the
+    session stay as they are.
 
     Parameters
     ----------
@@ -64,8 +66,8 @@ def shares(model: BaseModelClass, batch_size: int = 128) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a kind of work: ``ms a minibatch`` (of processor time) and ``share`` of the whole, from 0 to 1. What is left of
-        the whole without the measured operators is the last row.
+        A row a kind of work: ``ms a minibatch`` (of processor time) and ``share`` of the whole,
+        from 0 to 1. What is left of the whole without the measured operators is the last row.
 
     Raises
     ------
@@ -186,7 +188,8 @@ class _Meter(TorchDispatchMode):
 class _Stages(Callback):
     """Tell the meter when a minibatch begins and ends, and when weights are updated.
 
-    Lightning computes loss and gradients inside of the optimizer's step, and calls ``on_before_optimizer_step`` when they are there.
+    Lightning computes loss and gradients inside of the optimizer's step, and calls
+    ``on_before_optimizer_step`` when they are there.
     """
 
     def __init__(self, meter: _Meter) -> None:
@@ -214,7 +217,8 @@ def _require_a_minibatch(model: BaseModelClass, batch_size: int) -> None:
     tracing.require_traceable(model)
     if model.adata.n_obs < batch_size:
         raise ValueError(
-            f"There are {model.adata.n_obs} cells, too few for a minibatch of {batch_size}. What to do: a smaller batch_size."
+            f"There are {model.adata.n_obs} cells, too few for a minibatch of {batch_size}. What "
+            "to do: a smaller batch_size."
         )
 
 
@@ -243,7 +247,9 @@ def _train_copy(model: BaseModelClass, batch_size: int, callbacks: Sequence[Call
 
 
 def floor(model: BaseModelClass, batch_size: int = 128) -> pd.DataFrame:
-    """Return the time that a training step takes at least: for its matrix products, and to move what must be moved.
+    """Return the time that a training step takes at least.
+
+    For its matrix products, and to move what must be moved.
 
     Parameters
     ----------
@@ -253,8 +259,8 @@ def floor(model: BaseModelClass, batch_size: int = 128) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a kind of work: ``million`` (how much), ``of`` (operations or bytes), ``million a ms`` (what this machine reaches) and
-        ``ms``, the first divided by the third.
+        A row a kind of work: ``million`` (how much), ``of`` (operations or bytes), ``million a ms``
+        (what this machine reaches) and ``ms``, the first divided by the third.
 
     Raises
     ------
@@ -263,10 +269,12 @@ def floor(model: BaseModelClass, batch_size: int = 128) -> pd.DataFrame:
 
     Notes
     -----
-    Operations are the multiplications and additions of forward and backward, as ``torch.utils.flop_counter`` counts them. Their
-    rate is that of the fastest product with the largest layer. Bytes are those of the weights that have a gradient, the
-    gradients and Adam's two states (each read and written once), and of the minibatch (likewise). Their rate is that of
-    a copy of as many bytes. The arithmetic of each cell and gene in the likelihood comes on top, and the two are taken one after the other.
+    ----- Operations are the multiplications and additions of forward and backward, as
+    ``torch.utils.flop_counter`` counts them. Their rate is that of the fastest product with the
+    largest layer. Bytes are those of the weights that have a gradient, the gradients and Adam's two
+    states (each read and written once), and of the minibatch (likewise). Their rate is that of a
+    copy of as many bytes. The arithmetic of each cell and gene in the likelihood comes on top, and
+    the two are taken one after the other.
     """
     batch = tracing.minibatch(model, batch_size)
     module, operations = _step(model, batch)
@@ -368,7 +376,7 @@ def plot_shares(table: pd.DataFrame, floor: pd.DataFrame) -> figures.DescribedFi
     )
     return figures.DescribedFigure(
         figure,
-        f"Bar chart of the time of a training step, {figures.about(spent.sum(), 2)} ms a minibatch: {parts}. "
-        f"A line marks the floor of {figures.about(least, 2)} ms for matrix products and moving bytes, "
-        f"{least / spent.sum():.0%} of the whole.",
+        f"Bar chart of the time of a training step, {figures.about(spent.sum(), 2)} ms a "
+        f"minibatch: {parts}. A line marks the floor of {figures.about(least, 2)} ms for matrix "
+        f"products and moving bytes, {least / spent.sum():.0%} of the whole.",
     )

@@ -1,1 +1,4 @@
-"""Slides of the lessons, made from the notebooks by rule: ``lesson`` reads, ``rules`` decide, ``page`` writes."""
+"""Slides of the lessons, made from the notebooks by rule.
+
+``lesson`` reads, ``rules`` decide, ``page`` writes.
+"""

@@ -1,4 +1,7 @@
-"""A lesson as a flat list of pieces, in the order of its notebook: headings, questions, texts, and what cells show."""
+"""A lesson as a flat list of pieces, in the order of its notebook.
+
+Headings, questions, texts, and what cells show.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,8 @@ class Text:
     Parameters
     ----------
     kind
-        ``paragraph``, ``list``, ``table``, ``formula``, ``code``, or ``fold``: what the lesson folds away.
+        ``paragraph``, ``list``, ``table``, ``formula``, ``code``, or ``fold``: what the lesson
+        folds away.
     source
         The Markdown; of a fold what is inside.
     summary
@@ -104,12 +108,14 @@ def read(file: Path) -> list[Piece]:
         notebook = nbformat.read(file, as_version=4)
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError) as error:
         raise ValueError(
-            f"{file.name} is no notebook ({str(error)[:80]}). What to do: bring it back from git, or run make notebooks."
+            f"{file.name} is no notebook ({str(error)[:80]}). What to do: bring it back from git, "
+            "or run make notebooks."
         ) from None
     pieces = [piece for cell in notebook.cells for piece in _pieces(cell)]
     if not (pieces and isinstance(pieces[0], Heading) and pieces[0].level == 1):
         raise ValueError(
-            f"{file.name} does not begin with `# NN · question`. What to do: give its first cell such a heading."
+            f"{file.name} does not begin with `# NN · question`. What to do: give its first cell "
+            "such a heading."
         )
     return pieces
 

@@ -1,4 +1,7 @@
-"""Markdown to HTML as slides need it: formulas for MathJax, no links, and a paragraph's first sentences."""
+"""Markdown to HTML as slides need it.
+
+Formulas for MathJax, no links, and a paragraph's first sentences.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ def parse(source: str) -> Sequence[Token]:
 
 
 def to_html(source: str) -> str:
-    """Turn Markdown into HTML. Links become their text: what they lead to does not travel with the slides."""
+    """Turn Markdown into HTML.
+
+    Links become their text: what they lead to does not travel with the slides.
+    """
     return _PARSER.render(without_links(source)).replace("<th>", '<th scope="col">').strip()
 
 
@@ -70,7 +76,10 @@ def sentences(source: str) -> list[str]:
 
 
 def beginning(source: str, longest: int) -> str:
-    """Return the first sentences of a paragraph: all that fit into a number of characters, at least one of some length."""
+    """Return the first sentences of a paragraph.
+
+    All that fit into a number of characters, at least one of some length.
+    """
     text = without_links(source)
     if len(text) <= longest:
         return text

@@ -157,7 +157,10 @@ def _row(row: Tag, scope: str, numbers: Collection[int] = ()) -> str:
 
 
 def _look(text: str) -> str:
-    """Return the class of a cell: a number stands to the right, and what is short stays in one line."""
+    """Return the class of a cell.
+
+    A number stands to the right, and what is short stays in one line.
+    """
     if NUMBER.fullmatch(text):
         return "number"
     return "short" if len(text) <= SHORT_CELL else ""

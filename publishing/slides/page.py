@@ -20,7 +20,8 @@ from publishing.slides.rules import Deck, Section, Slide
 HERE = Path(__file__).parent
 SHARED = "shared"
 
-# What is copied from packages: the package, the folder inside it, and the files with their names in the shared folder.
+# What is copied from packages: the package, the folder inside it, and the files with their names in
+# the shared folder.
 _REVEAL = ("sphinx-revealjs", "sphinx_revealjs/_static/revealjs")
 _FONT = ("sphinx-revealjs", f"{_REVEAL[1]}/dist/theme/fonts/source-sans-pro")
 _FACES = ("regular", "italic", "semibold", "semibolditalic")
@@ -76,7 +77,10 @@ def _about(deck: Deck) -> dict[str, str | int]:
 
 
 def entry(file: Path) -> Entry | None:
-    """Read from a deck what the index says of it; None where there is no deck, or one of an older kit."""
+    """Read from a deck what the index says of it.
+
+    None where there is no deck, or one of an older kit.
+    """
     if not file.is_file():
         return None
     about = re.search(r'<meta name="deck" content="([^"]*)">', file.read_text("utf-8"))
@@ -96,7 +100,10 @@ def index_page(entries: Sequence[Entry]) -> str:
 
 
 def notes_of(slide: Slide, section: Section) -> str:
-    """Return the notes of a slide: its texts in full, and what the teacher's notes say of the section."""
+    """Return the notes of a slide.
+
+    Its texts in full, and what the teacher's notes say of the section.
+    """
     said = [f"<div>{markup.to_html(text)}</div>" for text in slide.notes]
     if section.notes:
         about = (
@@ -105,7 +112,8 @@ def notes_of(slide: Slide, section: Section) -> str:
             else "About this lesson"
         )
         said.append(
-            f'<div class="teacher"><p><strong>{about}</strong></p>{markup.to_html(section.notes)}</div>'
+            "<div "
+            f'class="teacher"><p><strong>{about}</strong></p>{markup.to_html(section.notes)}</div>'
         )
     return "\n".join(said)
 
@@ -128,7 +136,10 @@ def shared_files() -> Iterator[tuple[str, bytes]]:
 
 
 def write(file: Path, content: bytes) -> None:
-    """Write a file so that at any time it is the old one or the new one; leave an equal one alone."""
+    """Write a file so that at any time it is the old one or the new one.
+
+    Leave an equal one alone.
+    """
     if file.is_file() and file.read_bytes() == content:
         return
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,16 @@
 
 - The first slide has the question, what you will be able to do, and the minutes.
 - A prompt to predict has a slide of its own, and so has what "You may think".
-- What a cell shows has a slide: the paragraph before it is its lead, the paragraphs behind it are its comment. A small output has room for
-  the comment; a figure gets all the room, and the comment is said (it is in the notes).
-- Text behind a heading has slides of its own: the first sentences of each paragraph, and lists, tables and formulas.
+- What a cell shows has a slide: the paragraph before it is its lead, the paragraphs behind it are
+  its comment. A small output has room for the comment; a figure gets all the room, and the comment
+  is said (it is in the notes).
+- Text behind a heading has slides of its own: the first sentences of each paragraph, and lists,
+  tables and formulas.
 - Code is behind a key. Code that shows nothing is put to the next result of its section.
-- A question of the quiz has a slide, and the reasons have the next. An exercise is its statement and its stub; solutions are never read.
-- Every text is in the notes in full, and so is what is folded away; the teacher's notes of the section are below it.
+- A question of the quiz has a slide, and the reasons have the next. An exercise is its statement
+  and its stub; solutions are never read.
+- Every text is in the notes in full, and so is what is folded away; the teacher's notes of the
+  section are below it.
 """
 
 from __future__ import annotations
@@ -41,7 +45,8 @@ class Slide:
     Parameters
     ----------
     kind
-        ``title``, ``text``, ``predict``, ``claim``, ``result``, ``question``, ``reasons`` or ``exercise``.
+        ``title``, ``text``, ``predict``, ``claim``, ``result``, ``question``, ``reasons`` or
+        ``exercise``.
     heading, above
         The heading, and the small line above it; HTML.
     body
@@ -105,7 +110,8 @@ def deck(pieces: Sequence[Piece], teachers_notes: str = "") -> Deck:
     pieces
         From ``lesson.read``.
     teachers_notes
-        Markdown, with the headings of level 2 that the lesson has; what stands before the first of them goes to the title.
+        Markdown, with the headings of level 2 that the lesson has; what stands before the first of
+        them goes to the title.
 
     Raises
     ------
@@ -121,7 +127,10 @@ def deck(pieces: Sequence[Piece], teachers_notes: str = "") -> Deck:
 
 
 class _Writer:
-    """Goes through a lesson once. It remembers what waits for a slide: texts, and code that showed nothing."""
+    """Goes through a lesson once.
+
+    It remembers what waits for a slide: texts, and code that showed nothing.
+    """
 
     def __init__(self, title: Heading) -> None:
         found = TITLE.fullmatch(title.text)
@@ -174,7 +183,10 @@ class _Writer:
         self.heading, self.before = heading.text, "heading"
 
     def ask(self, prompt: Predict) -> None:
-        """Make a slide of a question to predict; a single sentence behind the heading goes along."""
+        """Make a slide of a question to predict.
+
+        A single sentence behind the heading goes along.
+        """
         lead = self.take_lead() if self.before == "heading" and len(self.texts) == 1 else None
         self.place_texts()
         asked = f'<div class="big">{markup.to_html(prompt.text)}</div>'
@@ -256,7 +268,10 @@ class _Writer:
         return slide
 
     def comment(self, texts: Sequence[Text]) -> None:
-        """Add what is said about the result before it, where it has room; a list or a table needs a slide of its own."""
+        """Add what is said about the result before it, where it has room.
+
+        A list or a table needs a slide of its own.
+        """
         result = self.sections[-1].slides[-1]
         if any(text.kind not in ("paragraph", "fold") for text in texts):
             self.write(texts)
@@ -327,7 +342,10 @@ class _Writer:
 
 
 def _groups(outputs: Sequence[Output]) -> Iterator[list[Output]]:
-    """Divide outputs among slides: small ones share one; what is large begins one, after a few printed lines at most."""
+    """Divide outputs among slides.
+
+    Small ones share one; what is large begins one, after a few printed lines at most.
+    """
     group: list[Output] = []
     for output in outputs:
         full = sum(each.height for each in group) + output.height > SMALL
@@ -350,7 +368,10 @@ def _height(outputs: Sequence[Output]) -> int:
 
 
 def _lead(text: Text | None) -> list[str]:
-    """Return the sentence that leads to a result: the last one if it ends with a colon, the first ones otherwise."""
+    """Return the sentence that leads to a result.
+
+    The last one if it ends with a colon, the first ones otherwise.
+    """
     if text is None:
         return []
     short = markup.beginning(text.source, LONGEST_LEAD)
@@ -427,7 +448,8 @@ def _question(heading: str, number: int, total: int, question: quizzes.Question)
     asked = f'<p class="ask">{quizzes.markup(question.ask)}</p>'
     options = "".join(f"<li>{quizzes.markup(option.say)}</li>" for option in question.options)
     reasons = "".join(
-        f'<li class="{"right" if option.right else "wrong"}"><strong>{quizzes.markup(option.say)}</strong> '
+        "<li "
+        f'class="{"right" if option.right else "wrong"}"><strong>{quizzes.markup(option.say)}</strong> '
         f'<span class="verdict">{quizzes.verdict(option)}</span> {quizzes.markup(option.why)}</li>'
         for option in question.options
     )
@@ -455,7 +477,7 @@ def _add_teachers_notes(sections: Sequence[Section], teachers_notes: str) -> Non
         title, _, notes = part.partition("\n")
         if title.strip() not in by_title:
             raise ValueError(
-                f"The teacher's notes have a section {title.strip()!r}, and no slide of the lesson is below such a heading. "
-                "What to do: give both the same heading."
+                f"The teacher's notes have a section {title.strip()!r}, and no slide of the lesson "
+                "is below such a heading. What to do: give both the same heading."
             )
         by_title[title.strip()].notes = notes.strip()

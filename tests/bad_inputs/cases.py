@@ -99,7 +99,8 @@ class Cells:
     says
         What the row must hold.
     spoil
-        Changes the 700 blood cells, and returns them (and what ``preflight.check`` is given besides).
+        Changes the 700 blood cells, and returns them (and what ``preflight.check`` is given
+        besides).
     """
 
     what: str
@@ -702,7 +703,8 @@ def other_version(folder):
     (folder / "scanpy-1.0.dist-info").mkdir()
     (folder / "scanpy-1.0.dist-info" / "METADATA").write_text("Name: scanpy\nVersion: 1.0\n")
     return in_a_new_process(
-        f"import sys; sys.path.insert(0, {str(folder)!r})\nprint(environment.check().loc[['scanpy']].to_string(index=False, header=False))"
+        f"import sys; sys.path.insert(0, {str(folder)!r})\n"
+        "print(environment.check().loc[['scanpy']].to_string(index=False, header=False))"
     )
 
 
@@ -717,7 +719,9 @@ def little_memory(folder):
 @environment_case("no network for the data", "Cannot fetch 'cortex'", "check the network")
 def no_network(folder):
     return in_a_new_process(
-        f"import pathlib\nfrom helpers import data\ndata.load_cortex(pathlib.Path({str(folder)!r}))",
+        "import pathlib\n"
+        "from helpers import data\n"
+        f"data.load_cortex(pathlib.Path({str(folder)!r}))",
         PIP_NO_INDEX="1",
         PIP_CONFIG_FILE=os.devnull,
     )
@@ -786,7 +790,10 @@ def kept_in(folder: Path) -> Path:
 
 
 def said_on_loading(folder: Path) -> str:
-    """Return what is said when the checkpoint of the small model is looked for; that it is not used is checked."""
+    """Return what is said when the checkpoint of the small model is looked for.
+
+    That it is not used is checked.
+    """
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         found = training.load_checkpoint(untrained(), folder=folder, max_epochs=1)
@@ -846,7 +853,10 @@ print("epochs in the history:", len(model.history["elbo_train"]))
 
 @contextlib.contextmanager
 def another_kernel_at_work(folder: Path) -> Iterator[subprocess.Popen]:
-    """Train the model in another process, and enter the block when that has kept an epoch; then kill it."""
+    """Train the model in another process, and enter the block when that has kept an epoch.
+
+    Then kill it.
+    """
     kernel = new_process(training_in(folder))
     while not list(folder.glob(".*.progress")):
         assert kernel.poll() is None, "the training was over before it could be killed"

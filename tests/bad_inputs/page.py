@@ -1,4 +1,7 @@
-"""Write ``docs/bad_inputs.md``: what learners bring and do, and what the kit says to it. Each answer is given anew."""
+"""Write ``docs/bad_inputs.md``: what learners bring and do, and what the kit says to it.
+
+Each answer is given anew.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ def main() -> int:
 
 
 def answer(attempt: Callable[[Path], str]) -> str:
-    """Return what was said, as a cell of a table: without the paths of this machine, and of a traceback the last words."""
+    """Return what was said, as a cell of a table.
+
+    Without the paths of this machine, and of a traceback the last words.
+    """
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         Path(folder).chmod(0o777)

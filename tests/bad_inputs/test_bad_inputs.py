@@ -1,4 +1,7 @@
-"""Each bad input is answered with what is wrong, where, and what to do; nothing is lost, and no half file is left."""
+"""Each bad input is answered with what is wrong, where, and what to do.
+
+Nothing is lost, and no half file is left.
+"""
 
 import tempfile
 from pathlib import Path
@@ -98,7 +101,10 @@ def mended(adata, settings, report):
 )
 @pytest.mark.filterwarnings("ignore")
 def test_a_mending_call_mends(case):
-    """Run the calls one after the other; what they mend can be trained on, and no call is left that does nothing."""
+    """Run the calls one after the other.
+
+    What they mend can be trained on, and no call is left that does nothing.
+    """
     adata, settings = case.spoilt(data.load_pbmc())
     report = preflight.check(adata, **settings)
     rows = report[(report.index == case.check) & (report["verdict"] == case.verdict)]

@@ -128,5 +128,8 @@ def answer_by_keyboard(page, question) -> set[str]:
 
 def evaluate_within(page, seconds: int, script: str):
     """Run a script in the page, and fail rather than wait for ever."""
-    late = f"new Promise((_, no) => setTimeout(() => no(Error('not within {seconds} s')), {seconds}000))"
+    late = (
+        f"new Promise((_, no) => setTimeout(() => no(Error('not within {seconds} s')), "
+        f"{seconds}000))"
+    )
     return page.evaluate(f"() => Promise.race([({script})(), {late}])")

@@ -351,8 +351,10 @@ def test_a_link_that_leads_nowhere_stops_the_book(tmp_path):
     lesson.write_text(text.replace("glossary.md#neuron)", "glossary.md#neurone)", 1), "utf-8")
     with (tmp_path / "docs" / "licences.md").open("a", encoding="utf-8") as page:
         page.write(
-            "\n[a](nowhere.md) [b](../README.md#begin) ![c](nowhere.png) [d](#nothing)\n"
-            "[e](../notebooks/04_loss.ipynb#the-answer) [f](../notebooks/04_loss.ipynb#The-Answers)\n"
+            "\n"
+            "[a](nowhere.md) [b](../README.md#begin) ![c](nowhere.png) [d](#nothing)\n"
+            "[e](../notebooks/04_loss.ipynb#the-answer) "
+            "[f](../notebooks/04_loss.ipynb#The-Answers)\n"
             "[fine](../notebooks/04_loss.ipynb#The-answer) [fine](../README.md#start)\n"
         )
     old = tmp_path / "build" / "book" / "index.html"

@@ -14,7 +14,8 @@ import pytest
 from helpers.paths import ROOT
 from tests.browser.page_scripts import open_lesson, run_some
 
-# Settings that would let others in; what is not set is Jupyter's own default, which the tests below look at.
+# Settings that would let others in; what is not set is Jupyter's own default, which the tests below
+# look at.
 OPENING = {
     "allow_origin",
     "allow_origin_pat",
@@ -44,7 +45,8 @@ def ask(lab_address, path, token=None, how="GET", what=None, **headers):
         headers,
         method=how,
     )
-    # No proxy: the server is on this machine. No redirect: a page that sends one to the log-in lets nobody in.
+    # No proxy: the server is on this machine. No redirect: a page that sends one to the log-in lets
+    # nobody in.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), Stay())
     try:
         with opener.open(request, timeout=60) as answer:

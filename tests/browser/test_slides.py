@@ -18,7 +18,8 @@ LESSONS = sorted(file.stem for file in NOTEBOOKS.glob("*.ipynb"))
 
 SIZE = {"width": 1280, "height": 720}
 
-# What a class sees of the slide in front. Text is measured where it stands; sizes are those of a slide of 1280 x 720.
+# What a class sees of the slide in front. Text is measured where it stands; sizes are those of a
+# slide of 1280 x 720.
 LOOK = """() => {
     const slide = Reveal.getCurrentSlide(), frame = slide.querySelector('.frame'), body = frame.querySelector('.body');
     const place = frame.getBoundingClientRect();
@@ -224,7 +225,10 @@ def shown_by_the_lesson(name: str):
 
 
 def beginnings(output) -> list[str]:
-    """Return what must be seen of an output: the first line, the first name in a table, the text for a figure."""
+    """Return what must be seen of an output.
+
+    The first line, the first name in a table, the text for a figure.
+    """
     if output.output_type == "stream":
         return [bare(output.text.strip().partition("\n")[0])]
     page = output.data.get("text/html")
@@ -270,7 +274,8 @@ def test_notes_hold_every_text_of_the_lesson(deck):
             continue
         for part in re.split(r"\n\s*\n", re.sub(r"```.*?```", "", cell.source, flags=re.DOTALL)):
             block = part.strip()
-            # Headings, prompts, tables, folds and formulas are looked at elsewhere; time and needs are shortened.
+            # Headings, prompts, tables, folds and formulas are looked at elsewhere; time and needs
+            # are shortened.
             if block.startswith(("#", ">", "|", "<", "**Time**")) or "$" in block:
                 continue
             for line in re.split(r"^(?:[-*] |\d+\. )", block, flags=re.MULTILINE):
@@ -309,7 +314,8 @@ def test_formulas_are_drawn(deck):
     assert drawn <= written
 
 
-# Printed, all slides are on the page at once; on the screen all but one are hidden, and nothing would be looked at.
+# Printed, all slides are on the page at once; on the screen all but one are hidden, and nothing
+# would be looked at.
 def test_axe_finds_nothing_serious(deck, browser, folder):
     context = browser.new_context(viewport=SIZE, offline=True)
     page = context.new_page()

@@ -59,7 +59,10 @@ class Clone:
         write_wheel(self.wheels, name, version, {f"{name}/__main__.py": MAIN[name]})
 
     def variables(self) -> dict[str, str]:
-        """Let pip see the wheels made here, and no index; and name no Python, as make may have done."""
+        """Let pip see the wheels made here, and no index.
+
+        And name no Python, as make may have done.
+        """
         ours = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels), "PYTHON": ""}
         return os.environ | ours
 
@@ -91,7 +94,10 @@ def set_up_once(tmp_path_factory) -> tuple[Clone, Path]:
 
 @pytest.fixture
 def ready_clone(set_up_once) -> Clone:
-    """Give a clone as set-up left it; always at the same place, because an environment cannot be moved."""
+    """Give a clone as set-up left it.
+
+    Always at the same place, because an environment cannot be moved.
+    """
     once, kept = set_up_once
     shutil.rmtree(once.root, ignore_errors=True)
     shutil.copytree(kept, once.root, symlinks=True)

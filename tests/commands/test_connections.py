@@ -27,15 +27,21 @@ def watch_python(code, environment=os.environ):
 # 192.0.2.0/24, 2001:db8::/32 and .invalid are reserved, so nobody is reached.
 CASES = {
     "connection": (
-        's = socket.socket(); s.settimeout(0.5)\ntry: s.connect(("192.0.2.1", 80))\nexcept OSError: pass',
+        "s = socket.socket(); s.settimeout(0.5)\n"
+        'try: s.connect(("192.0.2.1", 80))\n'
+        "except OSError: pass",
         Attempt("connection", "192.0.2.1:80"),
     ),
     "connection to an IPv6 address": (
-        's = socket.socket(socket.AF_INET6)\ntry: s.connect(("2001:db8::1", 443))\nexcept OSError: pass',
+        "s = socket.socket(socket.AF_INET6)\n"
+        'try: s.connect(("2001:db8::1", 443))\n'
+        "except OSError: pass",
         Attempt("connection", "[2001:db8::1]:443"),
     ),
     "datagram": (
-        's = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ntry: s.sendto(b"hi", ("192.0.2.2", 9))\nexcept OSError: pass',
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        'try: s.sendto(b"hi", ("192.0.2.2", 9))\n'
+        "except OSError: pass",
         Attempt("connection", "192.0.2.2:9"),
     ),
     "open port": (
@@ -134,7 +140,10 @@ def test_recorders_prove_themselves_first(monkeypatch):
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    """Record two lessons, one of which calls an address, and Lab; return status, page and what was said."""
+    """Record two lessons, one of which calls an address, and Lab.
+
+    Return status, page and what was said.
+    """
     folder = tmp_path_factory.mktemp("lessons")
     for name, code in (
         ("01_good", "1 + 1"),

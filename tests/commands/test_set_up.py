@@ -178,7 +178,10 @@ def test_clean_removes_what_set_up_made(ready_clone):
 
 
 def need(clone, version: tuple[int, int]) -> None:
-    """Let the newer lane of a clone begin at another version of Python: this machine may have one Python alone."""
+    """Let the newer lane of a clone begin at another version of Python.
+
+    This machine may have one Python alone.
+    """
     change(clone, "newer_python.py", "NEEDED = (3, 12)", f"NEEDED = {version}")
 
 
@@ -191,7 +194,10 @@ def change(clone, file: str, old: str, new: str) -> None:
 
 
 def another_python(folder: Path) -> Path:
-    """Put a Python there that notes when it makes an environment; in all else it is the one that runs this."""
+    """Put a Python there that notes when it makes an environment.
+
+    In all else it is the one that runs this.
+    """
     path = folder / "another python"
     numbers = list(sys.version_info[:2])
     answer = json.dumps([str(path), "3.12.9", numbers, True])

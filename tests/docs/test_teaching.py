@@ -96,7 +96,12 @@ text = nbformat.v4.new_markdown_cell
 def test_minutes_are_the_sum_of_what_there_is():
     cells = [
         text(
-            "One two *three* `four` [five](six.md#seven).\n\n| a | b |\n| --- | --- |\n\n> **Predict.** Eight?"
+            "One two *three* `four` [five](six.md#seven).\n"
+            "\n"
+            "| a | b |\n"
+            "| --- | --- |\n"
+            "\n"
+            "> **Predict.** Eight?"
         ),
         code(
             "a = 1\n\nb = 2",
@@ -164,11 +169,13 @@ def test_sections_are_divided_inside_a_cell():
 def test_time_line_is_read_in_its_one_form():
     for line, expected in (
         (
-            "**Time**: 40 minutes to read and run (less than a minute, computing), 20 minutes for the quiz and the exercises.",
+            "**Time**: 40 minutes to read and run (less than a minute, computing), 20 minutes for "
+            "the quiz and the exercises.",
             (40, 20),
         ),
         (
-            "**Time**: 5 minutes to read and run, 10 minutes for the quiz.\n**Needs**: 99 minutes for the quiz",
+            "**Time**: 5 minutes to read and run, 10 minutes for the quiz.\n"
+            "**Needs**: 99 minutes for the quiz",
             (5, 10),
         ),
     ):

@@ -1,4 +1,7 @@
-"""The words and symbols of the lessons: each is explained once, and linked where a learner meets it first."""
+"""The words and symbols of the lessons.
+
+Each is explained once, and linked where a learner meets it first.
+"""
 
 import re
 from functools import cache
@@ -13,7 +16,8 @@ from publishing import glossary, lesson_minutes
 NOTATION = (ROOT / "docs" / "notation.md").read_text("utf-8")
 ENTRIES = glossary.entries()
 
-# Words of the field that a beginner does not know. Where a lesson uses one, the glossary has to have it.
+# Words of the field that a beginner does not know. Where a lesson uses one, the glossary has to
+# have it.
 OF_THE_FIELD = (
     *(
         "activation",

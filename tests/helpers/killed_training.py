@@ -1,7 +1,8 @@
 """A training to kill, stop or interrupt: ``python -m tests.helpers.killed_training FOLDER WHERE``.
 
-WHERE is a step, from 1: there it says so and waits for a signal. Or it dies by itself, at the second time it writes its progress:
-``half``, in the middle of the draft; ``draft``, when the draft is whole.
+WHERE is a step, from 1: there it says so and waits for a signal. Or it dies by itself, at the
+second time it writes its progress: ``half``, in the middle of the draft; ``draft``, when the draft
+is whole.
 """
 
 import functools

@@ -100,7 +100,10 @@ def spied(model):
 
 
 def in_epochs(calls, minibatches):
-    """Number the calls of one training run: epochs from 1, steps from 0; drop the rehearsal of the validation."""
+    """Number the calls of one training run.
+
+    Epochs from 1, steps from 0; drop the rehearsal of the validation.
+    """
     step, numbered = 0, []
     for call in calls:
         if call["training"]:

@@ -11,9 +11,9 @@ from helpers import figures
 from helpers.loss import elbo_figures
 from helpers.practice import quizzes
 
-# Machado, Oliveira and Fernandes (2009), "A physiologically-based model for simulation of color vision
-# deficiency", IEEE Transactions on Visualization and Computer Graphics 15, 1291-1298: their matrices for
-# linear RGB where one kind of cone is missing.
+# Machado, Oliveira and Fernandes (2009), "A physiologically-based model for simulation of color
+# vision deficiency", IEEE Transactions on Visualization and Computer Graphics 15, 1291-1298: their
+# matrices for linear RGB where one kind of cone is missing.
 SEEN_BY = {
     "all cones": np.eye(3),
     "protanopia": np.array(
@@ -48,8 +48,8 @@ TO_XYZ = np.array(
     ]
 )
 
-# CIE 1976 distance in L*a*b*. About 2.3 can just be noticed where two areas touch; lines and small marks that lie
-# apart need several times that.
+# CIE 1976 distance in L*a*b*. About 2.3 can just be noticed where two areas touch; lines and small
+# marks that lie apart need several times that.
 APART = 15
 # Where the difference is written out as well.
 BESIDE_WORDS = 10
@@ -83,7 +83,8 @@ def test_the_measures_know_what_is_known():
     assert contrast("white", "black") == pytest.approx(21)
     assert contrast("#767676", "white") == pytest.approx(4.54, abs=0.01)
     assert lab("red", "all cones") == pytest.approx([53.24, 80.09, 67.20], abs=0.02)
-    # Red and green of the same lightness are far apart for most, and close for those without one cone.
+    # Red and green of the same lightness are far apart for most, and close for those without one
+    # cone.
     pair = ("#c00000", "#407800")
     assert distance(*pair, "all cones") > 80
     assert distance(*pair, "deuteranopia") < 40
@@ -118,7 +119,10 @@ def test_more_is_lighter_in_the_colour_map(seen_by):
 
 
 def test_colours_that_stand_out_from_white_come_first():
-    """Lines and marks need 3:1 (WCAG 2.2, 1.4.11); the others are for areas, or have an edge or a label."""
+    """Lines and marks need 3:1 (WCAG 2.2, 1.4.11).
+
+    The others are for areas, or have an edge or a label.
+    """
     faint = [number for number, each in enumerate(figures.COLOURS) if contrast(each, "white") < 3]
     assert faint == [4, 5, 7]
 

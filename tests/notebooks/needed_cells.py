@@ -8,8 +8,9 @@ def needed(sources: Sequence[str], last: int, given: str = "") -> list[int]:
     """Return the places of the cells to run for the cell at ``last``, in order, itself included.
 
     A cell is needed where it binds a name that a needed cell after it uses, and that the code
-    ``given``, run just before the last cell, does not bind, and where it trains a model or sets cells up
-    that have such a name. A name that is bound twice brings both cells: one too many does no harm.
+    ``given``, run just before the last cell, does not bind, and where it trains a model or sets
+    cells up that have such a name. A name that is bound twice brings both cells: one too many does
+    no harm.
     """
     used = names(sources[last], ast.Load) - names(given, ast.Store) | names(given, ast.Load)
     chosen = [last]
@@ -21,7 +22,10 @@ def needed(sources: Sequence[str], last: int, given: str = "") -> list[int]:
 
 
 def changed(source: str) -> set[str]:
-    """Return the names of what a cell changes: ``training.train(model)``, ``SCVI.setup_anndata(adata)``."""
+    """Return the names of what a cell changes.
+
+    ``training.train(model)``, ``SCVI.setup_anndata(adata)``.
+    """
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     changing = [
         call

@@ -1,4 +1,7 @@
-"""What must hold for every stored lesson; each check returns the faults that it finds, as sentences."""
+"""What must hold for every stored lesson.
+
+Each check returns the faults that it finds, as sentences.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,8 @@ def run_faults(notebook: NotebookNode) -> list[str]:
     for number, cell in enumerate(_code_cells(notebook), 1):
         if cell.execution_count != number:
             faults.append(
-                f"code cell {number} has the count {cell.execution_count}: run all cells in a new kernel"
+                f"code cell {number} has the count {cell.execution_count}: run all cells in a new "
+                "kernel"
             )
         faults += [
             f"code cell {number} stopped with {out.ename}"
@@ -75,7 +79,10 @@ def run_faults(notebook: NotebookNode) -> list[str]:
 
 
 def noise(outputs: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return what a cell that just ran shows and should not: an error, a warning, a word on stderr."""
+    """Return what a cell that just ran shows and should not.
+
+    An error, a warning, a word on stderr.
+    """
     return [
         str(output)[:500]
         for output in outputs

@@ -1,4 +1,7 @@
-"""One run of a lesson at a time, whichever test runs it: two that train the same model at once say so on stderr."""
+"""One run of a lesson at a time, whichever test runs it.
+
+Two that train the same model at once say so on stderr.
+"""
 
 from pathlib import Path
 

@@ -170,7 +170,10 @@ def test_what_is_loaded_from_the_network_is_found(notebook):
 
 
 def run_nbval(notebook, folder: Path) -> subprocess.CompletedProcess:
-    """Run a notebook as `make test` does: with the pixels left out, and with the kit's own conftest."""
+    """Run a notebook as `make test` does.
+
+    With the pixels left out, and with the kit's own conftest.
+    """
     nbformat.write(notebook, folder / "lesson.ipynb")
     command = [
         sys.executable,

@@ -16,7 +16,10 @@ from publishing import classroom
 
 
 def measured(**peaks):
-    """Give measurements of two lessons: 100 CPU seconds and 120 wall seconds each, and 1,000 MiB or what is said."""
+    """Give measurements of two lessons.
+
+    100 CPU seconds and 120 wall seconds each, and 1,000 MiB or what is said.
+    """
     peaks = peaks or {"00_a": 1000, "01_b": 500}
     return {
         "lessons": [
@@ -138,7 +141,8 @@ def test_the_lesson_says_what_the_tables_say():
     # Of a node with 4 cores the memory is full first.
     assert table["by memory"][0] < table["by CPU"][0]
     assert classroom.lessons(known)["wall seconds"].max() < 60
-    # Kernels that fit into the limit: two large ones and not three; nor a notebook and the two processes of lesson 07b.
+    # Kernels that fit into the limit: two large ones and not three; nor a notebook and the two
+    # processes of lesson 07b.
     limit = classroom.memory(known).loc["rounded up", "two kernels"] - classroom.LAB_SERVER
     largest = classroom.lessons(known)["peak MiB"].max()
     assert 2 * largest < limit < 3 * largest
@@ -212,7 +216,10 @@ def test_nobody_gets_in_and_nothing_is_reachable_before_it_is_decided(values):
 
 
 def test_the_image_is_that_of_binder(values):
-    """Its entry point is binder/start, as long as nothing replaces the command; and one thread is said twice."""
+    """Its entry point is binder/start, as long as nothing replaces the command.
+
+    And one thread is said twice.
+    """
     user = values["singleuser"]
     assert "cmd" not in user
     assert "lifecycleHooks" not in user
@@ -263,7 +270,8 @@ def project(folder, address, version="1.2"):
 
 
 def test_the_image_is_named_after_the_project(tmp_path):
-    # A registry refuses capital letters; the placeholder keeps them, so that nobody fetches another's image by accident.
+    # A registry refuses capital letters; the placeholder keeps them, so that nobody fetches
+    # another's image by accident.
     for address, name in (
         ("https://github.com/Some-Lab/scVI-kit", "ghcr.io/some-lab/scvi-kit"),
         ("https://github.com/OWNER/REPOSITORY", "ghcr.io/OWNER/REPOSITORY"),

@@ -101,7 +101,10 @@ def test_links_lead_somewhere_in_the_folder(edition, request):
 
 
 def test_untouched_lesson_of_the_student_folder_runs_with_what_is_in_it(student, monkeypatch):
-    """Helpers, quiz and checks are those of the folder; the data are what set-up would have fetched."""
+    """Helpers, quiz and checks are those of the folder.
+
+    The data are what set-up would have fetched.
+    """
     (student / "data").symlink_to(editions.ROOT / "data")
     monkeypatch.setenv("PYTHONPATH", str(student))
     file = student / "notebooks" / "03_hidden_layers.ipynb"

@@ -13,7 +13,17 @@ from commands import command_line
 from publishing.slides import lesson, markup, page, rules
 from publishing.slides.__main__ import build, main
 
-TITLE = "# 98 · A question?\n\nWhy it is asked.\n\n**You will be able to**\n\n- do it.\n\n**Time**: 5 minutes (or so)."
+TITLE = (
+    "# 98 · A question?\n"
+    "\n"
+    "Why it is asked.\n"
+    "\n"
+    "**You will be able to**\n"
+    "\n"
+    "- do it.\n"
+    "\n"
+    "**Time**: 5 minutes (or so)."
+)
 
 
 def run(code: str, *texts: str):
@@ -155,11 +165,23 @@ def test_solutions_checks_and_what_is_folded_away_stay_off_the_slides(tmp_path):
     tag = {"tags": ["solution"]}
     slides = slides_of(
         tmp_path,
-        "## Exercises\n\n### Exercise 1 · Add\n\nAdd two numbers. The whole sentence has to be here, however long it may get.",
+        "## Exercises\n"
+        "\n"
+        "### Exercise 1 · Add\n"
+        "\n"
+        "Add two numbers. The whole sentence has to be here, however long it may get.",
         new_code_cell("total = ...", metadata={"tags": ["exercise"]}),
         new_code_cell("check.total(total)", metadata={"tags": ["check"]}),
         new_markdown_cell(
-            "<details><summary>Solution</summary>\n\n```python\ntotal = 3\n```\n\nSum.\n\n</details>",
+            "<details><summary>Solution</summary>\n"
+            "\n"
+            "```python\n"
+            "total = 3\n"
+            "```\n"
+            "\n"
+            "Sum.\n"
+            "\n"
+            "</details>",
             metadata=tag,
         ),
         "<details><summary>More</summary>\n\nFolded words.\n\n</details>\n\nNext: lesson 99.",

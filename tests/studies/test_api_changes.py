@@ -106,7 +106,10 @@ CHANGES = {
     change_default: "defaults, scvi SCVI(): n_hidden: 128 -> 256",
     drop_parameter: "defaults, scvi VAE(): dropout_rate: 0.1 -> not there",
     drop_history_key: "history keys, SCVI: elbo_validation: 2 rows, by epoch -> not there",
-    drop_module: "modules, SCVI: z_encoder.mean_encoder: Linear in encoder, head, 128 to 10, 1,290 parameters, trained -> not there",
+    drop_module: (
+        "modules, SCVI: z_encoder.mean_encoder: Linear in encoder, head, 128 to 10, 1,290 "
+        "parameters, trained -> not there"
+    ),
     let_a_module_train: "129 parameters, idle -> Linear in l_encoder, head, 128 to 1, 129 parameters, trained",
     warn: "warnings, FutureWarning: layer= goes away: not there -> SCVI.setup_anndata",
     warn_elsewhere: "TOTALVI.train -> SCVI.train",
@@ -179,7 +182,10 @@ def test_rounding_of_another_processor_is_no_difference(two):
 
 
 def test_what_the_kit_itself_asks_for_anew_is_no_difference(two):
-    """A new import in a helper changes no library; one that the library has not is missing in both lanes."""
+    """A new import in a helper changes no library.
+
+    One that the library has not is missing in both lanes.
+    """
     before, now = two
     now["names"]["scvi.model.AUTOZI"] = "class"
     now["defaults"]["scvi AUTOZI()"] = {"n_hidden": "128"}

@@ -38,7 +38,10 @@ def test_what_needs_no_training_can_be_recomputed(kept, method, seed):
 
 
 def test_positions_are_measured_on_the_cells_that_they_belong_to(blood):
-    """Positions that are the groups themselves, and nothing of the batches, score as such; shuffled, they do not."""
+    """Positions that are the groups themselves, and nothing of the batches, score as such.
+
+    Shuffled, they do not.
+    """
     groups = protein_counts.gate(blood)
     random = np.random.default_rng(0)
     known = pd.get_dummies(groups).to_numpy(float) + 0.01 * random.normal(size=(400, 6))

@@ -224,7 +224,12 @@ def test_finished_pairs_are_kept_but_not_those_of_other_settings(tmp_path, monke
 
 
 def test_a_process_is_measured_with_those_that_it_starts():
-    busy = "import time\nheld = b'1' * (200 * 2**20)\nwhile time.process_time() < 1: pass\nprint('done')"
+    busy = (
+        "import time\n"
+        "held = b'1' * (200 * 2**20)\n"
+        "while time.process_time() < 1: pass\n"
+        "print('done')"
+    )
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {busy!r}], check=True)"
     cost = costs.watch([sys.executable, "-c", code])
     assert cost["output"].strip() == "done"

@@ -1,4 +1,7 @@
-"""The checks of the exercises: a lesson's own in ``lesson_NN``, what they are made of beside them."""
+"""The checks of the exercises.
+
+A lesson's own in ``lesson_NN``, what they are made of beside them.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +96,10 @@ class Checks:
         traceback: TracebackType,
         tb_offset: int | None = None,
     ) -> None:
-        """Say what to do where a check is run before there is an answer; show other errors as ever."""
+        """Say what to do where a check is run before there is an answer.
+
+        Show other errors as ever.
+        """
         if error.name not in self.answers():
             shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
             return

@@ -1,7 +1,9 @@
-"""Ways to look at an answer: a number, a word, names, several numbers, a function, or what it achieves.
+"""Ways to look at an answer.
 
-Each returns a :class:`helpers.practice.exercises.replies.Reply`. What is compared is computed by the caller from the
-lesson's own data and model, not stored.
+A number, a word, names, several numbers, a function, or what it achieves.
+
+Each returns a :class:`helpers.practice.exercises.replies.Reply`. What is compared is computed by
+the caller from the lesson's own data and model, not stored.
 """
 
 from __future__ import annotations
@@ -92,8 +94,9 @@ def as_number(name: str, answer: Any, unit: str = "") -> tuple[float | None, str
         return as_number(name, answer.item(), unit)
     if hasattr(answer, "shape"):
         return None, (
-            f"`{name}` has the shape {tuple(answer.shape)}. It should be one number{f' ({unit})' if unit else ''}: "
-            "have you forgotten a sum or a mean, or to pick one value?"
+            f"`{name}` has the shape {tuple(answer.shape)}. It should be one "
+            f"number{f' ({unit})' if unit else ''}: have you forgotten a sum or a mean, or to pick "
+            "one value?"
         )
     if not isinstance(answer, Real):
         return None, f"`{name}` is {a_kind(answer)}. It should be {wanted}."
@@ -106,7 +109,8 @@ def as_number(name: str, answer: Any, unit: str = "") -> tuple[float | None, str
     if math.isinf(value):
         return (
             None,
-            f"`{name}` is infinite. Somewhere something was divided by 0, or the logarithm of 0 taken.",
+            f"`{name}` is infinite. Somewhere something was divided by 0, or the logarithm of 0 "
+            "taken.",
         )
     return value, ""
 
@@ -252,7 +256,8 @@ def as_names(
     if odd:
         return (
             None,
-            f"`{name}` should hold names (text in quotation marks); {odd[0]!r} is {a_kind(odd[0])}.",
+            f"`{name}` should hold names (text in quotation marks); {odd[0]!r} is "
+            f"{a_kind(odd[0])}.",
         )
     given, known = list(map(spelling, given)), set(known)
     unknown = [each for each in given if each not in known]
@@ -300,7 +305,8 @@ def numbers(
             return not_yet(reply)
     if given.ndim == 0 and wanted.ndim:
         return not_yet(
-            f"`{name}` is one number. It should hold {wanted.size:,}, with the shape {wanted.shape}."
+            f"`{name}` is one number. It should hold {wanted.size:,}, with the shape "
+            f"{wanted.shape}."
         )
     if given.shape != wanted.shape:
         turned = (
@@ -311,7 +317,8 @@ def numbers(
         )
     if missing := int(np.isnan(given).sum()):
         return not_yet(
-            f"{missing:,} of the {given.size:,} numbers in `{name}` are NaN: 0 was divided by 0, or values are missing."
+            f"{missing:,} of the {given.size:,} numbers in `{name}` are NaN: 0 was divided by 0, "
+            "or values are missing."
         )
     good = np.isclose(given, wanted, rtol=1e-6, atol=within)
     if good.all():
@@ -321,7 +328,8 @@ def numbers(
     if np.allclose(np.sort(given, axis=None), np.sort(wanted, axis=None), rtol=1e-6, atol=within):
         return not_yet(f"`{name}` holds the right numbers in another order.")
     return not_yet(
-        f"{good.sum():,} of the {good.size:,} numbers in `{name}`{f' ({unit})' if unit else ''} are right."
+        f"{good.sum():,} of the {good.size:,} numbers in `{name}`{f' ({unit})' if unit else ''} "
+        "are right."
     )
 
 
@@ -334,13 +342,17 @@ def _as_array(name: str, answer: Any, shape: tuple[int, ...]) -> tuple[np.ndarra
     if given is None:
         return (
             None,
-            f"`{name}` is {a_kind(answer)} and does not hold only numbers. It should have the shape {shape}.",
+            f"`{name}` is {a_kind(answer)} and does not hold only numbers. It should have the "
+            f"shape {shape}.",
         )
     return given, ""
 
 
 def _floats(answer: Any) -> np.ndarray | None:
-    """Return numbers in any container as an array; None where there is anything else, text of digits too."""
+    """Return numbers in any container as an array.
+
+    None where there is anything else, text of digits too.
+    """
     if hasattr(answer, "toarray"):
         answer = answer.toarray()
     if hasattr(answer, "detach"):
@@ -403,12 +415,16 @@ def function(
     arguments, expected = cases[good.index(False)]
     value = returned[good.index(False)]
     return not_yet(
-        f"{sum(good)} of {len(good)} trials are right. {_written(name, arguments)} returns {_short(value)}; expected was {_short(expected)}."
+        f"{sum(good)} of {len(good)} trials are right. {_written(name, arguments)} returns "
+        f"{_short(value)}; expected was {_short(expected)}."
     )
 
 
 def call(name: str, answer: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Any, str]:
-    """Call a learner's function with copies of arguments; return its value, and what went wrong, if anything."""
+    """Call a learner's function with copies of arguments.
+
+    Return its value, and what went wrong, if anything.
+    """
     written = _written(name, arguments)
     try:
         value = answer(*copy.deepcopy(list(arguments)))

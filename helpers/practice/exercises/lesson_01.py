@@ -13,7 +13,8 @@ from helpers import genes
 from helpers.practice.exercises.answer_checks import Mistake, as_names, claims, function, number
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
 
-# What the last exercise asks for: so few genes, and so large a share of cells whose class is voted right.
+# What the last exercise asks for: so few genes, and so large a share of cells whose class is voted
+# right.
 MOST_GENES, LEAST_ACCURACY = 100, 0.94
 
 # The classes are voted on in this number of principal components.
@@ -22,8 +23,10 @@ COMPONENTS = 30
 
 @exercise(
     "The mean of the doubled counts is twice as large. How far from it is each count now?",
-    'Compute it: `mt1 = fresh[:, "Mt1"].to_df(layer="counts")["Mt1"]`, then compare `(2 * mt1).var()` with `mt1.var()`.',
-    "Each distance from the mean is twice as large. The variance is the mean of the *squared* distances.",
+    'Compute it: `mt1 = fresh[:, "Mt1"].to_df(layer="counts")["Mt1"]`, then compare `(2 * '
+    "mt1).var()` with `mt1.var()`.",
+    "Each distance from the mean is twice as large. The variance is the mean of the *squared* "
+    "distances.",
 )
 def doubled_counts(times: Any, *, adata: AnnData) -> Reply:
     """Say how the variance of a gene changes when each of its counts is doubled."""
@@ -35,23 +38,27 @@ def doubled_counts(times: Any, *, adata: AnnData) -> Reply:
         expected,
         unit="times",
         within=0.01,
-        praise="Twice the distances, four times their squares. The cells are the same as before, and yet the variance is four times as large: so a variance "
-        "says nothing until it is compared with the mean.",
+        praise="Twice the distances, four times their squares. The cells are the same as before, and "
+        "yet the variance is four times as large: so a variance says nothing until it is "
+        "compared with the mean.",
         mistakes=[
             Mistake(
                 2,
-                "That is so for the mean, and for the distances from it. The variance is made of *squared* distances.",
+                "That is so for the mean, and for the distances from it. The variance is made of "
+                "*squared* distances.",
             ),
             Mistake(
                 1,
-                "Nothing changes in the cells, that is true. But variance is counted in squared counts, and the counts are larger.",
+                "Nothing changes in the cells, that is true. But variance is counted in squared "
+                "counts, and the counts are larger.",
             ),
             Mistake(
                 2**0.5, "That would be smaller than for the mean. Do you square, or take a root?"
             ),
             Mistake(
                 (2 * counts).var(ddof=1),
-                "That is the variance of the doubled counts. Divide it by the variance of the counts.",
+                "That is the variance of the doubled counts. Divide it by the variance of the "
+                "counts.",
             ),
         ],
     )
@@ -59,14 +66,16 @@ def doubled_counts(times: Any, *, adata: AnnData) -> Reply:
 
 @exercise(
     "Three lines: standardise each count, limit the result, take the variance.",
-    "Standardise: `(values - values.mean()) / expected_variance**0.5`. The limit is the root of the number of cells, `len(values) ** 0.5`.",
+    "Standardise: `(values - values.mean()) / expected_variance**0.5`. The limit is the root of "
+    "the number of cells, `len(values) ** 0.5`.",
     "`np.minimum(standardised, limit)` limits each one; `.var()` of that is what is asked for.",
 )
 def by_hand(standardised_variance: Any, *, adata: AnnData) -> Reply:
     """Write a function that computes the standardised variance of a gene, with the limit."""
     table = _table(adata)
     exact = genes.standardised_variance(adata, table)
-    # The one that varies most without a limit, so that the limit is seen to be missing, and some that it does not touch.
+    # The one that varies most without a limit, so that the limit is seen to be missing, and some
+    # that it does not touch.
     tried = ["Mt1", "Actb", "Plp1", (table["variance"] / table["expected variance"]).idxmax()]
     cases = [
         ((_counts(adata, gene), float(table.loc[gene, "expected variance"])), float(exact[gene]))
@@ -76,18 +85,23 @@ def by_hand(standardised_variance: Any, *, adata: AnnData) -> Reply:
         "standardised_variance",
         standardised_variance,
         cases,
-        # Whether the squares are divided by n or n - 1, and the mean taken before or after the limit, shows in
-        # the third digit.
+        # Whether the squares are divided by n or n - 1, and the mean taken before or after the
+        # limit, shows in the third digit.
         within=0.03,
-        praise="This is step 3 with its limit, for one gene. One call of `highly_variable_genes` does it for all of them.",
+        praise=(
+            "This is step 3 with its limit, for one gene. One call of `highly_variable_genes` "
+            "does it for all of them."
+        ),
         mistakes=[
             (
                 lambda values, expected: values.var() / expected,
-                "Right but for the limit: one cell with a huge count still makes the last gene look variable. Limit the standardised counts before you take their variance.",
+                "Right but for the limit: one cell with a huge count still makes the last gene "
+                "look variable. Limit the standardised counts before you take their variance.",
             ),
             (
                 lambda values, expected: ((values - values.mean()) / expected).var(),
-                "You divide by the expected variance. Divide by its *root*: a distance is in counts, a variance in squared counts.",
+                "You divide by the expected variance. Divide by its *root*: a distance is in "
+                "counts, a variance in squared counts.",
             ),
             (
                 lambda values, expected: _limited(values, expected).std(),
@@ -95,11 +109,14 @@ def by_hand(standardised_variance: Any, *, adata: AnnData) -> Reply:
             ),
             (
                 lambda values, expected: values.var() / values.mean(),
-                "You compare the variance with the mean, which is what chance alone gives (Poisson). Compare it with what is usual for other genes of this mean: `expected_variance`.",
+                "You compare the variance with the mean, which is what chance alone gives "
+                "(Poisson). Compare it with what is usual for other genes of this mean: "
+                "`expected_variance`.",
             ),
             (
                 lambda values, expected: np.minimum(values, len(values) ** 0.5).var() / expected,
-                "You limit the counts themselves. Standardise first: the limit is for standardised counts.",
+                "You limit the counts themselves. Standardise first: the limit is for "
+                "standardised counts.",
             ),
             (
                 lambda values, expected: values.var(),
@@ -114,9 +131,12 @@ def by_hand(standardised_variance: Any, *, adata: AnnData) -> Reply:
 
 
 @exercise(
-    "Make a table for the cells that are left, with the steps of the lesson. Mean, expected variance and limit all change.",
-    'The cells: `others = fresh[fresh.obs["cell_type"] != "oligodendrocytes"].copy()`. Then `genes.mean_and_variance(others)`, and so on.',
-    '`genes.standardised_variance(others, others_table)["Plp1"]`, where `others_table` has a column `expected variance` made by `genes.expected_variance(others_table)`.',
+    "Make a table for the cells that are left, with the steps of the lesson. Mean, expected "
+    "variance and limit all change.",
+    'The cells: `others = fresh[fresh.obs["cell_type"] != "oligodendrocytes"].copy()`. Then '
+    "`genes.mean_and_variance(others)`, and so on.",
+    '`genes.standardised_variance(others, others_table)["Plp1"]`, where `others_table` has a '
+    "column `expected variance` made by `genes.expected_variance(others_table)`.",
 )
 def without_a_class(plp1_left: Any, *, adata: AnnData) -> Reply:
     """Give the standardised variance of Plp1 among the cells that are no oligodendrocytes."""
@@ -133,21 +153,26 @@ def without_a_class(plp1_left: Any, *, adata: AnnData) -> Reply:
         after["Plp1"],
         # The fit of the curve magnifies last digits.
         within=0.01 * after["Plp1"],
-        praise=f"It rises from {before:.1f} to {after['Plp1']:.0f}, number {place} of {len(after):,}. The mean falls to {left.mean():.0f} counts, "
-        f"so little variance is usual for it; and {int((left >= 100).sum())} of the cells left still have 100 molecules or more. "
-        "Which genes are highly variable depends on the cells: select again when you leave some out.",
+        praise=f"It rises from {before:.1f} to {after['Plp1']:.0f}, number {place} of {len(after):,}. "
+        f"The mean falls to {left.mean():.0f} counts, so little variance is usual for it; and "
+        f"{int((left >= 100).sum())} of the cells left still have 100 molecules or more. Which "
+        "genes are highly variable depends on the cells: select again when you leave some "
+        "out.",
         mistakes=[
             Mistake(
                 before,
-                "That is the value among all cells. Compute mean, variance and curve anew for those that are left.",
+                "That is the value among all cells. Compute mean, variance and curve anew for "
+                "those that are left.",
             ),
             Mistake(
                 variance / usual,
-                "Nearly: mean, variance and curve are right. The limit for single cells is missing; `genes.standardised_variance` has it.",
+                "Nearly: mean, variance and curve are right. The limit for single cells is "
+                "missing; `genes.standardised_variance` has it.",
             ),
             Mistake(
                 variance / whole.loc["Plp1", "expected variance"],
-                "The variance is that of the cells left, the expected variance that of all. Fit the curve anew.",
+                "The variance is that of the cells left, the expected variance that of all. Fit "
+                "the curve anew.",
             ),
             Mistake(
                 variance, "That is the variance. Which variance is usual for a gene of its mean?"
@@ -160,7 +185,8 @@ def without_a_class(plp1_left: Any, *, adata: AnnData) -> Reply:
     )
     if not reply.is_right and reply.text.startswith("`plp1_left` is 0."):
         return not_yet(
-            "Is that your prediction? It is what many expect: without oligodendrocytes, *Plp1* no longer varies. Now compute it."
+            "Is that your prediction? It is what many expect: without oligodendrocytes, *Plp1* no "
+            "longer varies. Now compute it."
         )
     return reply
 
@@ -168,7 +194,8 @@ def without_a_class(plp1_left: Any, *, adata: AnnData) -> Reply:
 @exercise(
     "Which genes did best in the lesson, when only 200 were allowed?",
     "`genes.select(few, 100)` leaves the 100 most variable genes in a copy `few = fresh.copy()`.",
-    "Then `few_genes = few.var_names`. Or take the classes one by one, and for each some genes that are high in it.",
+    "Then `few_genes = few.var_names`. Or take the classes one by one, and for each some genes "
+    "that are high in it.",
 )
 def few_genes(few_genes: Any, *, adata: AnnData) -> Reply:
     """Find a few genes that tell the classes apart."""
@@ -176,7 +203,8 @@ def few_genes(few_genes: Any, *, adata: AnnData) -> Reply:
         next(iter(few_genes.to_numpy().ravel()), None), str | bool | np.bool_
     ):
         return not_yet(
-            "`few_genes` is a table or one of its columns. The names of the genes are its index: add `.index`."
+            "`few_genes` is a table or one of its columns. The names of the genes are its index: "
+            "add `.index`."
         )
     given, fault = as_names("few_genes", few_genes, adata.var_names)
     if given is None:
@@ -184,11 +212,13 @@ def few_genes(few_genes: Any, *, adata: AnnData) -> Reply:
     chosen = list(dict.fromkeys(given))
     if len(chosen) <= COMPONENTS:
         return not_yet(
-            f"You have {len(chosen)} different genes. The measure needs more than {COMPONENTS}: it first reduces them to {COMPONENTS} principal components."
+            f"You have {len(chosen)} different genes. The measure needs more than {COMPONENTS}: it "
+            f"first reduces them to {COMPONENTS} principal components."
         )
     if len(chosen) > MOST_GENES:
         return not_yet(
-            f"You have {len(chosen):,} genes; at most {MOST_GENES} are asked for. Which of them can go?"
+            f"You have {len(chosen):,} genes; at most {MOST_GENES} are asked for. Which of them "
+            "can go?"
         )
     accuracy = genes.class_accuracy(adata, pd.Index(chosen))
     return claims(
@@ -196,10 +226,12 @@ def few_genes(few_genes: Any, *, adata: AnnData) -> Reply:
         (
             accuracy >= LEAST_ACCURACY,
             f"The class of {accuracy:.1%} of the cells is voted right.",
-            f"The class of {accuracy:.1%} of the cells is voted right; {LEAST_ACCURACY:.0%} is asked for. {_advice(adata, chosen)}",
+            f"The class of {accuracy:.1%} of the cells is voted right; {LEAST_ACCURACY:.0%} is "
+            f"asked for. {_advice(adata, chosen)}",
         ),
-        praise=f"{len(chosen)} genes, and the class of {accuracy:.1%} of the cells is voted right. Compare that with all 4,000 in the table of the lesson: "
-        "for these classes few genes will do, if they are well chosen.",
+        praise=f"{len(chosen)} genes, and the class of {accuracy:.1%} of the cells is voted right. "
+        "Compare that with all 4,000 in the table of the lesson: for these classes few genes "
+        "will do, if they are well chosen.",
     )
 
 
@@ -209,7 +241,10 @@ def _advice(adata: AnnData, chosen: Sequence[str]) -> str:
     table["standardised variance"] = genes.standardised_variance(adata, table)
     orders = {
         "mean": "These are the genes with the most counts. A gene can be high in all classes alike.",
-        "variance": "These are the genes with the largest variance. Some have it only because their counts are large.",
+        "variance": (
+            "These are the genes with the largest variance. Some have it only because their "
+            "counts are large."
+        ),
     }
     for column, advice in orders.items():
         if set(chosen) == set(table[column].nlargest(len(chosen)).index):

@@ -17,14 +17,17 @@ from helpers.practice.exercises.replies import Reply, exercise, not_yet
 # The study of the first exercise.
 N_CELLS = 60_000
 
-# What the last exercise asks for: so few epochs, and so low a negative ELBO of the held-out cells, in nats per cell.
+# What the last exercise asks for: so few epochs, and so low a negative ELBO of the held-out cells,
+# in nats per cell.
 MOST_EPOCHS, MOST_NATS = 5, 2_980
 
 
 @exercise(
     "Steps = epochs × minibatches in an epoch. Both depend on the number of cells.",
-    "Epochs: use the formula, and round. Minibatches: nine tenths of the cells are trained on, 128 at a time.",
-    "54,000 cells fill 421 minibatches, and some cells are left: they make one more, a smaller one.",
+    "Epochs: use the formula, and round. Minibatches: nine tenths of the cells are trained on, "
+    "128 at a time.",
+    "54,000 cells fill 421 minibatches, and some cells are left: they make one more, a smaller "
+    "one.",
 )
 def default_steps(n_steps: Any) -> Reply:
     """Count the training steps of a default run on 60,000 cells."""
@@ -36,16 +39,19 @@ def default_steps(n_steps: Any) -> Reply:
         n_steps,
         training.lengths(N_CELLS, "default")["steps"],
         unit="steps",
-        praise=f"{epochs} epochs of {minibatches} minibatches. For the 3,005 cortex cells it is {training.lengths(3_005, 'default')['steps']:,}: "
-        "where the epochs stop at 400, fewer cells get fewer steps.",
+        praise=f"{epochs} epochs of {minibatches} minibatches. For the 3,005 cortex cells it is "
+        f"{training.lengths(3_005, 'default')['steps']:,}: where the epochs stop at 400, fewer "
+        "cells get fewer steps.",
         mistakes=[
             Mistake(
                 epochs * math.ceil(N_CELLS / size),
-                "The epochs are right. But a tenth of the cells is held out, and no step is made with them.",
+                "The epochs are right. But a tenth of the cells is held out, and no step is made "
+                "with them.",
             ),
             Mistake(
                 400 * minibatches,
-                "The minibatches are right. 400 is the largest number of epochs; with more than 20,000 cells there are fewer.",
+                "The minibatches are right. 400 is the largest number of epochs; with more than "
+                "20,000 cells there are fewer.",
             ),
             Mistake(
                 epochs * (trained_on // size),
@@ -53,7 +59,8 @@ def default_steps(n_steps: Any) -> Reply:
             ),
             Mistake(
                 epochs * trained_on / size,
-                "Very near. There is no part of a step: the last minibatch of an epoch is smaller, and counts as one.",
+                "Very near. There is no part of a step: the last minibatch of an epoch is "
+                "smaller, and counts as one.",
             ),
             Mistake(
                 20_000 / N_CELLS * 400 * trained_on / size,
@@ -61,7 +68,8 @@ def default_steps(n_steps: Any) -> Reply:
             ),
             Mistake(
                 epochs * trained_on,
-                "These are cells that are passed through. A step is made after each *minibatch* of 128 of them.",
+                "These are cells that are passed through. A step is made after each *minibatch* "
+                "of 128 of them.",
             ),
             Mistake(
                 epochs * math.ceil(trained_on / 64),
@@ -74,7 +82,8 @@ def default_steps(n_steps: Any) -> Reply:
 
 
 @exercise(
-    "First the number of epochs: `training.default_epochs(n_cells)`. What is the weight in epoch 1, in epoch 2, in the last one?",
+    "First the number of epochs: `training.default_epochs(n_cells)`. What is the weight in epoch "
+    "1, in epoch 2, in the last one?",
     "In epoch 1 the weight is 0/400, in epoch 2 it is 1/400.",
     "In epoch e it is (e - 1)/400. Put the last epoch in the place of e.",
 )
@@ -99,11 +108,13 @@ def weight_at_the_end(last_kl_weight: Any) -> Reply:
         mistakes=[
             (
                 lambda n_cells: training.default_epochs(n_cells) / warm_up,
-                "Nearly: you count one rise too many. In the first epoch the weight is 0, so after 400 epochs there were 399 rises.",
+                "Nearly: you count one rise too many. In the first epoch the weight is 0, so "
+                "after 400 epochs there were 399 rises.",
             ),
             (
                 lambda n_cells: 1,
-                "That would be so if the rise took as many epochs as the run. It takes 400, however many are run.",
+                "That would be so if the rise took as many epochs as the run. It takes 400, "
+                "however many are run.",
             ),
             (
                 lambda n_cells: (round(20_000 / n_cells * 400) - 1) / warm_up,
@@ -111,11 +122,13 @@ def weight_at_the_end(last_kl_weight: Any) -> Reply:
             ),
             (
                 lambda n_cells: min((round(20_000 / n_cells * 400) - 1) / warm_up, 1),
-                "With many cells it is right. With few there are 400 epochs and no more, so the last weight is 399/400.",
+                "With many cells it is right. With few there are 400 epochs and no more, so the "
+                "last weight is 399/400.",
             ),
             (
                 lambda n_cells: (int(epochs(n_cells)) - 1) / warm_up,
-                "Nearly: scvi-tools rounds the number of epochs, and you cut off what is behind the point.",
+                "Nearly: scvi-tools rounds the number of epochs, and you cut off what is behind "
+                "the point.",
             ),
             (
                 lambda n_cells: (epochs(n_cells) - 1) / warm_up,
@@ -147,8 +160,10 @@ def best_epoch(best_epoch: Any, *, kept: pd.DataFrame) -> Reply:
         "best_epoch",
         best_epoch,
         best,
-        praise=f"From there to epoch {last} the training cells gain {trained[best] - trained[last]:.0f} nats per cell, and the held-out cells lose {held_out[last] - held_out[best]:.0f}. "
-        "That is a little overfitting, for more than a third of the time of the run.",
+        praise=f"From there to epoch {last} the training cells gain "
+        f"{trained[best] - trained[last]:.0f} nats per cell, and the held-out cells lose "
+        f"{held_out[last] - held_out[best]:.0f}. That is a little overfitting, for more than a "
+        "third of the time of the run.",
         mistakes=[
             Mistake(
                 last,
@@ -156,11 +171,13 @@ def best_epoch(best_epoch: Any, *, kept: pd.DataFrame) -> Reply:
             ),
             Mistake(
                 int(trained.idxmin()),
-                "That is the best epoch for the cells that were trained on. They get better nearly to the end: that is no sign that the model does.",
+                "That is the best epoch for the cells that were trained on. They get better "
+                "nearly to the end: that is no sign that the model does.",
             ),
             Mistake(
                 int(kept["train_loss"].idxmin()),
-                "That is where the loss of the training cells is lowest. Judge by cells that were not trained on.",
+                "That is where the loss of the training cells is lowest. Judge by cells that were "
+                "not trained on.",
             ),
             Mistake(
                 int(held_out.loc[shown].idxmin()),
@@ -168,7 +185,8 @@ def best_epoch(best_epoch: Any, *, kept: pd.DataFrame) -> Reply:
             ),
             Mistake(
                 int(kept["held_out_loss"].idxmin()),
-                "The right cells, but their *loss*: while one part of it is still faded in, the loss rises for that reason alone. Take the negative ELBO.",
+                "The right cells, but their *loss*: while one part of it is still faded in, the "
+                "loss rises for that reason alone. Take the negative ELBO.",
             ),
             Mistake(
                 int(held_out.idxmax()),
@@ -176,20 +194,25 @@ def best_epoch(best_epoch: Any, *, kept: pd.DataFrame) -> Reply:
             ),
             Mistake(
                 best - 1,
-                "Nearly: `argmin` counts rows from 0, and epochs begin with 1. `idxmin` returns the epoch.",
+                "Nearly: `argmin` counts rows from 0, and epochs begin with 1. `idxmin` returns "
+                "the epoch.",
             ),
             Mistake(
                 float(held_out.min()),
-                "That is the lowest value, in nats per cell. The question is in which epoch it is reached.",
+                "That is the lowest value, in nats per cell. The question is in which epoch it is "
+                "reached.",
             ),
         ],
     )
 
 
 @exercise(
-    "The default makes small steps, 22 in an epoch of these cells. Which two settings of the class preset change that?",
-    "`training.train(your_model, max_epochs=5)` squeezes the whole class preset into five epochs: large steps, small ones at the end.",
-    'With `train` of scvi-tools you would say it yourself: `your_model.train(max_epochs=5, batch_size=64, plan_kwargs={"lr": 0.015, "n_epochs_kl_warmup": 2})`.',
+    "The default makes small steps, 22 in an epoch of these cells. Which two settings of the "
+    "class preset change that?",
+    "`training.train(your_model, max_epochs=5)` squeezes the whole class preset into five epochs: "
+    "large steps, small ones at the end.",
+    "With `train` of scvi-tools you would say it yourself: `your_model.train(max_epochs=5, "
+    'batch_size=64, plan_kwargs={"lr": 0.015, "n_epochs_kl_warmup": 2})`.',
 )
 def five_epochs(your_model: Any, *, adata: AnnData, kept: pd.DataFrame) -> Reply:
     """Train a model for five epochs so that it describes held-out cells well."""
@@ -203,7 +226,8 @@ def five_epochs(your_model: Any, *, adata: AnnData, kept: pd.DataFrame) -> Reply
         nats = -float(your_model.get_elbo(indices=your_model.validation_indices))
     if math.isnan(nats):
         return not_yet(
-            "The negative ELBO of the held-out cells is NaN: the steps were so large that the weights went astray. Take a smaller learning rate."
+            "The negative ELBO of the held-out cells is NaN: the steps were so large that the "
+            "weights went astray. Take a smaller learning rate."
         )
     reached = kept.index[kept["held_out_elbo"] <= nats]
     default = (
@@ -215,31 +239,45 @@ def five_epochs(your_model: Any, *, adata: AnnData, kept: pd.DataFrame) -> Reply
         (
             epochs <= MOST_EPOCHS,
             f"{counted}.",
-            f"{counted}; {MOST_EPOCHS} are the most. Build a new model: one that was trained goes on from where it is.",
+            f"{counted}; {MOST_EPOCHS} are the most. Build a new model: one that was trained goes "
+            "on from where it is.",
         ),
         (
             nats <= MOST_NATS,
             f"{nats:,.0f} nats per cell for the held-out cells.",
-            f"{nats:,.0f} nats per cell for the held-out cells; {MOST_NATS:,} or less is asked for. In so few epochs small steps do not get far. What makes a step larger, and what makes more steps in an epoch?",
+            f"{nats:,.0f} nats per cell for the held-out cells; {MOST_NATS:,} or less is asked "
+            "for. In so few epochs small steps do not get far. What makes a step larger, and what "
+            "makes more steps in an epoch?",
         ),
-        praise=f"{nats:,.0f} nats per cell for the held-out cells, after {counted}.{default} "
-        "The number of epochs alone says little: what counts is how many steps they make, and how large.",
+        praise=f"{nats:,.0f} nats per cell for the held-out cells, after {counted}.{default} The "
+        "number of epochs alone says little: what counts is how many steps they make, and how "
+        "large.",
     )
 
 
 def _not_a_trained_model(your_model: Any, adata: AnnData) -> str:
-    """Say why an answer is no model that was trained on these cells and held some out; "" if it is one."""
+    """Say why an answer is no model that was trained on these cells and held some out.
+
+    "" if it is one.
+    """
     how = "`scvi.model.SCVI(adata)`, and then train it."
     if fault := model_fault("your_model", your_model, scvi.model.SCVI, how):
         return fault
     if not your_model.is_trained:
-        return "`your_model` is built, but not trained yet. A new model knows nothing: its weights are random."
+        return (
+            "`your_model` is built, but not trained yet. A new model knows nothing: its weights "
+            "are random."
+        )
     shape = your_model.adata.shape
     if shape != adata.shape:
         return (
-            f"Your model was trained on {shape[0]:,} cells x {shape[1]:,} genes, the lesson's have {adata.n_obs:,} x {adata.n_vars:,}. "
-            "Fewer genes cost fewer nats, so the numbers cannot be compared. Use `adata`."
+            f"Your model was trained on {shape[0]:,} cells x {shape[1]:,} genes, the lesson's have "
+            f"{adata.n_obs:,} x {adata.n_vars:,}. Fewer genes cost fewer nats, so the numbers "
+            "cannot be compared. Use `adata`."
         )
     if your_model.validation_indices is None or len(your_model.validation_indices) == 0:
-        return "Your model was trained on all cells, so nobody can tell how it does on others. Leave out `train_size`: a tenth is then held out."
+        return (
+            "Your model was trained on all cells, so nobody can tell how it does on others. Leave "
+            "out `train_size`: a tenth is then held out."
+        )
     return ""

@@ -15,7 +15,8 @@ from helpers.practice.exercises.replies import Reply, exercise, not_yet
 
 @exercise(
     "A weight joins each number that comes in with each neuron.",
-    "Besides its weights, each neuron has one bias. In the batch normalisation it has a scale and a shift.",
+    "Besides its weights, each neuron has one bias. In the batch normalisation it has a scale and "
+    "a shift.",
     "128 × 64 weights, and three more numbers for each of the 64 neurons.",
 )
 def cost_of_a_layer(n_parameters: Any) -> Reply:
@@ -38,15 +39,18 @@ def cost_of_a_layer(n_parameters: Any) -> Reply:
             ),
             Mistake(
                 weights + 2 * each,
-                "There are three numbers for each neuron besides its weights, not two: bias, scale and shift.",
+                "There are three numbers for each neuron besides its weights, not two: bias, "
+                "scale and shift.",
             ),
             Mistake(
                 weights + 3 * 128,
-                "The weights are right. Biases, scales and shifts belong to the neurons of this layer, and there are 64 of them.",
+                "The weights are right. Biases, scales and shifts belong to the neurons of this "
+                "layer, and there are 64 of them.",
             ),
             Mistake(
                 128 + 64,
-                "You have added the two widths. A weight joins *each* number that comes in with *each* neuron: multiply.",
+                "You have added the two widths. A weight joins *each* number that comes in with "
+                "*each* neuron: multiply.",
             ),
             Mistake(
                 2 * (weights + 3 * each),
@@ -89,7 +93,8 @@ def last_word(path: str) -> str:
 
 
 @exercise(
-    "Set it up and build it, as you did with `SCVI`: `scvi.model.LinearSCVI.setup_anndata(...)`, then `scvi.model.LinearSCVI(...)`.",
+    "Set it up and build it, as you did with `SCVI`: `scvi.model.LinearSCVI.setup_anndata(...)`, "
+    "then `scvi.model.LinearSCVI(...)`.",
     "`architecture.hidden_layers` counts for any model, network by network.",
     "In a linear decoder a head reads the ten numbers directly. Is a head a hidden layer?",
 )
@@ -102,11 +107,15 @@ def linear_decoder(n_hidden_layers: Any, *, adata: AnnData) -> Reply:
         "n_hidden_layers",
         n_hidden_layers,
         layers["decoder"],
-        praise="Between the ten numbers and the genes there is only a head, so you can read off what each number adds to each gene.",
+        praise=(
+            "Between the ten numbers and the genes there is only a head, so you can read off what "
+            "each number adds to each gene."
+        ),
         mistakes=[
             Mistake(
                 layers["encoder"],
-                "That is so in the encoder. What does `architecture.hidden_layers` say of the decoder?",
+                "That is so in the encoder. What does `architecture.hidden_layers` say of the "
+                "decoder?",
             ),
             Mistake(
                 sum(layers.values()),
@@ -117,7 +126,8 @@ def linear_decoder(n_hidden_layers: Any, *, adata: AnnData) -> Reply:
 
 
 @exercise(
-    "Which setting makes the model narrower, and which deeper? You may pass both: `scvi.model.SCVI(adata, n_hidden=..., n_layers=...)`.",
+    "Which setting makes the model narrower, and which deeper? You may pass both: "
+    "`scvi.model.SCVI(adata, n_hidden=..., n_layers=...)`.",
     "`architecture.parameters_by_state(your_model)` has the number of trained parameters.",
     "Two layers of 32 neurons stay far below the limit.",
 )
@@ -134,12 +144,17 @@ def small_and_deep(your_model: Any) -> Reply:
         (
             not shallow,
             f"Hidden layers: {counted}.",
-            f"Hidden layers: {counted}. Two or more are asked for in the {' and in the '.join(shallow)}.",
+            f"Hidden layers: {counted}. Two or more are asked for in the "
+            f"{' and in the '.join(shallow)}.",
         ),
         (
             trained < 300_000,
             f"{trained:,} trained parameters.",
-            f"{trained:,} trained parameters; fewer than 300,000 are asked for. Where are most of them: in depth, or in width?",
+            f"{trained:,} trained parameters; fewer than 300,000 are asked for. Where are most of "
+            "them: in depth, or in width?",
         ),
-        praise=f"{counted}, and {trained:,} trained parameters. A default model has one layer in each and more than twice as many: depth is cheap, width is dear.",
+        praise=(
+            f"{counted}, and {trained:,} trained parameters. A default model has one layer in each "
+            "and more than twice as many: depth is cheap, width is dear."
+        ),
     )

@@ -38,7 +38,8 @@ DRAWS = 2.0
 
 @exercise(
     "Begin with the weight: it is 0 in epoch 1, and 1 after 400 epochs.",
-    "The weight is 160/400. `train_loss` counts the KL divergence times the weight, the negative ELBO counts it in full.",
+    "The weight is 160/400. `train_loss` counts the KL divergence times the weight, the negative "
+    "ELBO counts it in full.",
     "`train_loss = 2705.72 + weight * 28.72`, and `negative_elbo = 2705.72 + 28.72`.",
 )
 def one_epoch(weight: Any, train_loss: Any, negative_elbo: Any, *, kept: pd.DataFrame) -> Reply:
@@ -56,14 +57,16 @@ def one_epoch(weight: Any, train_loss: Any, negative_elbo: Any, *, kept: pd.Data
             mistakes=[
                 Mistake(
                     EPOCH / WARM_UP,
-                    "Nearly: epoch 1 has weight 0, so by epoch 161 the weight has risen 160 times and not 161.",
+                    "Nearly: epoch 1 has weight 0, so by epoch 161 the weight has risen 160 times "
+                    "and not 161.",
                 ),
                 Mistake(
                     1, "1 is the weight when the warm-up is over. By default that takes 400 epochs."
                 ),
                 Mistake(
                     (EPOCH - 1) / 4,
-                    "That is the rule of the class preset, whose warm-up takes 4 epochs, and it stops at 1. This run warms up over 400.",
+                    "That is the rule of the class preset, whose warm-up takes 4 epochs, and it "
+                    "stops at 1. This run warms up over 400.",
                 ),
                 Mistake(EPOCH - 1, "That counts the steps of the rise. Each of them is 1/400."),
             ],
@@ -78,11 +81,13 @@ def one_epoch(weight: Any, train_loss: Any, negative_elbo: Any, *, kept: pd.Data
             mistakes=[
                 Mistake(
                     logged["elbo"],
-                    "`train_loss` has the KL divergence in full here. That is the negative ELBO. Training makes the sum *with* the weight small.",
+                    "`train_loss` has the KL divergence in full here. That is the negative ELBO. "
+                    "Training makes the sum *with* the weight small.",
                 ),
                 Mistake(
                     reconstruction,
-                    "`train_loss` is the reconstruction loss alone. The KL divergence times the weight is missing.",
+                    "`train_loss` is the reconstruction loss alone. The KL divergence times the "
+                    "weight is missing.",
                 ),
                 Mistake(
                     one_too_many,
@@ -90,11 +95,13 @@ def one_epoch(weight: Any, train_loss: Any, negative_elbo: Any, *, kept: pd.Data
                 ),
                 Mistake(
                     logged["kl_weight"] * logged["elbo"],
-                    "In `train_loss` you have multiplied the whole sum. The weight belongs to the KL divergence only.",
+                    "In `train_loss` you have multiplied the whole sum. The weight belongs to the "
+                    "KL divergence only.",
                 ),
                 Mistake(
                     reconstruction + logged["kl_weight"],
-                    "In `train_loss` you have added the weight itself. Multiply it by the KL divergence first.",
+                    "In `train_loss` you have added the weight itself. Multiply it by the KL "
+                    "divergence first.",
                 ),
             ],
         ),
@@ -104,23 +111,30 @@ def one_epoch(weight: Any, train_loss: Any, negative_elbo: Any, *, kept: pd.Data
             logged["elbo"],
             unit="nats per cell",
             within=0.02,
-            praise="The negative ELBO does not know the weight. scvi-tools logged the same three numbers.",
+            praise=(
+                "The negative ELBO does not know the weight. scvi-tools logged the same three "
+                "numbers."
+            ),
             mistakes=[
                 Mistake(
                     -logged["elbo"],
-                    "That is the ELBO itself. The size is right; `elbo_train` in the history has the other sign.",
+                    "That is the ELBO itself. The size is right; `elbo_train` in the history has "
+                    "the other sign.",
                 ),
                 Mistake(
                     logged["train_loss"],
-                    "`negative_elbo` has the weight in it. The ELBO counts the KL divergence in full, whatever the weight is.",
+                    "`negative_elbo` has the weight in it. The ELBO counts the KL divergence in "
+                    "full, whatever the weight is.",
                 ),
                 Mistake(
                     reconstruction - kl,
-                    "In `negative_elbo` you have taken the KL divergence away. Both terms cost, so both are added.",
+                    "In `negative_elbo` you have taken the KL divergence away. Both terms cost, "
+                    "so both are added.",
                 ),
                 Mistake(
                     reconstruction,
-                    "`negative_elbo` is the reconstruction loss alone. The position has to be paid for, too.",
+                    "`negative_elbo` is the reconstruction loss alone. The position has to be "
+                    "paid for, too.",
                 ),
             ],
         ),
@@ -128,8 +142,10 @@ def one_epoch(weight: Any, train_loss: Any, negative_elbo: Any, *, kept: pd.Data
 
 
 @exercise(
-    "First the probability of a 0, then its price. In how many ways can a 0 come about, and how probable is each?",
-    "The two ways exclude each other, so their probabilities are added: `extra`, and `(1 - extra)` times the probability by chance.",
+    "First the probability of a 0, then its price. In how many ways can a 0 come about, and how "
+    "probable is each?",
+    "The two ways exclude each other, so their probabilities are added: `extra`, and `(1 - "
+    "extra)` times the probability by chance.",
     "`return -np.log(extra + (1 - extra) * (theta / (theta + mean)) ** theta)`",
 )
 def price_of_a_zero(
@@ -155,8 +171,10 @@ def price_of_a_zero(
         cases,
         within=1e-3,
         praise=(
-            f"Your function gives what scVI pays for five zeros of these cells, from {costs[places[0]]:.2f} to {costs[places[-1]]:.2f} nats. "
-            f"Zeros are {is_zero.mean():.0%} of the counts here, and {costs.sum() / cost.sum():.0%} of the reconstruction loss: a 0 that is expected is cheap."
+            "Your function gives what scVI pays for five zeros of these cells, from "
+            f"{costs[places[0]]:.2f} to {costs[places[-1]]:.2f} nats. Zeros are "
+            f"{is_zero.mean():.0%} of the counts here, and {costs.sum() / cost.sum():.0%} of the "
+            "reconstruction loss: a 0 that is expected is cheap."
         ),
         mistakes=_WRONG_COSTS,
     )
@@ -175,23 +193,28 @@ def _probability(mean: float, theta: float, extra: float) -> float:
 _WRONG_COSTS: list[tuple[Callable[..., float], str]] = [
     (
         _probability,
-        "That is the probability of a 0, and it is right. What does a thing with this probability cost?",
+        "That is the probability of a 0, and it is right. What does a thing with this probability "
+        "cost?",
     ),
     (
         lambda mean, theta, extra: math.log(_probability(mean, theta, extra)),
-        "The size is right, the sign is not. The logarithm of a probability is below 0; the cost is its negative.",
+        "The size is right, the sign is not. The logarithm of a probability is below 0; the cost "
+        "is its negative.",
     ),
     (
         lambda mean, theta, extra: -math.log2(_probability(mean, theta, extra)),
-        "The probability is right, and the cost is in bits. With the natural logarithm, `np.log`, it is in nats.",
+        "The probability is right, and the cost is in bits. With the natural logarithm, `np.log`, "
+        "it is in nats.",
     ),
     (
         lambda mean, theta, extra: -math.log10(_probability(mean, theta, extra)),
-        "The probability is right. Nats come from the natural logarithm, `np.log`, not from the one to base 10.",
+        "The probability is right. Nats come from the natural logarithm, `np.log`, not from the "
+        "one to base 10.",
     ),
     (
         lambda mean, theta, extra: -math.log(_by_chance(mean, theta)),
-        "That is the cost under the plain negative binomial distribution. scVI has extra zeros as well: `extra` says how probable one is.",
+        "That is the cost under the plain negative binomial distribution. scVI has extra zeros as "
+        "well: `extra` says how probable one is.",
     ),
     (
         lambda mean, theta, extra: -math.log(extra),
@@ -199,35 +222,42 @@ _WRONG_COSTS: list[tuple[Callable[..., float], str]] = [
     ),
     (
         lambda mean, theta, extra: -math.log((1 - extra) * _by_chance(mean, theta)),
-        "That is the cost of a 0 that came by chance. It may also be an extra zero: add that probability before you take the logarithm.",
+        "That is the cost of a 0 that came by chance. It may also be an extra zero: add that "
+        "probability before you take the logarithm.",
     ),
     (
         lambda mean, theta, extra: -math.log(extra + _by_chance(mean, theta)),
-        "Both ways are in it. But where there is an extra zero, chance is not asked: the second way has only the share `1 - extra`.",
+        "Both ways are in it. But where there is an extra zero, chance is not asked: the second "
+        "way has only the share `1 - extra`.",
     ),
     (
         lambda mean, theta, extra: (
             -math.log(extra) - math.log((1 - extra) * _by_chance(mean, theta))
         ),
-        "You have added two costs. Costs are added where *both* things happen. Here it is one *or* the other: add the probabilities, then take one logarithm.",
+        "You have added two costs. Costs are added where *both* things happen. Here it is one "
+        "*or* the other: add the probabilities, then take one logarithm.",
     ),
     (
         lambda mean, theta, extra: -math.log(extra + (1 - extra) * theta / (theta + mean)),
-        "Nearly: the fraction `theta / (theta + mean)` has to be raised to the power of `theta`, in Python `** theta`.",
+        "Nearly: the fraction `theta / (theta + mean)` has to be raised to the power of `theta`, "
+        "in Python `** theta`.",
     ),
 ]
 
 
 @exercise(
-    "With 200 epochs and a warm-up of 400 the weight ends near one half. Which setting says how long the warm-up takes?",
-    "`n_epochs_kl_warmup` is that setting. In at least 100 of the 200 epochs the weight has to be 1.",
+    "With 200 epochs and a warm-up of 400 the weight ends near one half. Which setting says how "
+    "long the warm-up takes?",
+    "`n_epochs_kl_warmup` is that setting. In at least 100 of the 200 epochs the weight has to be "
+    "1.",
     'A warm-up of 50 epochs is one of many answers: `{"n_epochs_kl_warmup": 50}`.',
 )
 def plan_for_many_cells(your_plan: Any) -> Reply:
     """Plan a training of 40,000 cells in which the loss is the negative ELBO for half of the epochs."""
     if not isinstance(your_plan, dict):
         return not_yet(
-            f'`your_plan` is {a_kind(your_plan)}. It should be a dictionary: `{{"name of a setting": value}}`.'
+            f'`your_plan` is {a_kind(your_plan)}. It should be a dictionary: `{{"name of a '
+            'setting": value}`.'
         )
     fault = _fault_of_plan(your_plan)
     if fault:
@@ -244,19 +274,26 @@ def plan_for_many_cells(your_plan: Any) -> Reply:
         (
             rising >= FEWEST_EPOCHS_OF_WARM_UP,
             f"It rises over {rising} epochs.",
-            f"It stays below 1 for {rising} {'epoch' if rising == 1 else 'epochs'}: that is hardly a warm-up. Give it {FEWEST_EPOCHS_OF_WARM_UP} epochs at least.",
+            f"It stays below 1 for {rising} {'epoch' if rising == 1 else 'epochs'}: that is hardly "
+            f"a warm-up. Give it {FEWEST_EPOCHS_OF_WARM_UP} epochs at least.",
         ),
         (
             weights.max() <= 1,
             "It is never above 1.",
-            f"It rises to {weights.max():g}. Above 1 the loss is more than the negative ELBO, and dimensions collapse.",
+            f"It rises to {weights.max():g}. Above 1 the loss is more than the negative ELBO, and "
+            "dimensions collapse.",
         ),
         (
             2 * in_full >= len(weights),
             f"It is 1 in {in_full} of {len(weights)} epochs.",
-            f"It is 1 in {in_full} of {len(weights)} epochs, and ends at {weights[-1]:.3g}. Half of the epochs are asked for: make the warm-up shorter.",
+            f"It is 1 in {in_full} of {len(weights)} epochs, and ends at {weights[-1]:.3g}. Half "
+            "of the epochs are asked for: make the warm-up shorter.",
         ),
-        praise=f"The weight is 1 in {in_full} of {len(weights)} epochs, so what training makes small there is the negative ELBO. Without your plan it would end at {_weights({})[-1]:.3g}, and nothing would tell you.",
+        praise=(
+            f"The weight is 1 in {in_full} of {len(weights)} epochs, so what training makes small "
+            "there is the negative ELBO. Without your plan it would end at "
+            f"{_weights({})[-1]:.3g}, and nothing would tell you."
+        ),
     )
 
 
@@ -265,9 +302,15 @@ def _fault_of_plan(plan: dict[Any, Any]) -> str:
     settings = inspect.signature(scvi.train.TrainingPlan).parameters
     for name, value in plan.items():
         if name == "plan_kwargs":
-            return "`your_plan` is what comes after `plan_kwargs=`. Leave this word out: only the settings themselves."
+            return (
+                "`your_plan` is what comes after `plan_kwargs=`. Leave this word out: only the "
+                "settings themselves."
+            )
         if name in ("max_epochs", "early_stopping", "batch_size", "train_size"):
-            return f"`{name}` is a setting of `train` and not of its plan. The 200 epochs stay: change how fast the weight rises."
+            return (
+                f"`{name}` is a setting of `train` and not of its plan. The 200 epochs stay: "
+                "change how fast the weight rises."
+            )
         if name not in settings or name in ("module", "loss_kwargs"):
             return f"A training plan has no setting {name!r}. Is it spelt as in the lesson?"
         if "kl" not in name:
@@ -277,7 +320,10 @@ def _fault_of_plan(plan: dict[Any, Any]) -> str:
         if value is not None and not (math.isfinite(value) and value >= 0):
             return f"`{name}` is {value}. It should be a number from 0 on."
     if plan.get("n_steps_kl_warmup") and plan.get("n_epochs_kl_warmup", WARM_UP):
-        return "scvi-tools looks at `n_steps_kl_warmup` only if `n_epochs_kl_warmup` is None, and that is 400 by default. Use `n_epochs_kl_warmup` instead."
+        return (
+            "scvi-tools looks at `n_steps_kl_warmup` only if `n_epochs_kl_warmup` is None, and "
+            "that is 400 by default. Use `n_epochs_kl_warmup` instead."
+        )
     if plan.get("min_kl_weight", 0) > plan.get("max_kl_weight", 1):
         return "`min_kl_weight` is larger than `max_kl_weight`."
     return ""
@@ -294,8 +340,10 @@ def _weights(plan: dict[str, Any]) -> np.ndarray:
 
 
 @exercise(
-    "Build a second model that differs in `gene_likelihood` only, with the same seed before it, and train it.",
-    '`elbo.compare({"zinb": model, "nb": plain})` has a column `negative ELBO`: of the same held-out cells.',
+    "Build a second model that differs in `gene_likelihood` only, with the same seed before it, "
+    "and train it.",
+    '`elbo.compare({"zinb": model, "nb": plain})` has a column `negative ELBO`: of the same '
+    "held-out cells.",
     "`saved` is the negative ELBO of `plain` minus that of `model`.",
 )
 def extra_zeros(plain: Any, saved: Any, *, model: scvi.model.SCVI) -> Reply:
@@ -307,7 +355,8 @@ def extra_zeros(plain: Any, saved: Any, *, model: scvi.model.SCVI) -> Reply:
     weight = compared.loc["nb", "KL weight"]
     if weight < 0.99:
         return not_yet(
-            f"The KL weight of `plain` ended at {weight:.2g}, so it was trained with another loss than `model`. Build it again, and train it in the same way: `training.train(plain)`."
+            f"The KL weight of `plain` ended at {weight:.2g}, so it was trained with another loss "
+            "than `model`. Build it again, and train it in the same way: `training.train(plain)`."
         )
     more = compared.loc["nb"] - compared.loc["zinb"]
     last = [elbo.ledger(each)["train_loss"].iloc[-1] for each in (model, plain)]
@@ -318,17 +367,20 @@ def extra_zeros(plain: Any, saved: Any, *, model: scvi.model.SCVI) -> Reply:
         unit="nats per cell",
         within=DRAWS,
         praise=(
-            f"The extra zeros save {more['negative ELBO']:.0f} nats per cell. Other seeds give about as much, so here they pay. "
-            f"The KL divergence changes by {more['KL']:+.1f} nats: nearly all of what is saved is reconstruction loss."
+            f"The extra zeros save {more['negative ELBO']:.0f} nats per cell. Other seeds give "
+            f"about as much, so here they pay. The KL divergence changes by {more['KL']:+.1f} "
+            "nats: nearly all of what is saved is reconstruction loss."
         ),
         mistakes=[
             Mistake(
                 -more["negative ELBO"],
-                "The size is right, the sign is not. The negative ELBO is *larger* without extra zeros, so with them something is saved: a positive number.",
+                "The size is right, the sign is not. The negative ELBO is *larger* without extra "
+                "zeros, so with them something is saved: a positive number.",
             ),
             Mistake(
                 last[1] - last[0],
-                "That is the difference in `train_loss`: training cells, measured with dropout. Take the held-out cells, `negative ELBO` of `elbo.compare`.",
+                "That is the difference in `train_loss`: training cells, measured with dropout. "
+                "Take the held-out cells, `negative ELBO` of `elbo.compare`.",
             ),
             Mistake(
                 compared.loc["nb", "negative ELBO"],
@@ -344,16 +396,28 @@ def _fault_of_plain(plain: Any, model: scvi.model.SCVI) -> str:
         return fault
     likelihood = plain.module.gene_likelihood
     if likelihood == model.module.gene_likelihood:
-        return '`plain` has the same likelihood as `model`, with extra zeros ("zinb"). Which setting of `SCVI` takes them away?'
+        return (
+            '`plain` has the same likelihood as `model`, with extra zeros ("zinb"). Which setting '
+            "of `SCVI` takes them away?"
+        )
     if likelihood != "nb":
-        return f'`plain` has the likelihood "{likelihood}", which changes more than the extra zeros. The plain negative binomial is called "nb".'
+        return (
+            f'`plain` has the likelihood "{likelihood}", which changes more than the extra zeros. '
+            'The plain negative binomial is called "nb".'
+        )
     if plain.module.n_latent != model.module.n_latent:
-        return "`plain` differs from `model` in `n_latent` as well. Then nobody can say what the extra zeros alone do: change one thing at a time."
+        return (
+            "`plain` differs from `model` in `n_latent` as well. Then nobody can say what the "
+            "extra zeros alone do: change one thing at a time."
+        )
     if not plain.is_trained:
         return (
             "`plain` has the right likelihood, and it is not trained yet: `training.train(plain)`."
         )
     cells = [set(map(int, each.validation_indices)) for each in (model, plain)]
     if plain.adata.shape != model.adata.shape or cells[0] != cells[1]:
-        return "`plain` was trained with other held-out cells than `model`, so the two numbers are of other cells. Put `environment.prepare(seed=0)` before it, and train again."
+        return (
+            "`plain` was trained with other held-out cells than `model`, so the two numbers are "
+            "of other cells. Put `environment.prepare(seed=0)` before it, and train again."
+        )
     return ""

@@ -33,9 +33,12 @@ MORE_DIMENSIONS = 30
 
 
 @exercise(
-    "The width of a cloud is the square root of its variance. Take the mean over the ten dimensions, then over the cells of a class.",
-    "`pd.Series(np.sqrt(variances).mean(axis=1)).groupby(classes.to_numpy()).mean()` has the seven means.",
-    "What would make a position unsure? Look which classes have few counts a cell, and few cells to learn from.",
+    "The width of a cloud is the square root of its variance. Take the mean over the ten "
+    "dimensions, then over the cells of a class.",
+    "`pd.Series(np.sqrt(variances).mean(axis=1)).groupby(classes.to_numpy()).mean()` has the "
+    "seven means.",
+    "What would make a position unsure? Look which classes have few counts a cell, and few cells "
+    "to learn from.",
 )
 def widest_clouds(least_sure: Any, *, model: scvi.model.SCVI) -> Reply:
     """Name the class whose clouds are widest in the mean."""
@@ -46,9 +49,10 @@ def widest_clouds(least_sure: Any, *, model: scvi.model.SCVI) -> Reply:
     means = cells.groupby(classes).mean()
     widest = str(means["width"].idxmax())
     others = {
-        str(
-            name
-        ): f"The clouds of {name} have a mean width of {row['width']:.2f}. Another class has wider ones."
+        str(name): (
+            f"The clouds of {name} have a mean width of {row['width']:.2f}. Another class has "
+            "wider ones."
+        )
         for name, row in means.drop(index=widest).iterrows()
     }
     largest = pd.Series(classes).value_counts().idxmax()
@@ -56,9 +60,10 @@ def widest_clouds(least_sure: Any, *, model: scvi.model.SCVI) -> Reply:
         largest: "It has most cells, and most to learn from.",
         "oligodendrocytes": "It takes much room on the map; that says nothing of its clouds.",
         str(means["width"].idxmin()): "Its clouds are the narrowest of all.",
-        str(
-            means["counts"].idxmin()
-        ): "A good thought: it has the fewest counts a cell, and its clouds are wide. They are not the widest.",
+        str(means["counts"].idxmin()): (
+            "A good thought: it has the fewest counts a cell, and its clouds are wide. They are "
+            "not the widest."
+        ),
     }
     for name, reason in reasons.items():
         if name in others:
@@ -70,18 +75,23 @@ def widest_clouds(least_sure: Any, *, model: scvi.model.SCVI) -> Reply:
         least_sure,
         widest,
         praise=(
-            f"Its clouds have a mean width of {means.loc[widest, 'width']:.2f}, against {means['width'].min():.2f} for the narrowest class. Its cells have few counts "
-            f"({means.loc[widest, 'counts']:,.0f} on average), and there are only {n_cells} of them to learn from. Over all cells, width and number of counts have a rank correlation of {ranks:.1f}: "
-            "the fewer counts, the less sure the position."
+            f"Its clouds have a mean width of {means.loc[widest, 'width']:.2f}, against "
+            f"{means['width'].min():.2f} for the narrowest class. Its cells have few counts "
+            f"({means.loc[widest, 'counts']:,.0f} on average), and there are only {n_cells} of "
+            "them to learn from. Over all cells, width and number of counts have a rank "
+            f"correlation of {ranks:.1f}: the fewer counts, the less sure the position."
         ),
         others=others,
     )
 
 
 @exercise(
-    "Which changes leave all distances between cells as they are? Moving, mirroring, turning. Which of these mixes the dimensions?",
-    "The lesson turned by a random angle: `latent_space @ ortho_group.rvs(10, random_state=0)`. Other angles come from other random states.",
-    "`yours = latent_space @ ortho_group.rvs(10, random_state=3)`. (The ten principal components are another answer: they turn, too.)",
+    "Which changes leave all distances between cells as they are? Moving, mirroring, turning. "
+    "Which of these mixes the dimensions?",
+    "The lesson turned by a random angle: `latent_space @ ortho_group.rvs(10, random_state=0)`. "
+    "Other angles come from other random states.",
+    "`yours = latent_space @ ortho_group.rvs(10, random_state=3)`. (The ten principal components "
+    "are another answer: they turn, too.)",
 )
 def other_numbers(
     yours: Any, *, latent_space: NDArray[np.floating], turned: NDArray[np.floating]
@@ -94,7 +104,8 @@ def other_numbers(
         (latent_space, "These are the ten numbers themselves. Make others of them."),
         (
             turned,
-            "That is `turned` of the lesson, and it would do. Find another one: how many angles are there?",
+            "That is `turned` of the lesson, and it would do. Find another one: how many angles "
+            "are there?",
         ),
     ):
         if np.allclose(positions, known, atol=1e-4):
@@ -112,7 +123,8 @@ def other_numbers(
             f"{kept:.0%} of the neighbours stay.",
             f"Only {kept:.0%} of the neighbours stay."
             + (
-                " You have stretched some dimensions more than others. A dimension has a scale, and neighbours depend on it."
+                " You have stretched some dimensions more than others. A dimension has a scale, "
+                "and neighbours depend on it."
                 if stretched
                 else " Distances have changed: a turn keeps them, another mixture does not."
             ),
@@ -120,9 +132,16 @@ def other_numbers(
         (
             not renamed,
             "No dimension is an old one.",
-            f"{renamed} of your dimensions {'is an old one' if renamed == 1 else 'are old ones'}, moved, mirrored, scaled or in another place: their correlation with it is beyond {SAME_DIMENSION} or -{SAME_DIMENSION}. Mix the dimensions.",
+            f"{renamed} of your dimensions {'is an old one' if renamed == 1 else 'are old ones'}, "
+            "moved, mirrored, scaled or in another place: their correlation with it is beyond "
+            f"{SAME_DIMENSION} or -{SAME_DIMENSION}. Mix the dimensions.",
         ),
-        praise=f"{kept:.0%} of the neighbours stay, and the largest correlation of one of your dimensions with an old one is {alike.max():.2f}. Maps and clusters of your numbers are as good as those of the model's. So what a single dimension seems to tell was never a property of the cells.",
+        praise=(
+            f"{kept:.0%} of the neighbours stay, and the largest correlation of one of your "
+            f"dimensions with an old one is {alike.max():.2f}. Maps and clusters of your numbers "
+            "are as good as those of the model's. So what a single dimension seems to tell was "
+            "never a property of the cells."
+        ),
     )
 
 
@@ -156,8 +175,10 @@ def _positions(
 
 
 @exercise(
-    "At resolution 0.5 microglia share a cluster with the cells of the blood vessels. Does a finer clustering divide it?",
-    '`clusters.confusion(clusters.leiden(graph, your_resolution), classes)["microglia"]` says how many microglia are in each cluster. Try values above 1.',
+    "At resolution 0.5 microglia share a cluster with the cells of the blood vessels. Does a "
+    "finer clustering divide it?",
+    '`clusters.confusion(clusters.leiden(graph, your_resolution), classes)["microglia"]` says how '
+    "many microglia are in each cluster. Try values above 1.",
     "Try 1, 2, 3, ... and look at the first that gives microglia a cluster.",
 )
 def own_cluster(your_resolution: Any, *, graph: ad.AnnData, classes: pd.Series) -> Reply:
@@ -171,7 +192,8 @@ def own_cluster(your_resolution: Any, *, graph: ad.AnnData, classes: pd.Series) 
         )
     if value > 10:
         return not_yet(
-            f"`your_resolution` is {value:g}. That makes hundreds of clusters, and takes long. Stay below 10."
+            f"`your_resolution` is {value:g}. That makes hundreds of clusters, and takes long. "
+            "Stay below 10."
         )
     found = clusters.leiden(graph, value)
     table = clusters.confusion(found, classes)
@@ -184,25 +206,36 @@ def own_cluster(your_resolution: Any, *, graph: ad.AnnData, classes: pd.Series) 
         (
             2 * there >= all_of_them,
             f"One cluster holds {there} of {all_of_them} microglia.",
-            f"No cluster holds half of the {all_of_them} microglia; the fullest has {there}. So fine a clustering divides them as well: take a lower resolution.",
+            f"No cluster holds half of the {all_of_them} microglia; the fullest has {there}. So "
+            "fine a clustering divides them as well: take a lower resolution.",
         ),
         (
             2 * there >= whole,
             f"Most of its {whole} cells are microglia.",
-            f"Only {there} of its {whole} cells are microglia, and {in_it.max()} are of the class {in_it.idxmax()}. "
+            f"Only {there} of its {whole} cells are microglia, and {in_it.max()} are of the class "
+            f"{in_it.idxmax()}. "
             + (
-                "You have as many clusters as there are classes, or nearly. That does not make them the classes. Take a higher resolution."
+                "You have as many clusters as there are classes, or nearly. That does not make "
+                "them the classes. Take a higher resolution."
                 if abs(len(table) - table.shape[1]) <= 1
                 else "Take a higher resolution."
             ),
         ),
-        praise=f"{there} of {all_of_them} microglia are in one cluster of {whole} cells. The price: there are {len(table)} clusters now for {table.shape[1]} classes, and the ARI is {agreement:.2f}. A resolution that finds the rare class divides the large ones. No single resolution is right, and the highest ARI is not what you want if you look for a rare kind of cell.",
+        praise=(
+            f"{there} of {all_of_them} microglia are in one cluster of {whole} cells. The price: "
+            f"there are {len(table)} clusters now for {table.shape[1]} classes, and the ARI is "
+            f"{agreement:.2f}. A resolution that finds the rare class divides the large ones. No "
+            "single resolution is right, and the highest ARI is not what you want if you look for "
+            "a rare kind of cell."
+        ),
     )
 
 
 @exercise(
-    "Train it as in lesson 02, with one more setting. `elbo.dimensions_in_use(wider)` then has a row for each dimension.",
-    "A dimension is in use from 0.1 nats per cell on. Count the rows whose `kl` is at least `elbo.IN_USE`.",
+    "Train it as in lesson 02, with one more setting. `elbo.dimensions_in_use(wider)` then has a "
+    "row for each dimension.",
+    "A dimension is in use from 0.1 nats per cell on. Count the rows whose `kl` is at least "
+    "`elbo.IN_USE`.",
     '`n_in_use = (elbo.dimensions_in_use(wider)["kl"] >= elbo.IN_USE).sum()`',
 )
 def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Reply:
@@ -224,11 +257,17 @@ def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Rep
         n_in_use,
         used,
         unit="dimensions",
-        praise=f"{used} of {MORE_DIMENSIONS} are in use: more room does not mean that the model takes it. All together they tell {kl.sum():.0f} nats; the ten of the lesson's model tell {before:.0f}. The neighbours name the subclass of {thirty:.0%} of the cells, with ten dimensions of {ten:.0%}.",
+        praise=(
+            f"{used} of {MORE_DIMENSIONS} are in use: more room does not mean that the model takes "
+            f"it. All together they tell {kl.sum():.0f} nats; the ten of the lesson's model tell "
+            f"{before:.0f}. The neighbours name the subclass of {thirty:.0%} of the cells, with "
+            f"ten dimensions of {ten:.0%}."
+        ),
         mistakes=[
             Mistake(
                 MORE_DIMENSIONS,
-                "So many were built. Whether a dimension is used shows in its KL divergence: some tell next to nothing.",
+                "So many were built. Whether a dimension is used shows in its KL divergence: some "
+                "tell next to nothing.",
             ),
             Mistake(
                 MORE_DIMENSIONS - used,
@@ -240,7 +279,8 @@ def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Rep
             ),
             Mistake(
                 int((kl >= 1).sum()),
-                "So many have 1 nat or more. In use means 0.1 nats per cell or more: `elbo.IN_USE`.",
+                "So many have 1 nat or more. In use means 0.1 nats per cell or more: "
+                "`elbo.IN_USE`.",
             ),
         ],
     )
@@ -251,7 +291,10 @@ def _fault_of_wider(wider: Any) -> str:
     if fault := model_fault("wider", wider, scvi.model.SCVI, "`scvi.model.SCVI(adata, ...)`."):
         return fault
     if wider.module.n_latent != MORE_DIMENSIONS:
-        return f"`wider` has {wider.module.n_latent} latent dimensions. Build it with `n_latent={MORE_DIMENSIONS}`."
+        return (
+            f"`wider` has {wider.module.n_latent} latent dimensions. Build it with "
+            f"`n_latent={MORE_DIMENSIONS}`."
+        )
     if not wider.is_trained:
         return "`wider` has the right size, and it is not trained yet: `training.train(wider)`."
     return ""

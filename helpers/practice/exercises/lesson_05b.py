@@ -20,7 +20,8 @@ from helpers.practice.exercises.replies import Reply, exercise, not_yet
 PROBABLE, SEEN, SEEN_ELSEWHERE, FEWEST_MARKERS = 0.9, 0.8, 0.4, 3
 CLASS, SIGNIFICANT, FEWEST_CELLS = "pyramidal CA1", 0.05, 10
 
-# More cells than this are not tested anew: nearly all genes are significant then, and the test takes seconds.
+# More cells than this are not tested anew: nearly all genes are significant then, and the test
+# takes seconds.
 MOST_CELLS = 600
 
 
@@ -43,7 +44,11 @@ def back_to_probability(probability_of: Any, *, by_scvi: pd.DataFrame) -> Reply:
         probability_of,
         cases,
         within=1e-5,
-        praise=f"A Bayes factor of {weak:.1f} is a probability of {weak_p:.2f}, one of {strong:.1f} is {strong_p:.2f}: as in the table. Both columns say the same, and neither says how *large* the difference is.",
+        praise=(
+            f"A Bayes factor of {weak:.1f} is a probability of {weak_p:.2f}, one of {strong:.1f} "
+            f"is {strong_p:.2f}: as in the table. Both columns say the same, and neither says how "
+            "*large* the difference is."
+        ),
         mistakes=_WRONG_PROBABILITIES,
     )
 
@@ -51,7 +56,8 @@ def back_to_probability(probability_of: Any, *, by_scvi: pd.DataFrame) -> Reply:
 _WRONG_PROBABILITIES: list[tuple[Callable[..., float], str]] = [
     (
         math.exp,
-        "These are the odds, p / (1 - p): how much more often it differs than not. One step is left, from the odds to p.",
+        "These are the odds, p / (1 - p): how much more often it differs than not. One step is "
+        "left, from the odds to p.",
     ),
     (
         lambda factor: 1 / (1 + math.exp(factor)),
@@ -59,19 +65,23 @@ _WRONG_PROBABILITIES: list[tuple[Callable[..., float], str]] = [
     ),
     (
         lambda factor: 10**factor / (1 + 10**factor),
-        "The way is right. But the Bayes factor here is a natural logarithm: `np.exp`, not a power of 10.",
+        "The way is right. But the Bayes factor here is a natural logarithm: `np.exp`, not a "
+        "power of 10.",
     ),
     (
         lambda factor: 2**factor / (1 + 2**factor),
-        "The way is right. But the Bayes factor here is a natural logarithm: `np.exp`. To base 2 are the fold changes.",
+        "The way is right. But the Bayes factor here is a natural logarithm: `np.exp`. To base 2 "
+        "are the fold changes.",
     ),
     (
         lambda factor: factor / (1 + factor),
-        "You have used the Bayes factor as odds. It is the *logarithm* of the odds; undo that first.",
+        "You have used the Bayes factor as odds. It is the *logarithm* of the odds; undo that "
+        "first.",
     ),
     (
         lambda factor: 1 - math.exp(-factor),
-        "Near for large ones, but at 0 it should give one half: there the gene differs as often as not. Start from the odds, `np.exp(bayes_factor)`.",
+        "Near for large ones, but at 0 it should give one half: there the gene differs as often "
+        "as not. Start from the odds, `np.exp(bayes_factor)`.",
     ),
     (
         lambda factor: 100 * math.exp(factor) / (1 + math.exp(factor)),
@@ -81,10 +91,12 @@ _WRONG_PROBABILITIES: list[tuple[Callable[..., float], str]] = [
 
 
 @exercise(
-    "`candidates` has a column for each requirement. Which comparisons keep the rows that meet all of them?",
+    "`candidates` has a column for each requirement. Which comparisons keep the rows that meet "
+    "all of them?",
     "A probability says nothing of the direction: `log2 fold change` has to be above 0.",
-    'Keep rows with `candidates["probability"] >= 0.9`, `candidates["log2 fold change"] > 0`, `candidates["cells with counts"] >= 0.8` and '
-    '`candidates["other cells with counts"] <= 0.4`, joined by `&` with brackets around each. Their index holds the names.',
+    'Keep rows with `candidates["probability"] >= 0.9`, `candidates["log2 fold change"] > 0`, '
+    '`candidates["cells with counts"] >= 0.8` and `candidates["other cells with counts"] <= 0.4`, '
+    "joined by `&` with brackets around each. Their index holds the names.",
 )
 def good_markers(your_markers: Any, *, by_scvi: pd.DataFrame, adata: ad.AnnData) -> Reply:
     """Find three genes or more that mark the interneurons, by the model and in the counts."""
@@ -105,14 +117,16 @@ def good_markers(your_markers: Any, *, by_scvi: pd.DataFrame, adata: ad.AnnData)
         (
             len(genes) >= FEWEST_MARKERS,
             f"{len(genes)} genes.",
-            f"{len(genes)} {'gene' if len(genes) == 1 else 'different genes'}; {FEWEST_MARKERS} are asked for at least.",
+            f"{len(genes)} {'gene' if len(genes) == 1 else 'different genes'}; {FEWEST_MARKERS} "
+            "are asked for at least.",
         ),
         (
             lower.empty,
             "All are higher in interneurons.",
             _first(
                 lower,
-                "{gene} differs with a probability of {probability:.2f}, but it is *lower* in interneurons: its log2 fold change is {change:.1f}.",
+                "{gene} differs with a probability of {probability:.2f}, but it is *lower* in "
+                "interneurons: its log2 fold change is {change:.1f}.",
             ),
         ),
         (
@@ -120,7 +134,8 @@ def good_markers(your_markers: Any, *, by_scvi: pd.DataFrame, adata: ad.AnnData)
             "In nine of ten pairs of cells or more they differ, or they are lower.",
             _first(
                 unsure,
-                "{gene} differs with a probability of {probability:.2f} only. In too many pairs it does not tell an interneuron from another cell.",
+                "{gene} differs with a probability of {probability:.2f} only. In too many pairs "
+                "it does not tell an interneuron from another cell.",
             ),
         ),
         (
@@ -128,7 +143,8 @@ def good_markers(your_markers: Any, *, by_scvi: pd.DataFrame, adata: ad.AnnData)
             f"All are seen in {SEEN:.0%} of the interneurons or more.",
             _first(
                 rare,
-                "{gene} has counts in {here:.0%} of the interneurons. A marker that is missing in so many cannot name a single cell, however large its fold change.",
+                "{gene} has counts in {here:.0%} of the interneurons. A marker that is missing in "
+                "so many cannot name a single cell, however large its fold change.",
             ),
         ),
         (
@@ -136,10 +152,18 @@ def good_markers(your_markers: Any, *, by_scvi: pd.DataFrame, adata: ad.AnnData)
             f"All are seen in {SEEN_ELSEWHERE:.0%} of the other cells or fewer.",
             _first(
                 common,
-                "{gene} has counts in {here:.0%} of the interneurons, and in {elsewhere:.0%} of the other cells. It is stronger in interneurons, but many other cells have it as well.",
+                "{gene} has counts in {here:.0%} of the interneurons, and in {elsewhere:.0%} of "
+                "the other cells. It is stronger in interneurons, but many other cells have it as "
+                "well.",
             ),
         ),
-        praise=f"{len(genes)} genes that the model and the counts agree on. In {probability.min():.0%} of pairs or more they are higher, and at most {elsewhere.max():.0%} of the other cells have a count. Not all known markers pass: among the packaged genes, which are those seen in most cells, a gene of one class only is rare.",
+        praise=(
+            f"{len(genes)} genes that the model and the counts agree on. In "
+            f"{probability.min():.0%} of pairs or more they are higher, and at most "
+            f"{elsewhere.max():.0%} of the other cells have a count. Not all known markers pass: "
+            "among the packaged genes, which are those seen in most cells, a gene of one class "
+            "only is rare."
+        ),
     )
 
 
@@ -162,12 +186,14 @@ def _genes(answer: Any, known: set[str]) -> tuple[list[str], str]:
         if not isinstance(each, str):
             return (
                 [],
-                f"`your_markers` should hold names (text in quotation marks); one of them is {a_kind(each)}.",
+                "`your_markers` should hold names (text in quotation marks); one of them is "
+                f"{a_kind(each)}.",
             )
         if each not in known:
             return (
                 [],
-                f'"{each}" is no gene of these cells. Look how the names are spelt: Abat, not ABAT.',
+                f'"{each}" is no gene of these cells. Look how the names are spelt: Abat, not '
+                "ABAT.",
             )
     return list(dict.fromkeys(given)), ""
 
@@ -188,8 +214,10 @@ def _first(genes: pd.DataFrame, text: str) -> str:
 
 @exercise(
     "The fold changes are properties of the genes. What else do small p-values need?",
-    "Take every fifth cell, every tenth, every twentieth: `adata[::20]`. How many genes are significant each time?",
-    '`few = adata[::50]`. To count, call `differential_expression.wilcoxon(few, "cell_type")`, keep the class "pyramidal CA1", and look at its `adjusted p value`.',
+    "Take every fifth cell, every tenth, every twentieth: `adata[::20]`. How many genes are "
+    "significant each time?",
+    '`few = adata[::50]`. To count, call `differential_expression.wilcoxon(few, "cell_type")`, '
+    'keep the class "pyramidal CA1", and look at its `adjusted p value`.',
 )
 def few_cells(few: Any, *, adata: ad.AnnData, by_wilcoxon: pd.DataFrame) -> Reply:
     """Choose cells among which fewer than half of the genes have a small p-value."""
@@ -200,11 +228,13 @@ def few_cells(few: Any, *, adata: ad.AnnData, by_wilcoxon: pd.DataFrame) -> Repl
     here, elsewhere = int(of_class.sum()), int((~of_class).sum())
     if min(here, elsewhere) < FEWEST_CELLS:
         return not_yet(
-            f"`few` has {here} {CLASS} cells and {elsewhere} others. Keep {FEWEST_CELLS} of each at least: with next to no cells no test finds anything."
+            f"`few` has {here} {CLASS} cells and {elsewhere} others. Keep {FEWEST_CELLS} of each "
+            "at least: with next to no cells no test finds anything."
         )
     if few.n_obs > MOST_CELLS:
         return not_yet(
-            f"`few` has {few.n_obs:,} of {adata.n_obs:,} cells. With so many, more than half of the genes are significant. Take fewer."
+            f"`few` has {few.n_obs:,} of {adata.n_obs:,} cells. With so many, more than half of "
+            "the genes are significant. Take fewer."
         )
     # The others as one class, so that a class with a single cell does no harm.
     two = ad.AnnData(
@@ -222,9 +252,17 @@ def few_cells(few: Any, *, adata: ad.AnnData, by_wilcoxon: pd.DataFrame) -> Repl
         (
             2 * significant < len(tested),
             f"{significant} of {len(tested):,} genes are significant.",
-            f"With {few.n_obs} cells, {significant:,} of {len(tested):,} genes still have an adjusted p-value below {SIGNIFICANT}; with all cells {of_all:,}. Fewer than half are asked for.",
+            f"With {few.n_obs} cells, {significant:,} of {len(tested):,} genes still have an "
+            f"adjusted p-value below {SIGNIFICANT}; with all cells {of_all:,}. Fewer than half are "
+            "asked for.",
         ),
-        praise=f"{significant} of {len(tested):,} genes with {few.n_obs} cells; with all {adata.n_obs:,} cells {of_all:,}. The genes are the same, and their fold changes are no smaller: {changes:.1f} in the median, against {changes_of_all:.1f}. A p-value asks whether there is a difference at all. With enough cells the answer is nearly always yes.",
+        praise=(
+            f"{significant} of {len(tested):,} genes with {few.n_obs} cells; with all "
+            f"{adata.n_obs:,} cells {of_all:,}. The genes are the same, and their fold changes are "
+            f"no smaller: {changes:.1f} in the median, against {changes_of_all:.1f}. A p-value "
+            "asks whether there is a difference at all. With enough cells the answer is nearly "
+            "always yes."
+        ),
     )
 
 
@@ -237,16 +275,24 @@ def _fault_of_cells(few: Any, adata: ad.AnnData) -> str:
             "`few` has no cell types or no counts. Take it from `adata`, for example `adata[::5]`."
         )
     if few.n_vars < adata.n_vars:
-        return f"`few` has {few.n_vars:,} of {adata.n_vars:,} genes. Keep all genes and take fewer *cells*: what stands before the comma in `adata[cells, genes]`."
+        return (
+            f"`few` has {few.n_vars:,} of {adata.n_vars:,} genes. Keep all genes and take fewer "
+            "*cells*: what stands before the comma in `adata[cells, genes]`."
+        )
     if not set(few.obs_names) <= set(adata.obs_names):
-        return "`few` has cells that are not in `adata`. Take it from `adata`, for example `adata[::5]`."
+        return (
+            "`few` has cells that are not in `adata`. Take it from `adata`, for example "
+            "`adata[::5]`."
+        )
     return ""
 
 
 @exercise(
     "`denoising.correlations` takes `cells`: a mask that is True for the cells to use.",
-    "As in the lesson: in how many pairs is the column `denoised` beyond 0.5 *or* -0.5? A share of all pairs, so a mean.",
-    '`(within["denoised"].abs() > 0.5).mean()`, where `within` is what `denoising.correlations(small_model, list(shuffled), cells=of_class)` returns.',
+    "As in the lesson: in how many pairs is the column `denoised` beyond 0.5 *or* -0.5? A share "
+    "of all pairs, so a mean.",
+    '`(within["denoised"].abs() > 0.5).mean()`, where `within` is what '
+    "`denoising.correlations(small_model, list(shuffled), cells=of_class)` returns.",
 )
 def invented_in_one_class(share_in_class: Any, *, small_model: scvi.model.SCVI) -> Reply:
     """Count pairs of shuffled genes with a strong denoised correlation within the oligodendrocytes."""
@@ -270,17 +316,21 @@ def invented_in_one_class(share_in_class: Any, *, small_model: scvi.model.SCVI) 
         share,
         within=0.003,
         praise=(
-            f"{share:.0%} of the pairs, {compared} over all cells ({all_cells:.0%}), in one class of cells, and with genes that have nothing to do with one another. "
-            f"In pyramidal CA1 it is {shares['pyramidal CA1']:.0%}, in pyramidal SS {shares['pyramidal SS']:.0%}. You cannot foresee it; only shuffled genes tell."
+            f"{share:.0%} of the pairs, {compared} over all cells ({all_cells:.0%}), in one class "
+            "of cells, and with genes that have nothing to do with one another. In pyramidal CA1 "
+            f"it is {shares['pyramidal CA1']:.0%}, in pyramidal SS {shares['pyramidal SS']:.0%}. "
+            "You cannot foresee it; only shuffled genes tell."
         ),
         mistakes=[
             Mistake(
                 all_cells,
-                "That is the share over all cells. Give `cells=` a mask that is True for the oligodendrocytes.",
+                "That is the share over all cells. Give `cells=` a mask that is True for the "
+                "oligodendrocytes.",
             ),
             Mistake(
                 _strong(inside["counts"]),
-                "That is so in the *counts*, where nothing is invented. Look at the column `denoised`.",
+                "That is so in the *counts*, where nothing is invented. Look at the column "
+                "`denoised`.",
             ),
             Mistake(
                 share * len(inside),
@@ -288,7 +338,8 @@ def invented_in_one_class(share_in_class: Any, *, small_model: scvi.model.SCVI) 
             ),
             Mistake(
                 float(inside["denoised"].abs().mean()),
-                "That is the mean size of the correlations. The question is in which share of the pairs it is beyond 0.5 or -0.5.",
+                "That is the mean size of the correlations. The question is in which share of the "
+                "pairs it is beyond 0.5 or -0.5.",
             ),
             Mistake(
                 1 - share,

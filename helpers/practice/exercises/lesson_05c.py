@@ -43,7 +43,11 @@ def price_of_batches(n_added: Any, *, models: Mapping[str, SCVI]) -> Reply:
         n_added,
         known - without,
         unit="parameters",
-        praise=f"One for each neuron and batch, of {known:,} in all. The whole learned batch effect sits in these weights: no gene has a correction of its own. What the neurons do to each gene, the batch does through them.",
+        praise=(
+            f"One for each neuron and batch, of {known:,} in all. The whole learned batch effect "
+            "sits in these weights: no gene has a correction of its own. What the neurons do to "
+            "each gene, the batch does through them."
+        ),
         mistakes=[
             Mistake(
                 2, "These are the inputs that were added. Each of them has a weight to each neuron."
@@ -55,7 +59,9 @@ def price_of_batches(n_added: Any, *, models: Mapping[str, SCVI]) -> Reply:
             ),
             Mistake(
                 2 * n_genes,
-                "That would be a factor for each gene and batch, a correction of the counts. `batch_key` does nothing of the kind: the switches go into the hidden layer, which all genes share.",
+                "That would be a factor for each gene and batch, a correction of the counts. "
+                "`batch_key` does nothing of the kind: the switches go into the hidden layer, "
+                "which all genes share.",
             ),
             Mistake(
                 (10 + 2) * n_neurons,
@@ -63,22 +69,26 @@ def price_of_batches(n_added: Any, *, models: Mapping[str, SCVI]) -> Reply:
             ),
             Mistake(
                 known,
-                "These are all parameters of the model. How many more are they than without `batch_key`?",
+                "These are all parameters of the model. How many more are they than without "
+                "`batch_key`?",
             ),
         ],
     )
 
 
 @exercise(
-    'What sets the batches apart in this space? Compare the mean position of their cells: `positions[batch == "A"].mean(axis=0)`.',
-    "Move the cells of each batch by the same vector, so that the means of both batches come to lie at the same place.",
+    "What sets the batches apart in this space? Compare the mean position of their cells: "
+    '`positions[batch == "A"].mean(axis=0)`.',
+    "Move the cells of each batch by the same vector, so that the means of both batches come to "
+    "lie at the same place.",
     "Copy the positions. From the cells of each batch subtract the mean of *that* batch.",
 )
 def own_correction(correct: Any, *, adata: AnnData, latent_spaces: Mapping[str, Any]) -> Reply:
     """Write a correction that mixes the batches and keeps the classes."""
     if not callable(correct):
         return not_yet(
-            f"`correct` is {a_kind(correct)}. It should be a function: begin with `def correct(positions, batch):`."
+            f"`correct` is {a_kind(correct)}. It should be a function: begin with `def "
+            "correct(positions, batch):`."
         )
     positions = np.asarray(latent_spaces["scVI"], dtype=float)
     batch, classes = (adata.obs[key].to_numpy(dtype=str) for key in ("batch", "cell_type"))
@@ -87,7 +97,8 @@ def own_correction(correct: Any, *, adata: AnnData, latent_spaces: Mapping[str, 
         return not_yet(fault)
     if neighbours.shared(positions, moved) > 0.99:
         return not_yet(
-            "Every cell has the same neighbours as before: the positions are the old ones, or all cells moved alike. The cells of A have to move in another way than those of B."
+            "Every cell has the same neighbours as before: the positions are the old ones, or all "
+            "cells moved alike. The cells of A have to move in another way than those of B."
         )
     mixing, kept = (neighbours.label_accuracy(moved, labels) for labels in (batch, classes))
     before = neighbours.label_accuracy(positions, batch)
@@ -100,9 +111,14 @@ def own_correction(correct: Any, *, adata: AnnData, latent_spaces: Mapping[str, 
         (
             kept > 0.85,
             f"kNN class accuracy {kept:.2f}: the classes are still there.",
-            f"kNN class accuracy {kept:.2f}; above 0.85 is asked for. Whoever loses the classes mixes the batches, too: random positions do. The biology has to stay.",
+            f"kNN class accuracy {kept:.2f}; above 0.85 is asked for. Whoever loses the classes "
+            "mixes the batches, too: random positions do. The biology has to stay.",
         ),
-        praise=f"kNN batch accuracy {mixing:.2f} (before: {before:.2f}), kNN class accuracy {kept:.2f}: mixed, and the classes are there. {_confounded(correct, positions, batch, classes)}",
+        praise=(
+            f"kNN batch accuracy {mixing:.2f} (before: {before:.2f}), kNN class accuracy "
+            f"{kept:.2f}: mixed, and the classes are there. "
+            f"{_confounded(correct, positions, batch, classes)}"
+        ),
     )
 
 
@@ -115,15 +131,18 @@ def _moved(correct: Any, positions: np.ndarray, batch: np.ndarray) -> tuple[np.n
         moved = np.asarray(value, dtype=float)
     except (TypeError, ValueError, RuntimeError):
         return None, (
-            f"`correct` returns {a_kind(value)}. It should return positions, an array of the shape {positions.shape}."
+            f"`correct` returns {a_kind(value)}. It should return positions, an array of the shape "
+            f"{positions.shape}."
         )
     if moved.shape != positions.shape:
         return None, (
-            f"`correct` returns the shape {moved.shape}. A row a cell and a column a dimension is asked for: {positions.shape}."
+            f"`correct` returns the shape {moved.shape}. A row a cell and a column a dimension is "
+            f"asked for: {positions.shape}."
         )
     if not np.isfinite(moved).all():
         return None, (
-            "`correct` returns NaN or infinite numbers. Was something divided by 0, or is a batch without cells?"
+            "`correct` returns NaN or infinite numbers. Was something divided by 0, or is a batch "
+            "without cells?"
         )
     return moved, ""
 
@@ -139,13 +158,16 @@ def _confounded(correct: Any, positions: np.ndarray, batch: np.ndarray, classes:
         neighbours.label_accuracy(each, classes[rows]) for each in (positions[rows], moved)
     )
     return (
-        f"The check has tried it on confounded cells as well, {PAIR[0]} from A alone and {PAIR[1]} from B alone: there the kNN class accuracy goes from "
-        f"{before:.2f} to {after:.2f} (always guessing {PAIR[0]} gives {chosen[0].sum() / rows.sum():.2f}). Your function cannot know what is batch and what is class. Nor can any other."
+        f"The check has tried it on confounded cells as well, {PAIR[0]} from A alone and {PAIR[1]} "
+        f"from B alone: there the kNN class accuracy goes from {before:.2f} to {after:.2f} (always "
+        f"guessing {PAIR[0]} gives {chosen[0].sum() / rows.sum():.2f}). Your function cannot know "
+        "what is batch and what is class. Nor can any other."
     )
 
 
 @exercise(
-    "`batches.train(cells)` trains without `batch_key`. Make the cells with a `strength` below 0.8.",
+    "`batches.train(cells)` trains without `batch_key`. Make the cells with a `strength` below "
+    "0.8.",
     "Try half the strength of the lesson.",
     "`weak_model = batches.train(batches.simulate(cortex, strength=0.4))`",
 )
@@ -164,42 +186,62 @@ def harmless(weak_model: Any) -> Reply:
         (
             weak_model.summary_stats["n_batch"] == 1,
             "The model is not told the batch.",
-            "The model is told the batch. What is asked for is a batch effect that does no harm *without* `batch_key`.",
+            "The model is told the batch. What is asked for is a batch effect that does no harm "
+            "*without* `batch_key`.",
         ),
         (
             strength > 0.29,
             f"Some genes lose {strength:.0%} of their molecules.",
-            f"No gene loses more than {strength:.0%} of its molecules. Where there is no batch effect there is nothing to show; make `strength` 0.3 or more.",
+            f"No gene loses more than {strength:.0%} of its molecules. Where there is no batch "
+            "effect there is nothing to show; make `strength` 0.3 or more.",
         ),
         (
             mixing < 0.65,
             f"kNN batch accuracy {mixing:.2f}.",
-            f"kNN batch accuracy {mixing:.2f}: the neighbours give the batch away. Below 0.65 is asked for, so make the effect weaker.",
+            f"kNN batch accuracy {mixing:.2f}: the neighbours give the batch away. Below 0.65 is "
+            "asked for, so make the effect weaker.",
         ),
         (
             kept > 0.85,
             f"kNN class accuracy {kept:.2f}.",
-            f"kNN class accuracy {kept:.2f}; above 0.85 is asked for. Where the classes are hardly there, mixed batches prove nothing. Are there enough genes?",
+            f"kNN class accuracy {kept:.2f}; above 0.85 is asked for. Where the classes are hardly "
+            "there, mixed batches prove nothing. Are there enough genes?",
         ),
         (
             epochs >= 10,
             f"{epochs} epochs.",
-            f"{epochs} {'epoch' if epochs == 1 else 'epochs'}: such a model has hardly learned anything, not even the batches. Train ten or more; without `max_epochs` it is enough.",
+            f"{epochs} {'epoch' if epochs == 1 else 'epochs'}: such a model has hardly learned "
+            "anything, not even the batches. Train ten or more; without `max_epochs` it is "
+            "enough.",
         ),
-        praise=f"Genes lose up to {strength:.0%} of their molecules, and with a kNN batch accuracy of {mixing:.2f} the batches are nearly mixed, without `batch_key` (classes: {kept:.2f}). So weak an effect hardly reaches the latent space. With `batch_key` you would see no harm, and little good. So measure first.",
+        praise=(
+            f"Genes lose up to {strength:.0%} of their molecules, and with a kNN batch accuracy of "
+            f"{mixing:.2f} the batches are nearly mixed, without `batch_key` (classes: "
+            f"{kept:.2f}). So weak an effect hardly reaches the latent space. With `batch_key` you "
+            "would see no harm, and little good. So measure first."
+        ),
     )
 
 
 def _no_model_of_simulated_cells(given: Any) -> str:
     """Say what is wrong if this is not a trained SCVI of cells with a known batch effect."""
     if isinstance(given, type):
-        return f"`weak_model` is the class `{given.__name__}`, not a model. `batches.train(...)` returns one."
+        return (
+            f"`weak_model` is the class `{given.__name__}`, not a model. `batches.train(...)` "
+            "returns one."
+        )
     if isinstance(given, AnnData):
         return "`weak_model` holds cells. Train a model on them: `batches.train(cells)`."
     if not isinstance(given, SCVI):
-        return f"`weak_model` is {a_kind(given)}. It should be the model that `batches.train(...)` returns."
+        return (
+            f"`weak_model` is {a_kind(given)}. It should be the model that `batches.train(...)` "
+            "returns."
+        )
     if "true_kept" not in given.adata.var:
-        return "The cells of this model have no batch effect that is known. Make some: `batches.simulate(cortex, strength=...)`."
+        return (
+            "The cells of this model have no batch effect that is known. Make some: "
+            "`batches.simulate(cortex, strength=...)`."
+        )
     if not given.is_trained_:
         return "This model is not trained yet. `batches.train(cells)` builds and trains one."
     return ""
@@ -208,7 +250,8 @@ def _no_model_of_simulated_cells(given: Any) -> str:
 @exercise(
     "Count, as in the lesson: a row a kind of sample, a column a run. Which fields are empty?",
     "Patients and controls have to be in both runs, and so have women and men.",
-    "There are four kinds with two samples each: PF, PM, CF and CM. Put one of each kind into run 1.",
+    "There are four kinds with two samples each: PF, PM, CF and CM. Put one of each kind into run "
+    "1.",
 )
 def design(in_run_1: Any) -> Reply:
     """Divide eight samples between two runs so that nothing is confounded."""
@@ -226,17 +269,24 @@ def design(in_run_1: Any) -> Reply:
         of_first = sum(sample[place] == first[0] for sample in given)
         if of_first in (0, 4):
             return not_yet(
-                f"{second.capitalize()} are in different runs: whatever differs between the runs is called a difference of {second}, or the other way round. No `batch_key` can part them."
+                f"{second.capitalize()} are in different runs: whatever differs between the runs "
+                f"is called a difference of {second}, or the other way round. No `batch_key` can "
+                "part them."
             )
         if of_first != 2:
             return not_yet(
-                f"Not wholly confounded: {second} are in both runs. But they are three to one, so each comparison inside a run leans on a single sample. You can do better."
+                f"Not wholly confounded: {second} are in both runs. But they are three to one, so "
+                "each comparison inside a run leans on a single sample. You can do better."
             )
     alone = [KINDS[kind] for kind in KINDS if counted[kind] != 1]
     if alone:
         return not_yet(
-            f"Two patients and two controls, two women and two men in each run: good. But {alone[0]} are in one run alone. In run 1 all patients are of one sex and all controls of the other."
+            "Two patients and two controls, two women and two men in each run: good. But "
+            f"{alone[0]} are in one run alone. In run 1 all patients are of one sex and all "
+            "controls of the other."
         )
     return right(
-        "One of each kind in each run. The difference of patients and controls can be seen inside each run, and so can the batch effect, in four kinds of samples. This is what no model can do for you afterwards."
+        "One of each kind in each run. The difference of patients and controls can be seen inside "
+        "each run, and so can the batch effect, in four kinds of samples. This is what no model "
+        "can do for you afterwards."
     )

@@ -24,14 +24,17 @@ from studies import architectures
 # How many architectures the colleague of exercise 1 compares with the default.
 COMPARED = 50
 
-# The columns of a table of trials that make an architecture, and those that a learner may vary in exercise 4.
+# The columns of a table of trials that make an architecture, and those that a learner may vary in
+# exercise 4.
 LOSS = "negative ELBO"
 MAY_DIFFER = {"n_layers", "n_hidden", "n_latent"}
 
 
 @exercise(
-    'Without a difference each seed says "better" or "worse" like a coin. How often do two coins both say "better"? Three?',
-    "Of 50 architectures, 50 × 0.5 are expected to beat the default with one seed, 50 × 0.5 × 0.5 with both of two.",
+    'Without a difference each seed says "better" or "worse" like a coin. How often do two coins '
+    'both say "better"? Three?',
+    "Of 50 architectures, 50 × 0.5 are expected to beat the default with one seed, 50 × 0.5 × 0.5 "
+    "with both of two.",
     "Halve 50 until it is below 1, and count how often.",
 )
 def seeds_against_luck(n_seeds: Any) -> Reply:
@@ -40,18 +43,22 @@ def seeds_against_luck(n_seeds: Any) -> Reply:
     too_few = [
         Mistake(
             seeds,
-            f"With {seeds} {'seed' if seeds == 1 else 'seeds'}, luck alone lets {lucky(seeds):.3g} of the 50 win every time. That is not below 1.",
+            f"With {seeds} {'seed' if seeds == 1 else 'seeds'}, luck alone lets {lucky(seeds):.3g} "
+            "of the 50 win every time. That is not below 1.",
         )
         for seeds in range(1, expected)
     ]
     both_ways = Mistake(
         expected + 1,
-        f'Do you count those that are *worse* with every seed, too? That is what "all seeds agree" counts. Asked is "better" only, {lucky(expected + 1):.2g} of 50 with {expected + 1} seeds: enough, but one seed fewer will do.',
+        'Do you count those that are *worse* with every seed, too? That is what "all seeds agree" '
+        f'counts. Asked is "better" only, {lucky(expected + 1):.2g} of 50 with {expected + 1} '
+        "seeds: enough, but one seed fewer will do.",
     )
     too_many = [
         Mistake(
             seeds,
-            f"That is enough: luck lets {lucky(seeds):.2g} of the 50 win every time. But fewer seeds will do.",
+            f"That is enough: luck lets {lucky(seeds):.2g} of the 50 win every time. But fewer "
+            "seeds will do.",
         )
         for seeds in range(expected + 2, 21)
     ]
@@ -60,7 +67,11 @@ def seeds_against_luck(n_seeds: Any) -> Reply:
         n_seeds,
         expected,
         unit="seeds",
-        praise=f"{lucky(expected - 1):.2f} of 50 are expected with {expected - 1} seeds, {lucky(expected):.2f} with {expected}. The more you compare, the more seeds it takes.",
+        praise=(
+            f"{lucky(expected - 1):.2f} of 50 are expected with {expected - 1} seeds, "
+            f"{lucky(expected):.2f} with {expected}. The more you compare, the more seeds it "
+            "takes."
+        ),
         mistakes=[
             *too_few,
             both_ways,
@@ -79,8 +90,10 @@ def lucky(seeds: int) -> float:
 
 
 @exercise(
-    "`architectures.costs(trials)` has the seconds of 14 epochs for each architecture. How long does *one* epoch of each take?",
-    "The large network needs more seconds for an epoch, so in the same seconds it gets fewer epochs.",
+    "`architectures.costs(trials)` has the seconds of 14 epochs for each architecture. How long "
+    "does *one* epoch of each take?",
+    "The large network needs more seconds for an epoch, so in the same seconds it gets fewer "
+    "epochs.",
     "14 × the seconds of the default / the seconds of three layers of 256.",
 )
 def equal_seconds(n_epochs: Any, *, trials: pd.DataFrame) -> Reply:
@@ -97,23 +110,31 @@ def equal_seconds(n_epochs: Any, *, trials: pd.DataFrame) -> Reply:
         expected,
         within=0.4,  # the table of the lesson shows whole seconds
         unit="epochs",
-        praise=f"About {expected:.1f} instead of {epochs}. It was worse with equal epochs; with equal seconds it would be trained even less. Both rules are fair, and they are different questions: say which one you took.",
+        praise=(
+            f"About {expected:.1f} instead of {epochs}. It was worse with equal epochs; with equal "
+            "seconds it would be trained even less. Both rules are fair, and they are different "
+            "questions: say which one you took."
+        ),
         mistakes=[
             Mistake(
                 epochs,
-                "That is the rule of the lesson: equal *epochs*. Now the seconds are equal, and an epoch of the larger network takes longer.",
+                "That is the rule of the lesson: equal *epochs*. Now the seconds are equal, and "
+                "an epoch of the larger network takes longer.",
             ),
             Mistake(
                 epochs * seconds[large] / seconds[default],
-                "The ratio is upside down: the larger network would get *more* epochs, though each takes longer.",
+                "The ratio is upside down: the larger network would get *more* epochs, though "
+                "each takes longer.",
             ),
             Mistake(
                 epochs * parameters[default] / parameters[large],
-                "That is the ratio of the parameters. Time grows more slowly: much of a step goes into the likelihood, which is the same for all. Take the column `CPU seconds`.",
+                "That is the ratio of the parameters. Time grows more slowly: much of a step goes "
+                "into the likelihood, which is the same for all. Take the column `CPU seconds`.",
             ),
             Mistake(
                 np.ceil(expected),
-                "Rounded up, it takes a little longer than the default. Round down, or leave the fraction.",
+                "Rounded up, it takes a little longer than the default. Round down, or leave the "
+                "fraction.",
             ),
             Mistake(
                 seconds[default],
@@ -124,9 +145,12 @@ def equal_seconds(n_epochs: Any, *, trials: pd.DataFrame) -> Reply:
 
 
 @exercise(
-    "Put the seeds beside each other: for each seed the loss of the architecture and that of the default. Which seeds have both?",
-    'A Series whose index is the seed helps: `table[...].set_index("seed")["negative ELBO"]`. pandas subtracts two such Series seed by seed.',
-    "`(of_architecture - of_default).mean()`, both indexed by seed. Seeds that only one of them has become NaN, which `mean()` leaves out.",
+    "Put the seeds beside each other: for each seed the loss of the architecture and that of the "
+    "default. Which seeds have both?",
+    'A Series whose index is the seed helps: `table[...].set_index("seed")["negative ELBO"]`. '
+    "pandas subtracts two such Series seed by seed.",
+    "`(of_architecture - of_default).mean()`, both indexed by seed. Seeds that only one of them "
+    "has become NaN, which `mean()` leaves out.",
 )
 def within_a_seed(paired_difference: Any, *, trials: pd.DataFrame) -> Reply:
     """Write a paired comparison that holds where trials are missing."""
@@ -139,20 +163,27 @@ def within_a_seed(paired_difference: Any, *, trials: pd.DataFrame) -> Reply:
         paired_difference,
         [(case, _paired(*case)) for case in tables],
         within=0.005,
-        praise="Where all trials are there, the difference of the two means would be the same. Where some have died, it compares different held-out cells. "
-        f"In one trial of this check it would be {_unpaired(*tables[-1]):+.0f} nats, and the pairs say {_paired(*tables[-1]):+.0f}.",
+        praise="Where all trials are there, the difference of the two means would be the same. Where "
+        "some have died, it compares different held-out cells. In one trial of this check it "
+        f"would be {_unpaired(*tables[-1]):+.0f} nats, and the pairs say "
+        f"{_paired(*tables[-1]):+.0f}.",
         mistakes=[
             (
                 _unpaired,
-                "You take the mean of each and then the difference. That is right while all trials are there. In a trial of this check some have died: then the two means are over different seeds, so over different held-out cells. Subtract within each seed first.",
+                "You take the mean of each and then the difference. That is right while all "
+                "trials are there. In a trial of this check some have died: then the two means "
+                "are over different seeds, so over different held-out cells. Subtract within each "
+                "seed first.",
             ),
             (
                 lambda *case: -_paired(*case),
-                "The size is right, the sign is not: architecture less default, so that below 0 is better.",
+                "The size is right, the sign is not: architecture less default, so that below 0 "
+                "is better.",
             ),
             (
                 lambda *case: -_unpaired(*case),
-                "Two things: the sign (architecture less default), and the pairs. Subtract within each seed, then take the mean.",
+                "Two things: the sign (architecture less default), and the pairs. Subtract within "
+                "each seed, then take the mean.",
             ),
             (
                 lambda *case: _differences(*case).sum(),
@@ -190,9 +221,12 @@ def _unpaired(table: pd.DataFrame, n_layers: int, n_hidden: int) -> float:
 
 
 @exercise(
-    "For each model: set the seed, build the model, train it. What has to be the same the second time, and what may differ?",
-    "`environment.prepare(seed=1)` before each of the two. The first is `scvi.model.SCVI(blood)`, the second has one setting more.",
-    "After building each, `training.train(usual)` and `training.train(other)`: the same preset for both, and no other arguments.",
+    "For each model: set the seed, build the model, train it. What has to be the same the second "
+    "time, and what may differ?",
+    "`environment.prepare(seed=1)` before each of the two. The first is `scvi.model.SCVI(blood)`, "
+    "the second has one setting more.",
+    "After building each, `training.train(usual)` and `training.train(other)`: the same preset "
+    "for both, and no other arguments.",
 )
 def fair_pair(usual: Any, other: Any) -> Reply:
     """Train two models that differ in their architecture and in nothing else."""
@@ -201,7 +235,8 @@ def fair_pair(usual: Any, other: Any) -> Reply:
             return not_yet(fault)
     if usual is other:
         return not_yet(
-            "`usual` and `other` are one and the same model. Build two: `scvi.model.SCVI(blood)`, and one with another setting."
+            "`usual` and `other` are one and the same model. Build two: `scvi.model.SCVI(blood)`, "
+            "and one with another setting."
         )
     varied = _varied(usual, other)
     reply = claims(
@@ -213,18 +248,25 @@ def fair_pair(usual: Any, other: Any) -> Reply:
     what = " and ".join(f"`{name}={_choices(other)[name]}`" for name in sorted(varied))
     size = f"{abs(difference):.1f} nats {'lower' if difference < 0 else 'higher'}"
     return right(
-        f"All is equal but {what}. On the {len(usual.validation_indices)} held-out cells its negative ELBO is {size} than that of the default. "
-        "That is one pair, so one seed: it says little yet. Repeat both with other seeds before you believe it."
+        f"All is equal but {what}. On the {len(usual.validation_indices)} held-out cells its "
+        f"negative ELBO is {size} than that of the default. That is one pair, so one seed: it says "
+        "little yet. Repeat both with other seeds before you believe it."
     )
 
 
 def _no_trained_model(name: str, model: Any) -> str:
     """Say why something is no trained model of the kind that is asked for; empty if it is one."""
-    how = f"`{name} = scvi.model.SCVI(blood)`, and `training.train({name})` in the next line (it returns nothing)."
+    how = (
+        f"`{name} = scvi.model.SCVI(blood)`, and `training.train({name})` in the next line (it "
+        "returns nothing)."
+    )
     if fault := model_fault(name, model, BaseModelClass, how):
         return fault
     if type(model) is not SCVI:
-        return f"`{name}` is {a_kind(model)}. Its loss has other terms; take `scvi.model.SCVI` for both."
+        return (
+            f"`{name}` is {a_kind(model)}. Its loss has other terms; take `scvi.model.SCVI` for "
+            "both."
+        )
     if not model.is_trained:
         return f"`{name}` is not trained yet: `training.train({name})`."
     return ""
@@ -239,17 +281,20 @@ def _of_the_models(usual: SCVI, other: SCVI, varied: set[str]) -> list[tuple[boo
         (
             not changed,
             "`usual` has the default architecture.",
-            f"`usual` has not the default architecture: {', '.join(f'`{name}={_choices(usual)[name]}`' for name in sorted(changed))}.",
+            "`usual` has not the default architecture: "
+            f"{', '.join(f'`{name}={_choices(usual)[name]}`' for name in sorted(changed))}.",
         ),
         (
             bool(varied & MAY_DIFFER),
             "The architectures differ.",
-            "Both have the same architecture. Give `other` another `n_layers`, `n_hidden` or `n_latent`.",
+            "Both have the same architecture. Give `other` another `n_layers`, `n_hidden` or "
+            "`n_latent`.",
         ),
         (
             not more,
             "No other setting of the models does.",
-            f"The models also differ in {', '.join(f'`{name}`' for name in more)}. Then you cannot tell which of the two made the difference.",
+            f"The models also differ in {', '.join(f'`{name}`' for name in more)}. Then you cannot "
+            "tell which of the two made the difference.",
         ),
         (
             usual.adata.obs_names.equals(other.adata.obs_names)
@@ -268,18 +313,23 @@ def _of_the_trainings(usual: SCVI, other: SCVI) -> list[tuple[bool, str, str]]:
     why = (
         f"differ in {', '.join(differing)}"
         if differing
-        else "were made in two ways, one with `training.train` and one with `model.train`, which take different settings"
+        else (
+            "were made in two ways, one with `training.train` and one with `model.train`, which "
+            "take different settings"
+        )
     )
     return [
         (
             set(usual.validation_indices) == set(other.validation_indices),
             "Same held-out cells.",
-            "They are judged on *different held-out cells*: the seed was not the same. Call `environment.prepare(seed=1)` before you build each.",
+            "They are judged on *different held-out cells*: the seed was not the same. Call "
+            "`environment.prepare(seed=1)` before you build each.",
         ),
         (
             not differing and one_preset,
             "Same training.",
-            f"The trainings {why}. The same budget for both: the same call, with the same arguments.",
+            f"The trainings {why}. The same budget for both: the same call, with the same "
+            "arguments.",
         ),
     ]
 

@@ -29,7 +29,8 @@ LEARNERS, PATIENCE, MOST_GIB = 80, 120, 160
 
 @exercise(
     "How many counts are not 0? And how many bytes does each of them take, with its place?",
-    "A count is a 32-bit float: 4 bytes. The number of its gene takes 4 bytes more. Where each cell begins is so little that you may leave it out.",
+    "A count is a 32-bit float: 4 bytes. The number of its gene takes 4 bytes more. Where each "
+    "cell begins is so little that you may leave it out.",
     "Cells × genes × share × 8 bytes. 1 GiB is 2**30 bytes.",
 )
 def size_of_counts(gib_of_counts: Any, *, counts: sp.csr_matrix) -> Reply:
@@ -48,15 +49,21 @@ def size_of_counts(gib_of_counts: Any, *, counts: sp.csr_matrix) -> Reply:
         gib_of_counts,
         [(size, gib(each)(*size)) for size in sizes],
         within=0.03,  # with or without the place where each cell begins
-        praise=f"A count that is not 0 takes {each:g} bytes with its place, as in the counts of this lesson. With every 0 written out each count takes {values}. So sparse is smaller while fewer than half of the counts are not 0.",
+        praise=(
+            f"A count that is not 0 takes {each:g} bytes with its place, as in the counts of this "
+            f"lesson. With every 0 written out each count takes {values}. So sparse is smaller "
+            "while fewer than half of the counts are not 0."
+        ),
         mistakes=[
             (
                 gib(values, dense=True),
-                "That is *dense*: with every 0 written out. Sparse, only the share that is not 0 is kept, each with its place.",
+                "That is *dense*: with every 0 written out. Sparse, only the share that is not 0 "
+                "is kept, each with its place.",
             ),
             (
                 gib(values),
-                "The numbers are right, their places are missing: beside each count stands the number of its gene, 4 bytes more.",
+                "The numbers are right, their places are missing: beside each count stands the "
+                "number of its gene, 4 bytes more.",
             ),
             (
                 gib(each, dense=True),
@@ -70,16 +77,19 @@ def size_of_counts(gib_of_counts: Any, *, counts: sp.csr_matrix) -> Reply:
             (gib(each, 1), "That is in bytes. Asked are GiB."),
             (
                 gib(8 + 8),
-                "That is twice as much: 8 bytes for each number. Here counts are 32-bit floats, and places 32-bit whole numbers: 4 bytes each.",
+                "That is twice as much: 8 bytes for each number. Here counts are 32-bit floats, "
+                "and places 32-bit whole numbers: 4 bytes each.",
             ),
         ],
     )
 
 
 @exercise(
-    "How many epochs does the training have in all? In the table of the lesson the default warm-up is longer than most trainings.",
+    "How many epochs does the training have in all? In the table of the lesson the default "
+    "warm-up is longer than most trainings.",
     "32 epochs. In the last 16 of them the weight has to be 1, so it has to arrive before.",
-    "The weight of an epoch is its number, counted from 0, over the length of the warm-up. With a warm-up of 10 epochs it is 1 from the eleventh on.",
+    "The weight of an epoch is its number, counted from 0, over the length of the warm-up. With a "
+    "warm-up of 10 epochs it is 1 from the eleventh on.",
 )
 def warm_up_that_ends(warmup_epochs: Any) -> Reply:
     """Choose a KL warm-up for a training of many cells."""
@@ -91,7 +101,8 @@ def warm_up_that_ends(warmup_epochs: Any) -> Reply:
     epochs = training.lengths(MANY_CELLS, "default")["epochs"]
     if value == 0:
         return not_yet(
-            "With 0 there is no warm-up: the KL divergence counts in full from the first step. It should rise over some epochs."
+            "With 0 there is no warm-up: the KL divergence counts in full from the first step. It "
+            "should rise over some epochs."
         )
     weights = np.array(
         [_compute_kl_weight(epoch, 0, int(value), None, 1.0, 0.0) for epoch in range(epochs)]
@@ -99,32 +110,44 @@ def warm_up_that_ends(warmup_epochs: Any) -> Reply:
     full, rising = int((weights == 1).sum()), int((weights < 1).sum())
     if value > 1000:
         return not_yet(
-            f"That is so long that the weight ends at {weights[-1]:.2%}. Is it a number of *steps*? It has another name, `n_steps_kl_warmup`. Here epochs are counted, and there are {epochs}."
+            f"That is so long that the weight ends at {weights[-1]:.2%}. Is it a number of "
+            "*steps*? It has another name, `n_steps_kl_warmup`. Here epochs are counted, and "
+            f"there are {epochs}."
         )
     if not full:
         why = " The first epoch has weight 0." if value == epochs else ""
         return not_yet(
-            f"The training ends after {epochs} epochs, before the warm-up does. In the last epoch the weight is {weights[-1]:.0%}, and it is never 1.{why} So a part of the loss is left out."
+            f"The training ends after {epochs} epochs, before the warm-up does. In the last epoch "
+            f"the weight is {weights[-1]:.0%}, and it is never 1.{why} So a part of the loss is "
+            "left out."
         )
     return claims(
         (
             full >= epochs / 2,
             f"The weight is 1 in {full} of {epochs} epochs.",
-            f"The weight arrives at 1, but is there in {full} of {epochs} epochs only. Half of them are asked for.",
+            f"The weight arrives at 1, but is there in {full} of {epochs} epochs only. Half of "
+            "them are asked for.",
         ),
         (
             rising >= FEWEST_RISING,
             f"It rises over {rising}.",
-            f"It rises over {rising} {'epoch' if rising == 1 else 'epochs'} only, so it jumps. At least {FEWEST_RISING} are asked for.",
+            f"It rises over {rising} {'epoch' if rising == 1 else 'epochs'} only, so it jumps. At "
+            f"least {FEWEST_RISING} are asked for.",
         ),
-        praise=f"The weight rises over {rising} epochs and is 1 in the other {full} of {epochs}. By default the warm-up takes 400 epochs, and the weight would end below 8 %.",
+        praise=(
+            f"The weight rises over {rising} epochs and is 1 in the other {full} of {epochs}. By "
+            "default the warm-up takes 400 epochs, and the weight would end below 8 %."
+        ),
     )
 
 
 @exercise(
-    "From a file, ask in ascending order: then the answer comes in that order too. How do you get back from there to the order of the question?",
+    "From a file, ask in ascending order: then the answer comes in that order too. How do you get "
+    "back from there to the order of the question?",
     "`np.argsort(indices)` tells which of the indices is the smallest, the next and so on.",
-    "`order = np.argsort(indices)`, then `found[order] = model.get_latent_representation(indices=np.asarray(indices)[order])`, with `found` an empty array of the right shape.",
+    "`order = np.argsort(indices)`, then `found[order] = "
+    "model.get_latent_representation(indices=np.asarray(indices)[order])`, with `found` an empty "
+    "array of the right shape.",
 )
 def rows_as_asked(positions: Any, *, model: SCVI) -> Reply:
     """Write a function that gives positions in the order of the question, from a file too."""
@@ -144,28 +167,39 @@ def rows_as_asked(positions: Any, *, model: SCVI) -> Reply:
         positions,
         [(case, as_asked(*case)) for case in cases] if callable(positions) else [],
         within=1e-3,
-        praise="The first row belongs to the first index, with three cells and with 300. Now you may put types, batches or colours beside them.",
+        praise=(
+            "The first row belongs to the first index, with three cells and with 300. Now you may "
+            "put types, batches or colours beside them."
+        ),
         mistakes=[
             (
                 lambda indices: model.get_latent_representation(indices=indices),
-                "These are the right cells in another order. From a file the rows come sorted within each minibatch of 128 cells, and nothing says so.",
+                "These are the right cells in another order. From a file the rows come sorted "
+                "within each minibatch of 128 cells, and nothing says so.",
             ),
             (
                 ascending,
-                "All rows are sorted by the number of the cell. That is a known order, so nearly there: now put them back into the order of `indices`.",
+                "All rows are sorted by the number of the cell. That is a known order, so nearly "
+                "there: now put them back into the order of `indices`.",
             ),
             (
                 lambda indices: ascending(indices)[np.argsort(indices)],
-                "You sort, and then sort once more. `np.argsort(indices)` leads from the question to the sorted order; here you need the way back: `found[order] = ...`, not `...[order]`.",
+                "You sort, and then sort once more. `np.argsort(indices)` leads from the question "
+                "to the sorted order; here you need the way back: `found[order] = ...`, not "
+                "`...[order]`.",
             ),
         ],
     )
 
 
 @exercise(
-    "What is set aside for each learner: how much memory, and how much of a core? `classroom.nodes` computes how many fit on a node.",
-    "`classroom.nodes(lessons_measured, learners=80)` shows what four usual sizes need; with `sizes=[(cores, gib)]` it takes yours. How long they wait when all press Run, `classroom.waiting` tells.",
-    "Nodes of 8 cores and 32 GiB hold more than 20 learners each. How many such nodes are there for 160 GiB?",
+    "What is set aside for each learner: how much memory, and how much of a core? "
+    "`classroom.nodes` computes how many fit on a node.",
+    "`classroom.nodes(lessons_measured, learners=80)` shows what four usual sizes need; with "
+    "`sizes=[(cores, gib)]` it takes yours. How long they wait when all press Run, "
+    "`classroom.waiting` tells.",
+    "Nodes of 8 cores and 32 GiB hold more than 20 learners each. How many such nodes are there "
+    "for 160 GiB?",
 )
 def computers_for_a_class(
     cores: Any, gib: Any, n_nodes: Any, *, lessons_measured: Mapping[str, Any]
@@ -196,7 +230,8 @@ def _of_the_cluster(
         row = classroom.nodes(lessons_measured, LEARNERS, sizes=[(cores, gib)]).iloc[0]
     except ValueError:
         return not_yet(
-            f"A node of {cores:,} cores and {gib:,g} GiB is too small for a single learner: half a core and 1.5 GiB of it are left to the system. Take larger nodes."
+            f"A node of {cores:,} cores and {gib:,g} GiB is too small for a single learner: half a "
+            "core and 1.5 GiB of it are left to the system. Take larger nodes."
         )
     by_memory, by_cpu, places = (
         n_nodes * int(row[name]) for name in ("by memory", "by CPU", "learners a node")
@@ -207,7 +242,10 @@ def _of_the_cluster(
     if by_memory < LEARNERS <= by_cpu:
         full = f"The cores would do for {by_cpu:,}, the memory is full first."
     elif by_cpu < LEARNERS <= by_memory:
-        full = f"The memory would do for {by_memory:,}: here it is the cores that are full first, a quarter of one for each."
+        full = (
+            f"The memory would do for {by_memory:,}: here it is the cores that are full first, a "
+            "quarter of one for each."
+        )
     else:
         full = (
             "Too few by memory and by cores alike."
@@ -223,12 +261,17 @@ def _of_the_cluster(
         (
             wait <= PATIENCE,
             f"When all press Run at once they wait {wait} seconds at most.",
-            f"When all press Run at once they wait up to {wait:,} seconds; {PATIENCE} are allowed. That is a matter of cores.",
+            f"When all press Run at once they wait up to {wait:,} seconds; {PATIENCE} are allowed. "
+            "That is a matter of cores.",
         ),
         (
             together <= MOST_GIB,
             f"{together:,g} GiB together.",
-            f"{together:,g} GiB together, more than the {MOST_GIB} that are paid for. Do you set aside two kernels for each, or a node more than is needed?",
+            f"{together:,g} GiB together, more than the {MOST_GIB} that are paid for. Do you set "
+            "aside two kernels for each, or a node more than is needed?",
         ),
-        praise=f"Room for {places}, at most {wait} seconds of waiting, {together:g} GiB. {LEARNERS} learners share {all_cores:g} cores: reading takes none.",
+        praise=(
+            f"Room for {places}, at most {wait} seconds of waiting, {together:g} GiB. {LEARNERS} "
+            f"learners share {all_cores:g} cores: reading takes none."
+        ),
     )

@@ -44,16 +44,22 @@ def too_large_to_square(smallest: Any) -> Reply:
         smallest,
         first,
         unit="molecules",
-        praise=f"{first} squared is {first**2:,}, more than {largest:,}. NumPy makes {int(squares[first - 1]):,} of it, and says nothing. Half of the 65,536 numbers are below 0, so it begins at smaller counts than in `uint16`.",
+        praise=(
+            f"{first} squared is {first**2:,}, more than {largest:,}. NumPy makes "
+            f"{int(squares[first - 1]):,} of it, and says nothing. Half of the 65,536 numbers are "
+            "below 0, so it begins at smaller counts than in `uint16`."
+        ),
         mistakes=[
             Mistake(
                 256,
-                "That is the answer for `uint16`, which goes up to 65,535. With a sign there is half the room.",
+                "That is the answer for `uint16`, which goes up to 65,535. With a sign there is "
+                "half the room.",
             ),
             Mistake(first - 1, f"The square of that is {(first - 1) ** 2:,}: it just fits."),
             Mistake(
                 largest + 1,
-                "That is the first *count* that does not fit. scanpy squares the counts, so it goes wrong much earlier.",
+                "That is the first *count* that does not fit. scanpy squares the counts, so it "
+                "goes wrong much earlier.",
             ),
             Mistake(largest, "That count fits. What about its square?"),
             Mistake(
@@ -65,7 +71,8 @@ def too_large_to_square(smallest: Any) -> Reply:
 
 
 @exercise(
-    "Which way does the table lie? Run `preflight.check(reading.read(...))` on it, and look at the first row.",
+    "Which way does the table lie? Run `preflight.check(reading.read(...))` on it, and look at "
+    "the first row.",
     "`reading.read` has an argument for tables in which a row is a gene.",
     '`reading.read("../data/genes_in_rows.csv", genes_in=...)`, with "rows" or "columns".',
 )
@@ -74,30 +81,38 @@ def table_the_right_way(from_text: Any, *, adata: ad.AnnData) -> Reply:
     wanted = adata[:, :FEW_GENES]
     if isinstance(from_text, pd.DataFrame):
         return not_yet(
-            "`from_text` is a DataFrame. scVI works on an AnnData, which `reading.read` of the helpers returns."
+            "`from_text` is a DataFrame. scVI works on an AnnData, which `reading.read` of the "
+            "helpers returns."
         )
     if not isinstance(from_text, ad.AnnData):
         return not_yet(
-            f"`from_text` is {a_kind(from_text)}. It should be an AnnData, as `reading.read` returns it."
+            f"`from_text` is {a_kind(from_text)}. It should be an AnnData, as `reading.read` "
+            "returns it."
         )
     if from_text.shape == wanted.shape[::-1] and set(from_text.obs_names) == set(wanted.var_names):
         return not_yet(
-            f"Cells and genes have changed places: {from_text.n_obs} cells that are called {from_text.obs_names[0]} and so on. Those are genes. scVI does not look at names, so it would not tell you."
+            f"Cells and genes have changed places: {from_text.n_obs} cells that are called "
+            f"{from_text.obs_names[0]} and so on. Those are genes. scVI does not look at names, so "
+            "it would not tell you."
         )
     if set(from_text.obs_names) != set(wanted.obs_names) or set(from_text.var_names) != set(
         wanted.var_names
     ):
         return not_yet(
-            f"`from_text` has {from_text.n_obs:,} cells x {from_text.n_vars:,} genes. In the file are {wanted.n_obs} cells and {wanted.n_vars} genes: is it that file?"
+            f"`from_text` has {from_text.n_obs:,} cells x {from_text.n_vars:,} genes. In the file "
+            f"are {wanted.n_obs} cells and {wanted.n_vars} genes: is it that file?"
         )
     counts = _dense(wanted.layers["umi"])
     given = _dense(from_text[wanted.obs_names, wanted.var_names].X)
     if not np.array_equal(given, counts):
         return not_yet(
-            "Cells and genes are right, the numbers are not those of the file. Read it afresh, and change nothing."
+            "Cells and genes are right, the numbers are not those of the file. Read it afresh, "
+            "and change nothing."
         )
     return right(
-        f"{from_text.n_obs} cells x {from_text.n_vars} genes, and all {counts.size:,} counts are right. Read the other way round, it has the shape of data as well; only the names tell. The report looks at them."
+        f"{from_text.n_obs} cells x {from_text.n_vars} genes, and all {counts.size:,} counts are "
+        "right. Read the other way round, it has the shape of data as well; only the names tell. "
+        "The report looks at them."
     )
 
 
@@ -106,9 +121,12 @@ def _dense(matrix: Any) -> np.ndarray:
 
 
 @exercise(
-    "Undo the steps from the last one to the first: the logarithm, then the 10,000, then the total.",
-    "`np.expm1` undoes ln(1 + x). Then values are 10,000 × count / total. Totals are one a cell: `totals[:, None]` puts them beside the rows.",
-    "`np.expm1(values) * totals[:, None] / 1e4`, and at last `np.rint(...)`, because the values were stored with few digits.",
+    "Undo the steps from the last one to the first: the logarithm, then the 10,000, then the "
+    "total.",
+    "`np.expm1` undoes ln(1 + x). Then values are 10,000 × count / total. Totals are one a cell: "
+    "`totals[:, None]` puts them beside the rows.",
+    "`np.expm1(values) * totals[:, None] / 1e4`, and at last `np.rint(...)`, because the values "
+    "were stored with few digits.",
 )
 def counts_by_their_totals(counts_from: Any, *, published: ad.AnnData) -> Reply:
     """Write a function that turns published values back into counts, with the totals of the cells."""
@@ -126,19 +144,27 @@ def counts_by_their_totals(counts_from: Any, *, published: ad.AnnData) -> Reply:
         "counts_from",
         _returning_dense(counts_from) if callable(counts_from) else counts_from,
         [(case, np.rint(amounts(*case))) for case in cases],
-        praise="Whole numbers in both trials. In one of them a cell has no gene with a single molecule: `raw_counts.recover`, which does not know the totals, would make half of its counts. So keep the totals when you publish values.",
+        praise=(
+            "Whole numbers in both trials. In one of them a cell has no gene with a single "
+            "molecule: `raw_counts.recover`, which does not know the totals, would make half of "
+            "its counts. So keep the totals when you publish values."
+        ),
         mistakes=[
             (
                 amounts,
-                "Nearly: these are the counts but for the last digits, such as 2.0000003. Counts are whole numbers, so round at the end: `np.rint(...)`.",
+                "Nearly: these are the counts but for the last digits, such as 2.0000003. Counts "
+                "are whole numbers, so round at the end: `np.rint(...)`.",
             ),
             (
                 lambda values, totals: raw_counts.recover(values).toarray(),
-                "`recover` takes the smallest value of a cell for one molecule. In one cell here the smallest count is 2, so it makes half of what was there. You have the totals: use them.",
+                "`recover` takes the smallest value of a cell for one molecule. In one cell here "
+                "the smallest count is 2, so it makes half of what was there. You have the "
+                "totals: use them.",
             ),
             (
                 lambda values, totals: np.rint(np.expm1(values)),
-                "The logarithm is undone, and the rest rounded. Whole numbers are not counts yet: each is still multiplied by 10,000 / total.",
+                "The logarithm is undone, and the rest rounded. Whole numbers are not counts yet: "
+                "each is still multiplied by 10,000 / total.",
             ),
             (
                 lambda values, totals: np.expm1(values),
@@ -146,15 +172,18 @@ def counts_by_their_totals(counts_from: Any, *, published: ad.AnnData) -> Reply:
             ),
             (
                 lambda values, totals: np.rint(values),
-                "Rounding makes whole numbers, not counts. First undo what was done: the logarithm, then 10,000 / total.",
+                "Rounding makes whole numbers, not counts. First undo what was done: the "
+                "logarithm, then 10,000 / total.",
             ),
             (
                 lambda values, totals: np.rint(np.exp(values) * totals[:, None] / TARGET),
-                "The logarithm was taken of 1 + x, so that 0 stays 0. `np.exp` forgets the 1; `np.expm1` takes it off again.",
+                "The logarithm was taken of 1 + x, so that 0 stays 0. `np.exp` forgets the 1; "
+                "`np.expm1` takes it off again.",
             ),
             (
                 lambda values, totals: np.rint(np.expm1(values) * TARGET / totals[:, None]),
-                "The last step is upside down: values are 10,000 × count / total, so counts are value × total / 10,000.",
+                "The last step is upside down: values are 10,000 × count / total, so counts are "
+                "value × total / 10,000.",
             ),
             (
                 lambda values, totals: np.rint(np.expm1(values) * totals[:, None]),
@@ -176,9 +205,12 @@ def _returning_dense(answer: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @exercise(
-    "Four mice fit into a day, and the day is the batch. What must not happen with the treatments? And with the sexes?",
-    "Write the eight mice below one another, with treatment and sex. Put one or two drug mice on each day, and look at the sexes then.",
-    "Take the first of each pair on day 1 and the second on day 2: each pair has the same treatment and the same sex.",
+    "Four mice fit into a day, and the day is the batch. What must not happen with the "
+    "treatments? And with the sexes?",
+    "Write the eight mice below one another, with treatment and sex. Put one or two drug mice on "
+    "each day, and look at the sexes then.",
+    "Take the first of each pair on day 1 and the second on day 2: each pair has the same "
+    "treatment and the same sex.",
 )
 def plan_of_days(days: Any) -> Reply:
     """Choose a day for each of eight mice so that day, treatment and sex can be told apart."""
@@ -189,14 +221,19 @@ def plan_of_days(days: Any) -> Reply:
     if sizes.max() > MOST_A_DAY:
         listed = " and ".join(f"{size} on day {day}" for day, size in sizes.items())
         return not_yet(
-            f"{listed}: no more than {MOST_A_DAY} fit into a day. So there are two days of {MOST_A_DAY}."
+            f"{listed}: no more than {MOST_A_DAY} fit into a day. So there are two days of "
+            f"{MOST_A_DAY}."
         )
     return claims(
         *(
             _of_the_design(given, name, values)
             for name, values in (("treatment", TREATMENT), ("sex", SEX))
         ),
-        praise="Each treatment and each sex is on both days. So the day can be told from the drug, and `batch_key` can take it away. After a confounded experiment no method could have done that for you.",
+        praise=(
+            "Each treatment and each sex is on both days. So the day can be told from the drug, "
+            "and `batch_key` can take it away. After a confounded experiment no method could have "
+            "done that for you."
+        ),
     )
 
 
@@ -230,6 +267,7 @@ def _of_the_design(days: Sequence[int], name: str, values: Sequence[str]) -> tup
     return (
         not alone,
         f"Each {name} is on both days.",
-        f"{name.capitalize()} and day are confounded: {' and '.join(alone)} {'is' if len(alone) == 1 else 'are'} on one day only. "
-        f"Nobody can tell then what comes from the {name} and what from the day.",
+        f"{name.capitalize()} and day are confounded: {' and '.join(alone)} "
+        f"{'is' if len(alone) == 1 else 'are'} on one day only. Nobody can tell then what comes "
+        f"from the {name} and what from the day.",
     )

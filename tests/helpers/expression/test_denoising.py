@@ -70,7 +70,8 @@ def test_a_molecule_of_a_shuffled_gene_goes_into_a_cell_in_proportion_to_its_rea
     real = counts[:, ~mask].sum(axis=1)
     for gene in np.flatnonzero(mask):
         expected = counts[:, gene].sum() * real / real.sum()
-        # Pearson's test of a multinomial; all of ten genes would fail it by chance once in a thousand.
+        # Pearson's test of a multinomial; all of ten genes would fail it by chance once in a
+        # thousand.
         assert stats.chisquare(counts[:, gene], expected).pvalue > 1e-4
 
 

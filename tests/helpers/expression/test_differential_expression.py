@@ -485,7 +485,8 @@ def chosen(cells):
 
 
 def test_the_dots_show_shares_and_means(cells, chosen):
-    # A gene that is not drawn takes nearly all counts: a single count of another is a small value, and still a count.
+    # A gene that is not drawn takes nearly all counts: a single count of another is a small value,
+    # and still a count.
     drawn_genes = {gene for genes in chosen.values() for gene in genes}
     other = next(gene for gene in cells.var_names if gene not in drawn_genes)
     counts = counts_of(cells)
@@ -531,8 +532,8 @@ def test_the_dot_plot_names_the_most_specific_gene_of_each_class(cells, chosen):
         assert name != "oligodendrocytes" or found["margin"].max() > 0.1
         own, others = found.loc[best, ["own", "others"]]
         assert (
-            f"{name}: {best}, in {own:.0%} of the cells and in at most {others:.0%} of another class."
-            in said
+            f"{name}: {best}, in {own:.0%} of the cells and in at most {others:.0%} of another "
+            "class." in said
         )
     assert "6 genes in 7 classes" in said
 

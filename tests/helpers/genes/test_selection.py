@@ -127,7 +127,10 @@ def test_accuracy_is_high_for_markers_and_at_chance_for_noise(cortex):
 
 
 def test_selection_by_batch_ignores_what_only_differs_between_batches():
-    """Synthetic counts, all Poisson; the first gene has three times as many in one batch as in the other."""
+    """Synthetic counts, all Poisson.
+
+    The first gene has three times as many in one batch as in the other.
+    """
     random = np.random.default_rng(0)
     rates = np.repeat(random.uniform(1, 20, (1, 300)), 600, axis=0)
     rates[:, 0] = np.repeat([4.0, 12.0], 300)

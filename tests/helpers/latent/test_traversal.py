@@ -162,7 +162,8 @@ def test_batch_and_covariates_are_those_of_the_given_cell(model):
     found = traversal.expected(model, centres[[row]], genes, cell=other)
     own = traversal.expected(model, centres[[row]], genes, cell=row)
     assert np.abs(np.log(found / own)).to_numpy().max() > 0.01
-    # The same cell with the other's batch and covariates in the decoder: its encoder does not see them.
+    # The same cell with the other's batch and covariates in the decoder: its encoder does not see
+    # them.
     changed = model.adata.copy()
     for column in ("chip", "plate", "age"):
         changed.obs[column] = changed.obs[column].to_numpy()

@@ -1,4 +1,7 @@
-"""The sliders show the step that they say: the decoder's numbers, the lines, and the nearest cell in the embedding."""
+"""The sliders show the step that they say.
+
+The decoder's numbers, the lines, and the nearest cell in the embedding.
+"""
 
 import copy
 import itertools

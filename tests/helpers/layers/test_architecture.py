@@ -1,10 +1,12 @@
-"""Hidden layers of real models: each number is derived from the sources of scvi-tools, not from the helper.
+"""Hidden layers of real models.
+
+Each number is derived from the sources of scvi-tools, not from the helper.
 
 The rules behind them (scvi-tools 1.4 and 1.5, scvi.nn and scvi.module):
 
 - FCLayers with n_layers=L holds L linear layers, and one for n_layers=0; all of them are hidden,
-  because a mean, variance, scale or rate (a head) always follows, except in LinearDecoderSCVI and in
-  TOTALVI's small FCLayers, which are the heads.
+  because a mean, variance, scale or rate (a head) always follows, except in LinearDecoderSCVI and
+  in TOTALVI's small FCLayers, which are the heads.
 - A part is idle if no line of inference, generative and loss calls it, and ignored if one does and
   its result is dropped.
 """
@@ -633,7 +635,10 @@ def model(cells):
 
 
 def layers(model, network="z_encoder", inner="encoder"):
-    """Return the nn.Sequential of the first layer of a network: linear, norm, activation, dropout."""
+    """Return the nn.Sequential of the first layer of a network.
+
+    Linear, norm, activation, dropout.
+    """
     return getattr(getattr(model.module, network), inner).fc_layers[0]
 
 
@@ -994,7 +999,8 @@ def test_data_without_a_logarithm_are_refused(cells):
 
 
 def test_a_loss_that_is_no_number_is_refused(model):
-    # After a training that diverged no gradient is a number, which must not read as "nothing trains".
+    # After a training that diverged no gradient is a number, which must not read as "nothing
+    # trains".
     model.module.px_r.data.fill_(torch.nan)
     with pytest.raises((ValueError, tracing.UntraceableModelError)):
         architecture.hidden_layers(model)
@@ -1059,7 +1065,10 @@ def test_hidden_layers_of_a_branch_that_never_runs_are_those_it_holds(model):
 
 
 def test_linear_layers_are_those_of_the_module_one_by_one(small_citeseq):
-    """TotalVI: 2 + 4 hidden layers train, and 2 + 5 heads; 1 hidden layer and 2 + 1 heads are dropped."""
+    """TotalVI: 2 + 4 hidden layers train, and 2 + 5 heads.
+
+    1 hidden layer and 2 + 1 heads are dropped.
+    """
     model = build(small_citeseq.copy(), "TOTALVI")
     counts = architecture.linear_layers(model)
     assert counts.loc[("encoder", "hidden")].to_dict() == {"trained": 2, "ignored": 1}

@@ -1,4 +1,7 @@
-"""The drawing shows what the anatomy holds: no more, no less, and nothing on top of something else."""
+"""The drawing shows what the anatomy holds.
+
+No more, no less, and nothing on top of something else.
+"""
 
 import itertools
 import os

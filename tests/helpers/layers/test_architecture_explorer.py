@@ -16,8 +16,9 @@ def test_first_picture_is_the_default_model(cortex):
     table = architecture.module_table(model)
     idle = table.loc[table["state"] == "idle", "parameters"].sum() / table["parameters"].sum()
     assert shown.caption == (
-        "Hidden layers: 1 in the encoder, 1 in the decoder. "
-        f"Parameters: {sum(weights.numel() for weights in model.module.parameters()):,}, of which {idle:.0%} idle."
+        "Hidden layers: 1 in the encoder, 1 in the decoder. Parameters: "
+        f"{sum(weights.numel() for weights in model.module.parameters()):,}, of which {idle:.0%} "
+        "idle."
     )
     assert "1 hidden layer of 128 in the encoder and 1 of 128 in the decoder" in shown.drawing.alt
 

@@ -14,8 +14,8 @@ from helpers.layers import model_map
 
 STATES = ["trained", "frozen", "ignored", "idle"]
 
-# Read off the source code of scvi-tools, for 2,000 columns. Encoder, decoder, other networks, width,
-# latent, likelihood; why.
+# Read off the source code of scvi-tools, for 2,000 columns. Encoder, decoder, other networks,
+# width, latent, likelihood; why.
 BY_HAND = {
     # n_layers=1, n_hidden=128, n_latent=10. The library size is observed: l_encoder never runs.
     "SCVI": (1, 1, "", "128", 10, "ZeroInflatedNegativeBinomial"),

@@ -1,4 +1,7 @@
-"""What one training step shows: which tensors come in, what is drawn, and what is compared with the data."""
+"""What one training step shows.
+
+Which tensors come in, what is drawn, and what is compared with the data.
+"""
 
 from collections import Counter
 

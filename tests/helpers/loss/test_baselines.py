@@ -138,7 +138,10 @@ def test_knowing_more_of_simulated_cells_helps(model):
 
 
 def assert_score_of(fractions, held_out_fractions, model, found):
-    """Recompute a score from fractions, with SciPy; which share of the average is chosen is tested below."""
+    """Recompute a score from fractions, with SciPy.
+
+    Which share of the average is chosen is tested below.
+    """
     (learned, library), (counts, held_out_library) = split(model)
     expected = []
     for share in baselines.SHARES:

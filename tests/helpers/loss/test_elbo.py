@@ -148,7 +148,9 @@ SETTINGS = {
 
 
 def warmed_up(epoch, step, epochs=None, steps=None, low=0.0, high=1.0, optimizers=1):
-    """Return the KL weight in an epoch and step, both counted from 0: a straight line up to the end of the warm-up.
+    """Return the KL weight in an epoch and step, both counted from 0.
+
+    A straight line up to the end of the warm-up.
 
     The rule is that of scvi-tools' reference (TrainingPlan), written anew.
     """
@@ -371,7 +373,10 @@ def test_the_library_size_counts_in_full_while_z_is_faded_in(runs):
 
 
 def fooling(run, call):
-    """Return what fooling the classifier adds in a minibatch: (1 - KL weight) x its loss, from its own answers."""
+    """Return what fooling the classifier adds in a minibatch.
+
+    (1 - KL weight) x its loss, from its own answers.
+    """
     kappa = 1 - call["own_weight"]
     # Once the weight is 1 the classifier is asked only once, to be trained itself.
     if "logits" not in call or kappa <= 0:
@@ -624,7 +629,8 @@ def test_a_record_of_a_part_of_the_training_is_never_taken_for_the_whole(recorde
 
 
 def test_other_terms_in_a_plain_loss_are_not_passed_over(adata, citeseq):
-    # Without an observed library size, its divergence is in the loss, and in the sum that is logged.
+    # Without an observed library size, its divergence is in the loss, and in the sum that is
+    # logged.
     model = build(adata, use_observed_lib_size=False)
     model.train(max_epochs=2, **QUIET)
     with pytest.raises(ValueError, match=r"other terms or weights.*training\.train"):

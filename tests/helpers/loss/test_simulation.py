@@ -224,7 +224,10 @@ def test_it_compares_the_held_out_cells(model, table):
 
 
 def in_double_precision(model):
-    """Return functions of the model: the encoder's q of cells, and -ln p(x | z) of points for cells, by formula."""
+    """Return functions of the model.
+
+    The encoder's q of cells, and -ln p(x | z) of points for cells, by formula.
+    """
     module = model.module
     rows = np.sort(model.validation_indices)
     x = torch.tensor(counts_of(model.adata[rows]))

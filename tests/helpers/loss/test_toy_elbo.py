@@ -1,4 +1,7 @@
-"""The smallest model with a hidden number: its ELBO, its evidence and its posterior, each computed in another way too."""
+"""The smallest model with a hidden number.
+
+Its ELBO, its evidence and its posterior, each computed in another way too.
+"""
 
 import numpy as np
 import pytest
@@ -21,7 +24,10 @@ def settings(n):
 
 
 def average_over(centre, spread, function):
-    """Integrate function(z) q(z); where function grows like exp(z), the mass lies spread^2 to the right."""
+    """Integrate function(z) q(z).
+
+    Where function grows like exp(z), the mass lies spread^2 to the right.
+    """
     z = np.linspace(centre - 10 * spread, centre + 10 * spread + spread**2, 20_001)
     return np.trapezoid(stats.norm.pdf(z, centre, spread) * function(z), z)
 

@@ -160,7 +160,10 @@ def test_a_label_that_is_nearly_in_one_batch_counts_as_such(sizes, alone):
     ],
 )
 def test_cells_and_genes_that_changed_places_are_seen_by_their_names(cells, genes, turned, pbmc):
-    """Names differ by a number behind them, as barcodes and identifiers do not; their form is what counts."""
+    """Names differ by a number behind them, as barcodes and identifiers do not.
+
+    Their form is what counts.
+    """
     few = ad.AnnData(pbmc.X[:500, :50].copy())
     few.obs_names = [f"{cells}.{i}" for i in range(few.n_obs)]
     few.var_names = [f"{genes}.{i}" for i in range(few.n_vars)]
@@ -183,7 +186,10 @@ def selected(adata, counts):
 
 
 def test_what_is_said_of_small_integers_is_so(cortex):
-    """Written out, other genes are selected from them; sparse, the same, and the report has nothing to say."""
+    """Written out, other genes are selected from them.
+
+    Sparse, the same, and the report has nothing to say.
+    """
     few = cortex[::3, :1000].copy()
     rows = np.asarray(few.X.sum(axis=1)).ravel() > 0
     few = few[rows].copy()

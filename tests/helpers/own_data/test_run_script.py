@@ -141,8 +141,8 @@ def test_the_page_says_what_the_model_says(finished):
     for question in elbo.checklist(model).index:
         assert question in text
     assert (
-        f"We trained SCVI (scvi-tools {scvi.__version__}) on the counts of 765 genes in 700 cells with 'day' as batch"
-        in text
+        f"We trained SCVI (scvi-tools {scvi.__version__}) on the counts of 765 genes in 700 cells "
+        "with 'day' as batch" in text
     )
     assert "mine & yours.h5ad" in text
 

@@ -4,7 +4,8 @@ WRONG = {
     "same_count": [
         ("actb_per_10000 = [30, 30]", "parts of very different totals"),
         (
-            "actb_per_10000 = 1_000 * 30 / per_cell.loc[['cell_2459', 'cell_0088'], 'library size']",
+            "actb_per_10000 = 1_000 * 30 / per_cell.loc[['cell_2459', 'cell_0088'], 'library "
+            "size']",
             "ten times",
         ),
         (
@@ -17,7 +18,8 @@ WRONG = {
         ),
         ("actb_per_10000 = [10_000 * 30 / adata.n_vars] * 2", "the same for all cells"),
         (
-            "actb_per_10000 = [10_000 * 60 / per_cell.loc[['cell_2459', 'cell_0088'], 'library size'].sum()] * 2",
+            "actb_per_10000 = [10_000 * 60 / per_cell.loc[['cell_2459', 'cell_0088'], 'library "
+            "size'].sum()] * 2",
             "a library size of its own",
         ),
         (
@@ -25,7 +27,8 @@ WRONG = {
             "Which part of each",
         ),
         (
-            "actb_per_10000 = 10_000 * 30 / per_cell.loc[['cell_0088', 'cell_2459'], 'library size']",
+            "actb_per_10000 = 10_000 * 30 / per_cell.loc[['cell_0088', 'cell_2459'], 'library "
+            "size']",
             "another order",
         ),
         ("actb_per_10000 = 10_000 * 30 / 2051", "both numbers in a list"),

@@ -59,12 +59,18 @@ WRONG = {
         ),
         (
             OTHERS
-            + "plp1_left = genes.standardised_variance(others, whole_table(others), clip=False)['Plp1']",
+            + (
+                "plp1_left = genes.standardised_variance(others, whole_table(others), "
+                "clip=False)['Plp1']"
+            ),
             "limit for single cells is missing",
         ),
         (
             OTHERS
-            + "plp1_left = whole_table(others).loc['Plp1', 'variance'] / whole_table(fresh).loc['Plp1', 'expected variance']",
+            + (
+                "plp1_left = whole_table(others).loc['Plp1', 'variance'] / "
+                "whole_table(fresh).loc['Plp1', 'expected variance']"
+            ),
             "Fit the curve anew",
         ),
         (
@@ -97,7 +103,8 @@ WRONG = {
         ("few_genes = ['Plp1', 'Atp1a2']", "needs more than 30"),
         ("few_genes = ['Plp1', 'Nosuchgene']", "does not exist here"),
         (
-            "low = sc.pp.highly_variable_genes(fresh, n_top_genes=2000, layer='counts', flavor='seurat_v3', inplace=False)\n"
+            "low = sc.pp.highly_variable_genes(fresh, n_top_genes=2000, layer='counts', "
+            "flavor='seurat_v3', inplace=False)\n"
             "few_genes = low['variances_norm'].nsmallest(100).index",
             "vary less than the selected genes do",
         ),

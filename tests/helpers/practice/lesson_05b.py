@@ -1,4 +1,7 @@
-"""Typical wrong answers to the exercises of lesson 05b: code, and words of the reply made for it."""
+"""Typical wrong answers to the exercises of lesson 05b.
+
+Code, and words of the reply made for it.
+"""
 
 WITHIN = """in_class = (small.obs["cell_type"] == "oligodendrocytes").to_numpy()
 inside = denoising.correlations(small_model, list(shuffled), cells=in_class)
@@ -52,7 +55,8 @@ WRONG = {
     ],
     "invented_in_one_class": [
         (
-            "share_in_class = (denoising.correlations(small_model, list(shuffled))['denoised'].abs() > 0.5).mean()",
+            "share_in_class = (denoising.correlations(small_model, "
+            "list(shuffled))['denoised'].abs() > 0.5).mean()",
             "over all cells",
         ),
         (f"{WITHIN}share_in_class = (inside['counts'].abs() > 0.5).mean()", "in the *counts*"),

@@ -1,4 +1,7 @@
-"""Typical wrong answers to the exercises of lesson 05c: code, and words of the reply made for it."""
+"""Typical wrong answers to the exercises of lesson 05c.
+
+Code, and words of the reply made for it.
+"""
 
 WRONG = {
     "price_of_batches": [
@@ -8,7 +11,8 @@ WRONG = {
         ("n_added = 2 * 500", "a factor for each gene and batch"),
         ("n_added = 12 * 128", "were there before"),
         (
-            "n_added = sum(each.numel() for each in models['scVI with batch_key'].module.parameters())",
+            "n_added = sum(each.numel() for each in models['scVI with "
+            "batch_key'].module.parameters())",
             "all parameters of the model",
         ),
         ("n_added = -256", "the sign is not"),
@@ -20,7 +24,8 @@ WRONG = {
             "all cells moved alike",
         ),
         (
-            "def correct(positions, batch):\n    return __import__('numpy').random.normal(size=positions.shape)",
+            "def correct(positions, batch):\n"
+            "    return __import__('numpy').random.normal(size=positions.shape)",
             "random positions do",
         ),
         ("def correct(positions, batch):\n    return 0 * positions", "random positions do"),
@@ -29,7 +34,9 @@ WRONG = {
             "A row a cell and a column a dimension",
         ),
         (
-            "def correct(positions, batch):\n    positions[batch == 'C'] -= positions[batch == 'C'].mean(axis=0)\n    return positions / 0",
+            "def correct(positions, batch):\n"
+            "    positions[batch == 'C'] -= positions[batch == 'C'].mean(axis=0)\n"
+            "    return positions / 0",
             "returns NaN or infinite numbers",
         ),
         (
@@ -38,7 +45,9 @@ WRONG = {
         ),
         ("def correct(positions, batch):\n    positions -= 1", "returns nothing"),
         (
-            "def correct(positions, batch):\n    positions[batch == 'A', 0] += 0.3\n    return positions",
+            "def correct(positions, batch):\n"
+            "    positions[batch == 'A', 0] += 0.3\n"
+            "    return positions",
             "Below 0.75 is asked for",
         ),
         ("correct = latent_spaces['scVI with batch_key']", "It should be a function"),
@@ -47,15 +56,18 @@ WRONG = {
         ("weak_model = models['scVI']", "the neighbours give the batch away"),
         ("weak_model = models['scVI with batch_key']", "*without* `batch_key`"),
         (
-            "weak_model = batches.train(batches.simulate(cortex, strength=0.1), max_epochs=1, enable_progress_bar=False)",
+            "weak_model = batches.train(batches.simulate(cortex, strength=0.1), max_epochs=1, "
+            "enable_progress_bar=False)",
             "make `strength` 0.3 or more",
         ),
         (
-            "weak_model = batches.train(batches.simulate(cortex, strength=0.4), max_epochs=1, enable_progress_bar=False)",
+            "weak_model = batches.train(batches.simulate(cortex, strength=0.4), max_epochs=1, "
+            "enable_progress_bar=False)",
             "hardly learned anything",
         ),
         (
-            "weak_model = batches.train(batches.simulate(cortex, 300, 20, 0.4), max_epochs=12, enable_progress_bar=False)",
+            "weak_model = batches.train(batches.simulate(cortex, 300, 20, 0.4), max_epochs=12, "
+            "enable_progress_bar=False)",
             "Are there enough genes",
         ),
         ("weak_model = batches.simulate(cortex, strength=0.4)", "holds cells"),

@@ -6,7 +6,8 @@ WRONG = {
         ("proteins_in_epoch_2 = added.loc[2, 'reconst_loss_protein'] / 0.03", "a tenth off"),
         ("proteins_in_epoch_2 = ledger.loc[2, 'reconstruction']", "Take the genes away"),
         (
-            "proteins_in_epoch_2 = added.loc[2, 'reconst_loss_protein'] * ledger.loc[2, 'kl_weight']",
+            "proteins_in_epoch_2 = added.loc[2, 'reconst_loss_protein'] * ledger.loc[2, "
+            "'kl_weight']",
             "multiplied by the weight once more",
         ),
         (
@@ -18,7 +19,8 @@ WRONG = {
             "pick one value",
         ),
         (
-            "proteins_in_epoch_2 = added.loc[1, 'reconst_loss_protein'] / ledger.loc[1, 'kl_weight']",
+            "proteins_in_epoch_2 = added.loc[1, 'reconst_loss_protein'] / ledger.loc[1, "
+            "'kl_weight']",
             "0 was divided by 0",
         ),
     ],

@@ -1,4 +1,7 @@
-"""Typical wrong answers to the exercises of lesson 06b: code, and words of the reply made for it."""
+"""Typical wrong answers to the exercises of lesson 06b.
+
+Code, and words of the reply made for it.
+"""
 
 NEITHER = "(blood[{cells}, ['CD8A', 'CD8B']].layers['counts'].toarray() == 0)"
 ABOVE = NEITHER.format(cells="proteins.above(blood, ['CD8a'])['CD8a'].to_numpy()")

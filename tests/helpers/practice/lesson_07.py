@@ -66,7 +66,9 @@ WRONG = {
         (f"{SHORT}other = usual\nusual = short(n_latent=5)", "not the default architecture"),
         (f"{SHORT}other = short(n_latent=5, gene_likelihood='nb')", "also differ in"),
         (
-            f"{SHORT}fewer = blood[:, :500].copy()\nscvi.model.SCVI.setup_anndata(fewer, layer='counts')\nother = short(cells=fewer, n_latent=5)",
+            f"{SHORT}fewer = blood[:, :500].copy()\n"
+            "scvi.model.SCVI.setup_anndata(fewer, layer='counts')\n"
+            "other = short(cells=fewer, n_latent=5)",
             "different cells or genes",
         ),
     ],

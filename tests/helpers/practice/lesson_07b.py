@@ -1,4 +1,7 @@
-"""Typical wrong answers to the exercises of lesson 07b: code, and words of the reply made for it."""
+"""Typical wrong answers to the exercises of lesson 07b.
+
+Code, and words of the reply made for it.
+"""
 
 SIZE = """
 def gib_of_counts(n_cells, n_genes, share):

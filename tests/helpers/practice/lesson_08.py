@@ -17,7 +17,8 @@ WRONG = {
     "table_the_right_way": [
         ('from_text = reading.read("../data/genes_in_rows.csv")', "changed places"),
         (
-            'import pandas as pd\nfrom_text = pd.read_csv("../data/genes_in_rows.csv", index_col=0)',
+            "import pandas as pd\n"
+            'from_text = pd.read_csv("../data/genes_in_rows.csv", index_col=0)',
             "is a DataFrame",
         ),
         ("from_text = adata", "is it that file?"),

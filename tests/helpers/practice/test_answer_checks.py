@@ -295,7 +295,8 @@ def test_a_function_is_right_if_all_it_returns_is():
         (lambda a, b: "6", "0 of 2 trials are right. `product(2, 3)` returns '6'; expected was 6."),
         (
             broken,
-            "stopped in its line `return total / 0 if isinstance(total, float) else total` with ZeroDivisionError",
+            "stopped in its line `return total / 0 if isinstance(total, float) else total` with "
+            "ZeroDivisionError",
         ),
         (never_ending, "a loop in it that never ends"),
         (leaving, "SystemExit: 3"),

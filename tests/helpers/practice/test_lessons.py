@@ -1,4 +1,7 @@
-"""The exercises of every lesson, tried in a kernel: untouched, solved, and wrong in the ways that people are."""
+"""The exercises of every lesson, tried in a kernel.
+
+Untouched, solved, and wrong in the ways that people are.
+"""
 
 import ast
 

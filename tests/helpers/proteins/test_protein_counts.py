@@ -11,7 +11,10 @@ from helpers.proteins import protein_counts
 
 
 def with_known_humps(blood, n_above, low=10, high=800):
-    """Synthetic counts of CD3: log-normal humps, and how many cells are in the upper one; other proteins stay real."""
+    """Synthetic counts of CD3: log-normal humps, and how many cells are in the upper one.
+
+    Other proteins stay real.
+    """
     random = np.random.default_rng(0)
     is_above = np.arange(blood.n_obs) % 100 < n_above
     centres = np.log(np.where(is_above, high, low))

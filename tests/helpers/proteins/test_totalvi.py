@@ -127,7 +127,8 @@ def test_the_terms_by_hand_are_those_of_the_module(name, blood):
     table["kl_back_pro"] = table[OF_BACKGROUND].sum(axis=1)
     for term in ("genes", "proteins", "kl_z", "kl_back_pro"):
         found, of_module = table[term], table[f"{term}_of_module"]
-        # 4-byte floats in the module: the logarithm of the factorial of thousands has three digits left.
+        # 4-byte floats in the module: the logarithm of the factorial of thousands has three digits
+        # left.
         np.testing.assert_allclose(found, of_module, rtol=1e-5, atol=0.02)
         np.testing.assert_allclose(found.mean(), of_module.mean(), rtol=2e-5)
     assert (table[TERMS] > 0).all(axis=None)

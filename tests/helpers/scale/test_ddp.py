@@ -16,7 +16,8 @@ from helpers import data, environment
 from helpers.scale import ddp, scaling
 from studies import ddp_runs, out_of_core_costs
 
-# Two processes need about ten seconds; a machine with other work takes longer, and no test depends on how long.
+# Two processes need about ten seconds; a machine with other work takes longer, and no test depends
+# on how long.
 PATIENCE = 300
 
 
@@ -44,7 +45,10 @@ def listening():
 
 @pytest.fixture(scope="module")
 def runs(listening):
-    """Train the 630 training cells for two epochs: in one process, and in two with half the minibatch each."""
+    """Train the 630 training cells for two epochs.
+
+    In one process, and in two with half the minibatch each.
+    """
     return {
         "one": ddp.run(1, timeout=PATIENCE),
         "two": ddp.run(2, batch_size=64, timeout=PATIENCE),

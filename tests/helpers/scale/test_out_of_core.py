@@ -1,4 +1,7 @@
-"""Training from a file learns what training in memory learns, bit by bit; and what cannot be trained on says why."""
+"""Training from a file learns what training in memory learns, bit by bit.
+
+And what cannot be trained on says why.
+"""
 
 import os
 import tracemalloc

@@ -466,6 +466,7 @@ def test_the_kept_runs_say_what_the_lesson_says():
     assert found.loc[1_000_000].iloc[1:3].tolist() == ["memory", "training"]
     assert (found[found["kind"] == "measured"].iloc[:, 1:3] == "training").all(axis=None)
     assert found.loc[10_000_000, "laptop (16 GiB)"] == "memory"
-    # A step costs the same however many cells there are; the first size has no full epoch of whole minibatches.
+    # A step costs the same however many cells there are; the first size has no full epoch of whole
+    # minibatches.
     steps = scaling.estimate(runs, [])["ms a step"][1:]
     assert steps.max() < 1.5 * steps.min()

@@ -1,4 +1,7 @@
-"""The fast likelihood is that of scvi-tools: the same numbers, the same gradients, and less work."""
+"""The fast likelihood is that of scvi-tools.
+
+The same numbers, the same gradients, and less work.
+"""
 
 import warnings
 

@@ -378,7 +378,8 @@ def test_an_interruption_loses_no_finished_epoch_however_long_ago_the_last_was_w
     monkeypatch.setattr(resuming, "SECONDS_BETWEEN_SAVES", 1e9)
     whole, model = new(), new()
     training.train(whole, folder=None, **SHORT)
-    # In the tenth minibatch: the second of the fifth epoch, so the weights have moved on since the fourth.
+    # In the tenth minibatch: the second of the fifth epoch, so the weights have moved on since the
+    # fourth.
     with interrupted(model, 10, 1) as stopped:
         training.train(model, folder=tmp_path, **SHORT)
     assert str(stopped.value).endswith("goes on after epoch 4.")

@@ -1,4 +1,7 @@
-"""The time of a training step: nothing is lost, each operator counts where it belongs, and the floor can be recomputed."""
+"""The time of a training step.
+
+Nothing is lost, each operator counts where it belongs, and the floor can be recomputed.
+"""
 
 import time
 
@@ -26,7 +29,10 @@ def operators(model):
 
 
 def learned(model):
-    """What takes part in a step: not the encoder of library sizes, nor the dispersion of each cell."""
+    """What takes part in a step.
+
+    Not the encoder of library sizes, nor the dispersion of each cell.
+    """
     idle = ("l_encoder", "decoder.px_r_decoder")
     parameters = dict(model.module.named_parameters())
     return {name: each for name, each in parameters.items() if not name.startswith(idle)}
@@ -100,7 +106,10 @@ def test_the_update_of_the_weights_is_adams(model, operators):
 
 
 def test_products_are_those_of_the_layers(model, operators):
-    """One forward for each layer that runs; backward two, and one for the first, whose input needs no gradient."""
+    """One forward for each layer that runs.
+
+    Backward two, and one for the first, whose input needs no gradient.
+    """
     layers = sum(each.ndim == 2 for each in learned(model).values())
     counted = operators.groupby("minibatch")["operator"].value_counts().unstack()
     assert (counted["addmm"] == layers).all()
@@ -180,7 +189,10 @@ def test_what_is_no_model_is_refused(model, measure):
 
 @pytest.mark.parametrize("n_layers", [1, 3])
 def test_operations_are_those_counted_by_hand(whole_cortex, n_layers):
-    """2 x cells x inputs x outputs for each product: forward, gradient of the weights, and of the input but for the data."""
+    """2 x cells x inputs x outputs for each product.
+
+    Forward, gradient of the weights, and of the input but for the data.
+    """
     model = build(few(whole_cortex, N_GENES), n_layers=n_layers, n_hidden=20, n_latent=5)
     encoder = [(N_GENES, 20)] + [(20, 20)] * (n_layers - 1) + [(20, 5), (20, 5)]
     # With one batch, a layer of the decoder has no column for it.
