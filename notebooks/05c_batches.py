@@ -382,8 +382,8 @@ check.own_correction(correct, adata=adata, latent_spaces=latent_spaces)
 # ### Exercise 3 · A batch effect that does no harm
 #
 # How weak must a batch effect be, so that you need no `batch_key`? Make cells with
-# `batches.simulate(cortex, strength=...)`, and train a model without `batch_key` on them:
-# `batches.train(cells)`, about ten seconds. Asked for: a `strength` of at least 0.3, and a kNN
+# `experiments.simulate(cortex, strength=...)`, and train a model without `batch_key` on them:
+# `experiments.train(cells)`, about ten seconds. Asked for: a `strength` of at least 0.3, and a kNN
 # batch accuracy below 0.65.
 
 # %% tags=["exercise"]
@@ -396,11 +396,11 @@ check.harmless(weak_model)
 # <details><summary>Solution</summary>
 #
 # ```python
-# weak_model = batches.train(batches.simulate(cortex, strength=0.4))
+# weak_model = experiments.train(experiments.simulate(cortex, strength=0.4))
 # ```
 #
 # Where no gene loses more than two fifths of its molecules, the batches are nearly mixed without
-# `batch_key`: so weak an effect hardly reaches the latent space. `batches.train_both` trains the
+# `batch_key`: so weak an effect hardly reaches the latent space. `experiments.train_both` trains the
 # model with `batch_key`, too. Its batches are mixed, and the classes are as easy to find: no harm,
 # and little good.
 #

@@ -431,7 +431,7 @@ check.equal_seconds(n_epochs, trials=trials)
 # <details><summary>Solution</summary>
 #
 # ```python
-# seconds_of = sweep_runs.costs(trials)["CPU seconds"]
+# seconds_of = architectures.costs(trials)["CPU seconds"]
 # n_epochs = 14 * seconds_of[1, 128] / seconds_of[3, 256]
 # ```
 #
@@ -526,7 +526,7 @@ check.fair_pair(usual, other)
 #
 # ```python
 # sizes = {"model_params": {"n_latent": [5, 10, 20], "seed": [1, 2]}}
-# tried = sweep.run(sweep_runs.cells(), sizes)
+# tried = sweep.run(architectures.cells(), sizes)
 # tried[["n_latent", "seed", "negative ELBO", "kNN accuracy"]].round(3)
 # ```
 #

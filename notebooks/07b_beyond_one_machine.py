@@ -384,7 +384,7 @@ with warnings.catch_warnings():
 #
 # </details>
 #
-# `several_processes.run` starts such scripts for you, lets them talk to each other on this machine
+# `ddp.run` starts such scripts for you, lets them talk to each other on this machine
 # only, and stops all if one dies. They train on the 700 blood cells, for two epochs. Their answers
 # are kept in a file.
 
@@ -747,7 +747,7 @@ folder.cleanup()
 #     one = next(out_of_core.copies_of_cortex(1))
 #     for how in (None, "gzip"):
 #         one.write_h5ad(Path(place, "one.h5ad"), compression=how)
-#         print(how, out_of_core_runs.measure(Path(place, "one.h5ad"), "from the file")["CPU seconds"])
+#         print(how, out_of_core_costs.measure(Path(place, "one.h5ad"), "from the file")["CPU seconds"])
 # ```
 #
 # Next: lesson 08 brings in your own data.
