@@ -21,14 +21,16 @@ import pandas as pd
 import scvi
 from scvi.model.base import BaseModelClass
 
-from helpers import data, environment, results, training
+from helpers import environment, results, training
+from helpers.data import datasets
 from helpers.latent import clusters, neighbours
 from helpers.loss import simulation
+from helpers.paths import DATA
 from helpers.proteins import protein_counts
 
 # Pairs that are finished stay here until all is written, so that interrupted work goes on where it
 # was.
-PAIRS = data.FOLDER / "preset_pairs.csv"
+PAIRS = DATA / "preset_pairs.csv"
 
 PRESETS = ("default", "class")
 
@@ -73,7 +75,7 @@ class DataSet:
 def pbmc_model(seed: int) -> BaseModelClass:
     """Return an untrained default SCVI on the blood cells that scanpy carries, with their genes as they are."""
     environment.prepare(seed)
-    adata = data.load_pbmc()
+    adata = datasets.load_pbmc()
     scvi.model.SCVI.setup_anndata(adata, layer="counts")
     return scvi.model.SCVI(adata)
 

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from helpers import data
+from helpers.data import count_checks
 
 # To how many counts a cell is scaled, here and where the decoder is asked what it expects.
 LIBRARY_SIZE = 10_000
@@ -55,7 +55,7 @@ def log_counts(
         genes = list(genes)
         require_genes(adata, genes)
         adata = adata[:, genes]
-    data.check_counts(adata, layer)
+    count_checks.check_counts(adata, layer)
     normalised = ad.AnnData(
         sp.csr_matrix(adata.layers[layer], dtype=np.float32, copy=True),
         obs=pd.DataFrame(index=adata.obs_names),

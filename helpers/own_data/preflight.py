@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from helpers import data, environment, figures, training
+from helpers import environment, figures, training
+from helpers.data import count_checks, matrices, protein_checks
 from helpers.latent import neighbours
 from helpers.own_data import raw_counts
 from helpers.scale import scaling
@@ -33,7 +34,7 @@ FEW_CELLS = 400
 
 # A batch of fewer cells says little about its batch effect: as many as the kit asks for where
 # TotalVI starts from a batch.
-FEW_CELLS_IN_A_BATCH = data.FEWEST_CELLS
+FEW_CELLS_IN_A_BATCH = protein_checks.FEWEST_CELLS
 
 # The longest lists of human or mouse genes, with all that are not translated, have about 60,000 and
 # 57,000 (GENCODE).
@@ -143,7 +144,7 @@ def check(
     Time and memory are those of ``scaling``: measured on one machine, with 2,000 genes.
     """
     findings = list(_of_layout(adata))
-    wrong = data.count_problems(adata, layer, batch_key)
+    wrong = count_checks.count_problems(adata, layer, batch_key)
     findings += [_of_problem(each, adata, layer) for each in wrong]
     seen = {each.check for each in wrong}
     if not {"size", "counts"} & seen:
@@ -209,13 +210,17 @@ def require_ready(report: pd.DataFrame) -> None:
 # --- the checks ---------------------------------------------------------------------------------
 
 
-def _of_problem(problem: data.Problem, adata: ad.AnnData, layer: str | None) -> Finding:
+def _of_problem(problem: count_checks.Problem, adata: ad.AnnData, layer: str | None) -> Finding:
     """Return a problem as a finding.
 
     Where the counts are gone but can be had back, with that as its cure.
     """
-    if problem.check == "counts" and not problem.call and not data.places_with_counts(adata, layer):
-        for place, made_by in raw_counts.places(adata):
+    if (
+        problem.check == "counts"
+        and not problem.call
+        and not count_checks.matrices_with_counts(adata, layer)
+    ):
+        for place, made_by in raw_counts.candidates(adata):
             return Finding(
                 problem.check,
                 f"{problem.found} adata.{place} holds counts that were {made_by}.",
@@ -223,7 +228,7 @@ def _of_problem(problem: data.Problem, adata: ad.AnnData, layer: str | None) -> 
                 "They can be had back; then layer = 'counts'",
                 f"adata.layers['counts'] = raw_counts.recover(adata.{place})",
             )
-        if adata.raw is not None and raw_counts.how_made(data.in_memory(adata.raw.X)):
+        if adata.raw is not None and raw_counts.how_made(matrices.in_memory(adata.raw.X)):
             return Finding(
                 problem.check,
                 f"{problem.found} adata.raw holds more genes, with counts that can be had back.",
@@ -231,7 +236,7 @@ def _of_problem(problem: data.Problem, adata: ad.AnnData, layer: str | None) -> 
                 "Take those, and look again",
                 "adata = adata.raw.to_adata()",
             )
-    return Finding(problem.check, problem.found, MEND, problem.cure, problem.call)
+    return Finding(problem.check, problem.found, MEND, problem.fix, problem.call)
 
 
 def _of_layout(adata: ad.AnnData) -> Iterator[Finding]:
@@ -294,8 +299,8 @@ def _like_genes(names: pd.Index) -> bool:
 
 def _of_counts(adata: ad.AnnData, layer: str | None, empty_cells: bool) -> Iterator[Finding]:
     """Say where the counts are, how they are stored, how deep the cells are, and which genes have none."""
-    matrix = data.in_memory(adata.X if layer is None else adata.layers[layer])
-    where = data.matrix_name(layer)
+    matrix = matrices.in_memory(adata.X if layer is None else adata.layers[layer])
+    where = matrices.matrix_name(layer)
     counts = sp.csr_matrix(matrix)
     largest = int(counts.data.max()) if counts.nnz else 0
     zeros = 1 - np.count_nonzero(counts.data) / (counts.shape[0] * counts.shape[1])

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from helpers import data
+from helpers.data import matrices
 
 # How the logarithm is undone. Most packages take ln(1 + x); some take other bases.
 INVERSES: dict[str, Callable[[NDArray], NDArray]] = {
@@ -113,20 +113,22 @@ def _mostly_whole(values: sp.csr_matrix) -> bool:
     return len(fractional) < values.shape[0] / 2
 
 
-def places(adata: ad.AnnData) -> Iterator[tuple[str, str]]:
-    """Yield where counts can be had back from, as Python behind ``adata.``, and how the values there were made.
+def candidates(adata: ad.AnnData) -> Iterator[tuple[str, str]]:
+    """Yield the matrices from which counts can be had back, and how their values were made.
+
+    A matrix is named as it is written in Python behind ``adata.``.
 
     Parameters
     ----------
     adata
         Cells x genes. ``raw`` is looked at if it has the same genes in the same order.
     """
-    matrices = {"X": adata.X}
+    found = {"X": adata.X}
     if adata.raw is not None and adata.raw.var_names.equals(adata.var_names):
-        matrices["raw.X"] = adata.raw.X
-    matrices |= {f"layers['{name}']": each for name, each in data.layers(adata).items()}
-    for name, matrix in matrices.items():
-        if matrix is not None and (way := how_made(data.in_memory(matrix))):
+        found["raw.X"] = adata.raw.X
+    found |= {f"layers['{name}']": each for name, each in matrices.layers(adata).items()}
+    for name, matrix in found.items():
+        if matrix is not None and (way := how_made(matrices.in_memory(matrix))):
             yield name, way
 
 

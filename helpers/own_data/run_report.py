@@ -19,13 +19,14 @@ import numpy as np
 import pandas as pd
 import scvi
 
-from helpers import data, figures, training
+from helpers import figures, training
 from helpers.expression import differential_expression
 from helpers.genes import log_normalisation
 from helpers.latent import embeddings, neighbours
 from helpers.layers import architecture, architecture_drawing
 from helpers.loss import elbo, elbo_figures
 from helpers.own_data import preflight
+from helpers.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from scvi.model import SCVI
@@ -150,7 +151,7 @@ def write(
 def _replace(path: Path, text: str) -> Path:
     """Put a whole file in the place of another, or leave the other as it is."""
     try:
-        with data.scratch_folder(path.parent) as scratch:
+        with scratch_folder(path.parent) as scratch:
             draft = scratch / path.name
             draft.write_text(text, encoding="utf-8")
             return draft.replace(path)

@@ -32,9 +32,9 @@ from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
 from scvi.module.base import BaseModuleClass
 
-from helpers import data
+from helpers.paths import DATA
 
-FOLDER = data.FOLDER / "checkpoints"
+FOLDER = DATA / "checkpoints"
 
 # A file that says another number was written by another version of this module, and is left aside.
 FORMAT = 1

@@ -30,7 +30,8 @@ from scvi.model._utils import get_max_epochs_heuristic
 from torch.nn import Dropout
 from torch.optim.lr_scheduler import LambdaLR
 
-from helpers import data, environment, figures, genes
+from helpers import environment, figures, genes
+from helpers.data import datasets
 from helpers.training import checkpoints, loss_recorder, resuming
 
 if TYPE_CHECKING:
@@ -709,7 +710,7 @@ def cortex_model(seed: int = 0) -> BaseModelClass:
     Default SCVI on the 2,000 selected genes of the cortex cells.
     """
     environment.prepare(seed)
-    adata = data.load_cortex()
+    adata = datasets.load_cortex()
     genes.select(adata)
     scvi.model.SCVI.setup_anndata(adata, layer="counts")
     return scvi.model.SCVI(adata)
@@ -732,7 +733,7 @@ def blood_model(
         The proteins that it is given; all if left out.
     """
     environment.prepare(seed)
-    blood = data.load_citeseq()
+    blood = datasets.load_citeseq()
     genes.select(blood, batch_key="batch")
     if proteins is not None:
         blood.obsm["protein_expression"] = blood.obsm["protein_expression"][list(proteins)]

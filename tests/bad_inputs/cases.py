@@ -26,7 +26,7 @@ import scvi
 import torch
 
 from helpers import data, environment, genes, training
-from helpers.data import cortex_text
+from helpers.data import cortex_text, source_table
 from helpers.loss import elbo
 from helpers.own_data import preflight, reading, run_report
 from helpers.paths import ROOT
@@ -896,6 +896,6 @@ def short_text(folder):
 @environment_case("another file than the full cortex", "md5", "What to do")
 def wrong_text(folder):
     (folder / "downloads").mkdir()
-    name = data.SOURCES["cortex_all"].members[0]
+    name = source_table.SOURCES["cortex_all"].members[0]
     (folder / "downloads" / name).write_text("another file")
     return refusal(data.load_cortex, folder, genes="all")

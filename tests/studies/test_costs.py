@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import data, training
+from helpers import results, training
 from helpers.proteins import protein_counts
 from studies import costs, costs_page, presets
 from studies.presets import COMPARED
@@ -193,7 +193,7 @@ def test_a_data_set_is_what_it_says(name):
 
 
 def test_finished_pairs_are_kept_but_not_those_of_other_settings(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "FOLDER", tmp_path)
+    monkeypatch.setattr(results, "DATA", tmp_path)
     made = []
 
     def pair(name, seed):

@@ -58,7 +58,7 @@ def test_the_published_cells_have_the_counts_that_the_kit_loads(whole_pbmc):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         published = sc.datasets.pbmc68k_reduced()
-    assert list(raw_counts.places(published)) == [("raw.X", "normalised, and ln(1 + x) taken")]
+    assert list(raw_counts.candidates(published)) == [("raw.X", "normalised, and ln(1 + x) taken")]
     assert (raw_counts.recover(published.raw.X) != whole_pbmc.X).nnz == 0
 
 

@@ -123,7 +123,7 @@ def test_every_round_size_and_preset_is_measured(monkeypatch, tmp_path):
 
     monkeypatch.setattr(scaling, "run", run)
     monkeypatch.setattr(scaling, "FILE", tmp_path / "kept.csv")
-    monkeypatch.setattr(data, "FOLDER", tmp_path / "data")
+    monkeypatch.setattr(results, "DATA", tmp_path / "data")
     assert scaling.main() == 0
     assert done == [(r, n, p) for r in (1, 2, 3) for n in scaling.SIZES for p in scaling.PRESETS]
     # The median of 1/3, 4/3 and 9/3 is not their mean.
