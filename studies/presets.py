@@ -27,6 +27,9 @@ from helpers.latent import clusters, neighbours
 from helpers.loss import simulation
 from helpers.paths import DATA
 from helpers.proteins import protein_counts
+from helpers.training import presets as training_presets
+from helpers.training import runs as training_runs
+from helpers.training import schedules, shared_models
 
 # Pairs that are finished stay here until all is written, so that interrupted work goes on where it
 # was.
@@ -113,7 +116,7 @@ DATA_SETS = {
     "cortex": DataSet(
         "3,005 mouse cortex cells, 2,000 genes, published classes",
         (1, 2, 3, 4, 5),
-        training.cortex_model,
+        shared_models.cortex_model,
         cell_types,
     ),
     "PBMC": DataSet("700 blood cells, 765 genes, published types", (1, 2), pbmc_model, cell_types),
@@ -293,7 +296,8 @@ def runs() -> pd.DataFrame:
 def settings_key() -> str:
     """Name versions and the code that trains, so that runs kept from before a change are not taken for new ones."""
     versions = [importlib.metadata.version(name) for name in environment.PACKAGES]
-    text = "\n".join([*versions, inspect.getsource(training)])
+    code = [inspect.getsource(each) for each in (training_presets, schedules, training_runs)]
+    text = "\n".join([*versions, *code])
     return f"settings {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 

@@ -15,10 +15,10 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import KMeans
 
-from helpers import genes, training
 from helpers.data import count_checks
-from helpers.genes import log_normalisation
+from helpers.genes import log_normalisation, selection
 from helpers.latent import clusters, neighbours
+from helpers.training import runs
 
 BATCHES = ("A", "B")
 
@@ -98,7 +98,7 @@ def simulate(
     random = np.random.default_rng(seed)
     small = adata[np.sort(random.choice(adata.n_obs, n_cells, replace=False))].copy()
     count_checks.check_counts(small, layer="counts")
-    genes.select(small, n_genes)
+    selection.select(small, n_genes)
     small.obs["batch"] = _assign(small.obs["cell_type"], only_in or {}, random)
     kept = np.exp(random.uniform(np.log1p(-strength), 0, n_genes))
     before = sp.csr_matrix(small.layers["counts"], dtype=np.float32)
@@ -258,7 +258,7 @@ def train(
         try:
             scvi.model.SCVI.setup_anndata(own, layer=layer, batch_key=batch_key)
             model = scvi.model.SCVI(own)
-            training.train(model, **train_kwargs)
+            runs.train(model, **train_kwargs)
         finally:
             scvi.settings.seed = seed_of_the_session
     return model

@@ -27,7 +27,9 @@ N_COMPONENTS = 10
 def log_counts(
     adata: ad.AnnData, layer: str = "counts", genes: Iterable[str] | None = None
 ) -> ad.AnnData:
-    """Return log(1 + counts per 10,000), where 10,000 stands for all counts of these genes in the cell.
+    """Return log(1 + counts per 10,000).
+
+    The 10,000 stand for all counts of these genes in the cell.
 
     Parameters
     ----------
@@ -69,7 +71,9 @@ def log_counts(
 def principal_components(
     adata: ad.AnnData, n_components: int = N_COMPONENTS, layer: str = "counts"
 ) -> NDArray[np.floating]:
-    """Return the first principal components of the log-normalised counts, the usual representation without scVI.
+    """Return the first principal components of the log-normalised counts.
+
+    This is the usual representation without scVI.
 
     Parameters
     ----------

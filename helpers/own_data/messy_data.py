@@ -1,4 +1,4 @@
-"""Real cells in a file as they often come: with faults that a training would not complain of."""
+"""Real cells in a file as they often come: with problems that a training would not report."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Look at cells before scVI is trained on them.
 
-What is wrong, what to decide, what it will cost, and the line of Python that mends it.
+What is wrong, what to decide, what it will cost, and the line of Python that repairs it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from helpers import environment, figures, training
+from helpers import environment, figures
 from helpers.data import count_checks, matrices, protein_checks
 from helpers.latent import neighbours
 from helpers.own_data import raw_counts
 from helpers.scale import scaling
+from helpers.training import schedules
 
-OK, DECIDE, MEND = "ok", "decide", "mend"
+OK, DECIDE, REPAIR = "ok", "decide", "repair"
 
 # Lesson 01 selects so many genes, and what a training costs was measured with them.
 GENES = scaling.GENES
@@ -50,8 +51,8 @@ FEW_COUNTS = 200
 LARGEST_EXACT = 2**24
 
 BATCH_NAMES = re.compile(
-    r"batch|sample|orig\.?ident|donor|patient|subject|individual|animal|mouse|day|date|lane|channel|gem|chip|plate|well|pool|library|dataset|study|experiment|"
-    r"protocol|replicate|\brun",
+    r"batch|sample|orig\.?ident|donor|patient|subject|individual|animal|mouse|day|date|lane|channel|"
+    r"gem|chip|plate|well|pool|library|dataset|study|experiment|protocol|replicate|\brun",
     re.IGNORECASE,
 )
 BARCODE = re.compile(r"^(?:.*[_:-])?[ACGT]{10,}x?(?:[-_.:].*)?$")
@@ -95,8 +96,8 @@ class Finding:
     found
         What there is, and where.
     verdict
-        "ok"; "decide" (it runs, but look whether you mean it); "mend" (it would fail, or give wrong
-        results).
+        "ok"; "decide" (it runs, but look whether you mean it); "repair" (it would fail, or give
+        wrong results).
     advice
         What to do; empty if nothing.
     call
@@ -110,7 +111,7 @@ class Finding:
     call: str = ""
 
 
-COLUMNS = ("check", "found", "verdict", "what to do", "mending call")
+COLUMNS = ("check", "found", "verdict", "what to do", "line of Python")
 
 
 def check(
@@ -135,9 +136,9 @@ def check(
     Returns
     -------
     DataFrame
-        A row a finding: ``found``; ``verdict``: "ok", "decide" (it runs, but look whether you mean
-        it) or "mend" (it would fail, or give wrong results); ``what to do``; ``mending call``, the
-        line of Python that does it, where one does.
+        One row per finding: ``found``; ``verdict``: "ok", "decide" (it runs, but look whether you
+        mean it) or "repair" (it would fail, or give wrong results); ``what to do``; ``line of
+        Python``, which does it, where one does.
 
     Notes
     -----
@@ -167,10 +168,10 @@ def verdict(report: pd.DataFrame) -> str:
     report
         What ``check`` returned.
     """
-    mend, decide = (int((report["verdict"] == each).sum()) for each in (MEND, DECIDE))
+    repair, decide = (int((report["verdict"] == each).sum()) for each in (REPAIR, DECIDE))
     decisions = f"{decide} {'thing' if decide == 1 else 'things'} to decide"
-    if mend:
-        return f"Not ready: {mend} to mend, {decisions}."
+    if repair:
+        return f"Not ready: {repair} to repair, {decisions}."
     return f"Ready, with {decisions}." if decide else "Ready."
 
 
@@ -184,13 +185,13 @@ def text(report: pd.DataFrame) -> str:
     """
     lines = []
     for row in report[report["verdict"] != OK].to_dict("records"):
-        cure = ": ".join(part for part in (row["what to do"], row["mending call"]) if part)
-        lines.append(f"- {row['verdict']}: {row['found']} {cure}")
+        fix = ": ".join(part for part in (row["what to do"], row["line of Python"]) if part)
+        lines.append(f"- {row['verdict']}: {row['found']} {fix}")
     return "\n".join(lines)
 
 
 def require_ready(report: pd.DataFrame) -> None:
-    """Raise if something must be mended before a training.
+    """Raise if something must be repaired before a training.
 
     Parameters
     ----------
@@ -200,9 +201,9 @@ def require_ready(report: pd.DataFrame) -> None:
     Raises
     ------
     ValueError
-        With a line for each thing to mend: what, where, and what to do.
+        With a line for each thing to repair: what, where, and what to do.
     """
-    wrong = report[report["verdict"] == MEND]
+    wrong = report[report["verdict"] == REPAIR]
     if len(wrong):
         raise ValueError(f"scVI cannot use these data as they are.\n{text(wrong)}")
 
@@ -213,30 +214,30 @@ def require_ready(report: pd.DataFrame) -> None:
 def _of_problem(problem: count_checks.Problem, adata: ad.AnnData, layer: str | None) -> Finding:
     """Return a problem as a finding.
 
-    Where the counts are gone but can be had back, with that as its cure.
+    Where the counts are gone but can be had back, with that as its fix.
     """
     if (
         problem.check == "counts"
         and not problem.call
         and not count_checks.matrices_with_counts(adata, layer)
     ):
-        for place, made_by in raw_counts.candidates(adata):
+        for name, made_by in raw_counts.candidates(adata):
             return Finding(
                 problem.check,
-                f"{problem.found} adata.{place} holds counts that were {made_by}.",
-                MEND,
+                f"{problem.found} adata.{name} holds counts that were {made_by}.",
+                REPAIR,
                 "They can be had back; then layer = 'counts'",
-                f"adata.layers['counts'] = raw_counts.recover(adata.{place})",
+                f"adata.layers['counts'] = raw_counts.recover(adata.{name})",
             )
         if adata.raw is not None and raw_counts.how_made(matrices.in_memory(adata.raw.X)):
             return Finding(
                 problem.check,
                 f"{problem.found} adata.raw holds more genes, with counts that can be had back.",
-                MEND,
+                REPAIR,
                 "Take those, and look again",
                 "adata = adata.raw.to_adata()",
             )
-    return Finding(problem.check, problem.found, MEND, problem.fix, problem.call)
+    return Finding(problem.check, problem.found, REPAIR, problem.fix, problem.call)
 
 
 def _of_layout(adata: ad.AnnData) -> Iterator[Finding]:
@@ -246,7 +247,7 @@ def _of_layout(adata: ad.AnnData) -> Iterator[Finding]:
             "size",
             f"{size}: the names of the cells look like genes ({adata.obs_names[0]}), or those of "
             f"the genes like cells ({adata.var_names[0]}).",
-            MEND,
+            REPAIR,
             "Turn the table",
             "adata = adata.T.copy()",
         )
@@ -255,7 +256,7 @@ def _of_layout(adata: ad.AnnData) -> Iterator[Finding]:
             "size",
             f"{size}. scVI compares cells by their genes, and holds a tenth of the cells out: it "
             f"needs many of both, and no fewer than {FEWEST_CELLS} cells.",
-            MEND,
+            REPAIR,
             "Load all cells and genes",
         )
     elif 0 < adata.n_obs < FEW_CELLS:
@@ -298,7 +299,7 @@ def _like_genes(names: pd.Index) -> bool:
 
 
 def _of_counts(adata: ad.AnnData, layer: str | None, empty_cells: bool) -> Iterator[Finding]:
-    """Say where the counts are, how they are stored, how deep the cells are, and which genes have none."""
+    """Say where the counts are, how they are stored, and how many cells and genes have."""
     matrix = matrices.in_memory(adata.X if layer is None else adata.layers[layer])
     where = matrices.matrix_name(layer)
     counts = sp.csr_matrix(matrix)
@@ -309,7 +310,7 @@ def _of_counts(adata: ad.AnnData, layer: str | None, empty_cells: bool) -> Itera
             "counts",
             f"The largest number in {where} is {largest:,}. A 32-bit float holds whole numbers "
             f"exactly up to {LARGEST_EXACT:,} only, and no cell has so many molecules.",
-            MEND,
+            REPAIR,
             "Look where this matrix comes from: sums over many cells and intensities are not "
             "counts",
         )
@@ -359,7 +360,7 @@ def _of_storage(adata: ad.AnnData, matrix: Any, where: str, largest: int) -> Ite
             f"{where} is stored as {matrix.dtype}. scanpy squares the counts in that type when it "
             f"selects genes; {largest:,} squared overflows without a word, and other genes are "
             "selected.",
-            MEND,
+            REPAIR,
             "Make it sparse, of floats",
             f"adata.{where} = sp.csr_matrix(adata.{where}, dtype='float32')",
         )
@@ -401,12 +402,12 @@ def _of_depth(counts: sp.csr_matrix) -> Finding:
             "depth",
             f"All cells have the same total, {totals.max():,.0f}, which counts never do: they were "
             "normalised, or thinned, and rounded.",
-            MEND,
+            REPAIR,
             "Go back to the raw counts",
         )
     if not poor:
         return Finding("depth", found)
-    cure = (
+    fix = (
         "Take the filtered matrix of Cell Ranger, not the raw one"
         if poor > len(totals) / 2
         else "Look at a histogram of the totals, and drop what is no cell"
@@ -415,7 +416,7 @@ def _of_depth(counts: sp.csr_matrix) -> Finding:
         "depth",
         f"{found} {poor:,} cells have fewer than {FEW_COUNTS}, as empty droplets do.",
         DECIDE,
-        cure,
+        fix,
     )
 
 
@@ -429,9 +430,9 @@ def _of_names(adata: ad.AnnData) -> Iterator[Finding]:
         if missing.any():
             yield Finding(
                 what,
-                f"{missing.sum():,} of {len(names):,} names are missing, the first at place "
+                f"{missing.sum():,} of {len(names):,} names are missing, the first at index "
                 f"{int(np.argmax(missing))}.",
-                MEND,
+                REPAIR,
                 "Give all of them a name",
                 f"adata.{attribute} = [str(name) if name and name == name and name not in ('nan', "
                 f"'None') else f'unnamed_{{i}}' for i, name in enumerate(adata.{attribute})]",
@@ -442,7 +443,7 @@ def _of_names(adata: ad.AnnData) -> Iterator[Finding]:
                 what,
                 f"Names that are there more than once: {len(double):,}, the first is {double[0]}. "
                 "What is looked up by such a name is the wrong thing, or too many.",
-                MEND,
+                REPAIR,
                 "Number them"
                 if what == "gene names"
                 else "If they are different cells, and not one file read twice, number them",
@@ -452,7 +453,7 @@ def _of_names(adata: ad.AnnData) -> Iterator[Finding]:
             yield Finding(
                 what,
                 f"The names are {names.dtype}, not text, the first is {names[0]}.",
-                MEND,
+                REPAIR,
                 "Make text of them",
                 f"adata.{attribute} = adata.{attribute}.astype(str)",
             )
@@ -485,7 +486,7 @@ def _of_batches(adata: ad.AnnData, batch_key: str | None) -> Iterator[Finding]:
         yield Finding(
             "batches",
             f"{found} So many {kind} are no batches: scVI would give each its own weights.",
-            MEND,
+            REPAIR,
             "Name a column with a few batches, or put these values into groups first: pd.cut(...)",
         )
     elif sizes.min() < FEW_CELLS_IN_A_BATCH:
@@ -540,7 +541,7 @@ def _of_labels(
             "batch and label",
             f"There is no column '{label_key}' in obs. Columns: "
             f"{', '.join(map(str, adata.obs)) or 'none'}.",
-            MEND,
+            REPAIR,
             "Name the one with what you know of the cells: label_key=...",
         )
         return
@@ -611,9 +612,9 @@ def shared_labels(adata: ad.AnnData, batch_key: str, label_key: str) -> pd.DataF
     Returns
     -------
     DataFrame
-        A row a label: ``cells``; ``batches``, how many batches have at least one cell of it; and
-        ``in one batch``, whether one batch has all of them, or more than 95 % of them though it has
-        less than 80 % of all cells.
+        One row per label: ``cells``; ``batches``, how many batches have at least one cell of it;
+        and ``in one batch``, whether one batch has all of them, or more than 95 % of them though it
+        has less than 80 % of all cells.
     """
     table = pd.crosstab(adata.obs[label_key].astype(object), adata.obs[batch_key].astype(object))
     largest = table.max(axis=1) / table.sum(axis=1)
@@ -655,7 +656,7 @@ def _of_costs(adata: ad.AnnData, batch_key: str | None) -> Iterator[Finding]:
         yield Finding(
             "memory",
             found,
-            MEND,
+            REPAIR,
             "Close other notebooks (Kernel > Shut Down All Kernels), or take a part of the cells",
         )
     else:
@@ -678,7 +679,7 @@ def expected(n_cells: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a preset ("class", "default"): ``epochs``; ``seconds`` of one processor core and
+        One row per preset ("class", "default"): ``epochs``; ``seconds`` of one processor core and
         ``MiB`` of memory above the imports, both from the straight lines of ``scaling``.
     """
     rows = {}
@@ -689,7 +690,7 @@ def expected(n_cells: int) -> pd.DataFrame:
         size = max(n_cells, int(measured["cells"].min()))
         table = scaling.estimate(measured, [size])
         row = table[table["cells"] == size].iloc[-1]
-        epochs = training.lengths(n_cells, preset)["epochs"]
+        epochs = schedules.run_length(n_cells, preset)["epochs"]
         rows[preset] = {
             "epochs": epochs,
             "seconds": epochs * row["epoch seconds"],

@@ -50,7 +50,7 @@ def recover(matrix: Any) -> sp.csr_matrix:
 
     Notes
     -----
-    ----- In such values all counts of a cell are multiples of its smallest one, which is taken for
+    In such values all counts of a cell are multiples of its smallest one, which is taken for
     a single molecule. They come out as whole numbers in every cell, which other values do not. But
     if in some cell no gene has exactly one molecule, its counts come out too small by a factor, and
     are still whole. With thousands of genes nearly every cell has hundreds with one; with a few
@@ -142,7 +142,10 @@ def _fits(values: sp.csr_matrix, made_by: str) -> bool:
 
 
 def _in_molecules(values: sp.csr_matrix, made_by: str) -> NDArray[np.float64]:
-    """Return the stored values as numbers of molecules, if the smallest one of their cell that is above 0 is a single one."""
+    """Return the stored values as numbers of molecules.
+
+    The smallest one of a cell that is above 0 is taken for a single molecule.
+    """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         amounts = INVERSES[made_by](values.data)
         of_cell = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))

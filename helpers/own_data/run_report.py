@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import scvi
 
-from helpers import figures, training
+from helpers import figures
 from helpers.expression import differential_expression
 from helpers.genes import log_normalisation
 from helpers.latent import embeddings, neighbours
@@ -27,6 +27,7 @@ from helpers.layers import architecture, architecture_drawing
 from helpers.loss import elbo, elbo_figures
 from helpers.own_data import preflight
 from helpers.scratch import scratch_folder
+from helpers.training import model_state, scvi_defaults
 
 if TYPE_CHECKING:
     from scvi.model import SCVI
@@ -44,7 +45,7 @@ PACKAGES = (
     "scikit-misc",
 )
 
-DEFAULT_RATE = training.defaults(scvi.model.SCVI, 1000).loc["lr", "default"]
+DEFAULT_RATE = scvi_defaults.defaults(scvi.model.SCVI, 1000).loc["lr", "default"]
 
 # The parts of the loss add up to it within the rounding of 32-bit floats; more than this would be a
 # term that the ledger does not know.
@@ -122,7 +123,7 @@ def write(
     OSError
         If the page cannot be written. A page that was there is left as it was.
     """
-    training.require_held_out(model)
+    model_state.require_held_out(model)
     _require(model, cluster_key, label_key)
     sections = [
         Section("Verdicts", list(_verdicts(model, findings, label_key))),
@@ -204,7 +205,7 @@ def verdicts(model: SCVI, findings: pd.DataFrame, label_key: str | None = None) 
     Returns
     -------
     DataFrame
-        A row a question: ``found``, and ``verdict`` ("ok", or what to do).
+        One row per question: ``found``, and ``verdict`` ("ok", or what to do).
     """
     ready = preflight.verdict(findings)
     # Findings that do not keep anybody from training are for the learner to weigh.

@@ -101,7 +101,7 @@ def short(monkeypatch):
     """Let both presets train two epochs, with minibatches that leave one of the 630 training cells over in the one."""
     common = {"check_val_every_n_epoch": 1, "max_epochs": 2}
     quick = common | {"batch_size": 37, "plan_kwargs": {"n_epochs_kl_warmup": 1}}
-    monkeypatch.setattr(training, "PRESETS", {"default": common, "class": quick})
+    monkeypatch.setattr("helpers.training.presets.PRESETS", {"default": common, "class": quick})
 
 
 def test_a_real_pair_is_judged_on_the_cells_that_both_held_out(short, monkeypatch):

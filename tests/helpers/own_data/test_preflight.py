@@ -1,4 +1,4 @@
-"""What the report says of cells is so. (Each fault, and its mending, is in tests/bad_inputs.)"""
+"""What the report says of cells is so. (Each problem, and its repair, is in tests/bad_inputs.)"""
 
 import anndata as ad
 import numpy as np
@@ -16,7 +16,7 @@ CHECKS = ["size", "counts", "depth", "cell names", "gene names", "batches", "mem
 def test_the_report_has_a_row_a_check(pbmc):
     report = preflight.check(pbmc)
     assert list(report.index) == CHECKS
-    assert list(report.columns) == ["found", "verdict", "what to do", "mending call"]
+    assert list(report.columns) == ["found", "verdict", "what to do", "line of Python"]
 
 
 def test_the_numbers_are_those_of_the_cells(pbmc):
@@ -66,14 +66,14 @@ def test_cells_without_a_label_are_left_out(pbmc):
 def test_costs_are_those_of_the_measured_lines(n_cells):
     table = preflight.expected(n_cells)
     for preset in scaling.PRESETS:
-        assert table.loc[preset, "epochs"] == training.lengths(n_cells, preset)["epochs"]
+        assert table.loc[preset, "epochs"] == training.run_length(n_cells, preset)["epochs"]
     assert table.loc["default", "seconds"] > table.loc["class", "seconds"] > 0
 
 
 def test_too_little_memory_is_to_mend(pbmc, monkeypatch):
     monkeypatch.setattr(environment, "available_memory", lambda: 10_000_000)
     row = preflight.check(pbmc).loc["memory"]
-    assert row["verdict"] == preflight.MEND
+    assert row["verdict"] == preflight.REPAIR
     assert "0.0 GB are free" in row["found"]
     assert "Close other notebooks" in row["what to do"]
 
@@ -82,7 +82,7 @@ def test_a_file_that_stays_on_the_disk_is_looked_at(pbmc, tmp_path):
     pbmc.write_h5ad(tmp_path / "cells.h5ad")
     backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
     report = preflight.check(backed)
-    assert report.loc["storage", "mending call"] == "adata = adata.to_memory()"
+    assert report.loc["storage", "line of Python"] == "adata = adata.to_memory()"
     assert report.loc["counts", "verdict"] == preflight.OK
     backed.file.close()
 
@@ -90,14 +90,14 @@ def test_a_file_that_stays_on_the_disk_is_looked_at(pbmc, tmp_path):
 def test_the_verdict_counts(pbmc, blood):
     few = preflight.check(blood, batch_key="batch")
     assert preflight.verdict(few) == "Ready."
-    report = preflight.check(pbmc).assign(verdict=["mend", "mend", "decide", *["ok"] * 5])
-    assert preflight.verdict(report) == "Not ready: 2 to mend, 1 thing to decide."
+    report = preflight.check(pbmc).assign(verdict=["repair", "repair", "decide", *["ok"] * 5])
+    assert preflight.verdict(report) == "Not ready: 2 to repair, 1 thing to decide."
     report["verdict"] = ["decide", "decide", *["ok"] * 6]
     assert preflight.verdict(report) == "Ready, with 2 things to decide."
     preflight.require_ready(report)
 
 
-def test_the_spoiled_file_has_the_faults_that_it_says(tmp_path, whole_blood):
+def test_the_spoiled_file_has_the_problems_that_it_says(tmp_path, whole_blood):
     adata = preflight_cells(tmp_path)
     assert adata.n_obs == whole_blood.n_obs + messy_data.EMPTY_DROPLETS
     counts = adata.layers["umi"]
@@ -167,13 +167,13 @@ def test_cells_and_genes_that_changed_places_are_seen_by_their_names(cells, gene
     few = ad.AnnData(pbmc.X[:500, :50].copy())
     few.obs_names = [f"{cells}.{i}" for i in range(few.n_obs)]
     few.var_names = [f"{genes}.{i}" for i in range(few.n_vars)]
-    assert (preflight.check(few).loc["size", "verdict"] == preflight.MEND) == turned
+    assert (preflight.check(few).loc["size", "verdict"] == preflight.REPAIR) == turned
 
 
-def test_a_finding_is_a_line_with_its_cure(pbmc):
+def test_a_finding_is_a_line_with_its_fix(pbmc):
     pbmc.X.data[3] = -1
     text = preflight.text(preflight.check(pbmc))
-    assert text.startswith("- mend: Negative: 1 entries of X")
+    assert text.startswith("- repair: Negative: 1 entries of X")
     assert "layer = 'counts'" in text
     assert preflight.text(preflight.check(pbmc, "counts", None).iloc[:2]) == ""
 
@@ -194,12 +194,12 @@ def test_what_is_said_of_small_integers_is_so(cortex):
     rows = np.asarray(few.X.sum(axis=1)).ravel() > 0
     few = few[rows].copy()
     truth = selected(few, few.X)
-    for store, verdict in ((lambda x: x.toarray(), preflight.MEND), (lambda x: x, preflight.OK)):
+    for store, verdict in ((lambda x: x.toarray(), preflight.REPAIR), (lambda x: x, preflight.OK)):
         counts = store(few.X.astype(np.uint16))
         assert (selected(few, counts) == truth) == (verdict == preflight.OK)
         report = preflight.check(ad.AnnData(counts, var=few.var[[]]))
         assert set(report.loc[report.index == "storage", "verdict"]) <= {verdict}
-        assert ("storage" in report.index) == (verdict == preflight.MEND)
+        assert ("storage" in report.index) == (verdict == preflight.REPAIR)
 
 
 def test_a_file_of_the_learner_is_not_overwritten_by_the_spoiled_one(pbmc, tmp_path):

@@ -88,8 +88,10 @@ SPOILT = {
     "less a background": lambda values: np.maximum(values - 0.3 * values.mean(axis=0), 0),
     "noise": lambda values: np.random.default_rng(0).gamma(2, size=values.shape),
     "not a number": lambda values: np.where(values == values.max(), np.nan, values),
-    "one wrong cell at the end": lambda values: np.vstack([values[:-1], values[-1:] + np.linspace(0, 1, values.shape[1])]),
-}  # fmt: skip
+    "one wrong cell at the end": lambda values: np.vstack(
+        [values[:-1], values[-1:] + np.linspace(0, 1, values.shape[1])]
+    ),
+}
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT.keys())
