@@ -16,7 +16,22 @@ from helpers.scratch import scratch_folder
 
 
 def load(name: str, read: Callable[[Path], ad.AnnData], folder: Path) -> ad.AnnData:
-    """Read the cache of a source; make it first if it is missing, damaged or out of date."""
+    """Read the cache of a source; make it first if it is missing, damaged or out of date.
+
+    Parameters
+    ----------
+    name
+        A key of ``SOURCES``, and the name of the cache.
+    read
+        Makes cells x genes of the archive of the source.
+    folder
+        Where download and cache are kept.
+
+    Raises
+    ------
+    SourceError
+        If the source cannot be fetched, verified, read or written.
+    """
     source, cache = SOURCES[name], folder / f"{name}.h5ad"
     adata = _read_cache(cache, source)
     if adata is None:

@@ -44,7 +44,20 @@ SHARES = (*LEARNING_RATE_SHARES, "kl_warmup")
 
 
 def merge(preset: str, train_kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a preset, with those that were given in their place."""
+    """Return the arguments of a preset, replaced by those that were given.
+
+    Parameters
+    ----------
+    preset
+        A key of ``PRESETS``.
+    train_kwargs
+        What a caller gave to ``train``. ``plan_kwargs`` are merged key by key.
+
+    Raises
+    ------
+    ValueError
+        If there is no such preset, or a share of the run is not from 0 to 1.
+    """
     if preset not in PRESETS:
         raise ValueError(f"There is no preset '{preset}'. Presets: {', '.join(PRESETS)}.")
     merged = PRESETS[preset] | train_kwargs
