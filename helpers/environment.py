@@ -75,7 +75,7 @@ def check(folder: Path | str = ".") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a check with ``found``, ``needed`` and ``verdict`` ("ok", or what to do).
+        One row per check with ``found``, ``needed`` and ``verdict`` ("ok", or what to do).
     """
     rows = [
         _row(
@@ -158,7 +158,7 @@ def require_lesson(notebook: str) -> None:
 
     Notes
     -----
-    ----- It raises where the system would end the kernel: above a limit, or on Linux, when memory
+    It raises where the system would end the kernel: above a limit, or on Linux, when memory
     and swap are used up. Other systems make room on their disk for as long as there is any, which
     is slow, and so is swap.
     """
@@ -201,16 +201,16 @@ def _held_by_others() -> str:
     return f"Of this JupyterLab, {', '.join(others)}.\n" if others else ""
 
 
-def _row(what: str, found: str, needed: str, good: bool, cure: str) -> dict[str, str]:
-    return {"what": what, "found": found, "needed": needed, "verdict": "ok" if good else cure}
+def _row(what: str, found: str, needed: str, good: bool, fix: str) -> dict[str, str]:
+    return {"what": what, "found": found, "needed": needed, "verdict": "ok" if good else fix}
 
 
-def _size_row(what: str, found: int, needed_gb: float, cure: str) -> dict[str, str]:
-    return _row(what, f"{found / 1e9:.1f} GB", f"{needed_gb} GB", found >= needed_gb * 1e9, cure)
+def _size_row(what: str, found: int, needed_gb: float, fix: str) -> dict[str, str]:
+    return _row(what, f"{found / 1e9:.1f} GB", f"{needed_gb} GB", found >= needed_gb * 1e9, fix)
 
 
 def _package_row(package: str) -> dict[str, str]:
-    """Compare the installed version of a package with the range that the kit's own metadata asks for."""
+    """Compare the installed version of a package with the range that the kit asks for."""
     needed = _needed_version(package)
     try:
         found = importlib.metadata.version(package)

@@ -28,7 +28,9 @@ NAME_SLIDERS = """<script>
                 handle.setAttribute("aria-valuetext", value.textContent);
         };
         new MutationObserver(tell).observe(handle, {attributeFilter: ["aria-valuetext"]});
-        new MutationObserver(tell).observe(value, {childList: true, characterData: true, subtree: true});
+        new MutationObserver(tell).observe(
+            value, {childList: true, characterData: true, subtree: true}
+        );
         tell();
         return true;
     });

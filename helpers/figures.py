@@ -99,11 +99,13 @@ def count_axis(axes: Axes, which: str) -> None:
     which
         "x" or "y".
     """
-    get, put, scale, free, alike, axis = {
-        "x": (axes.get_xlim, axes.set_xlim, axes.set_xscale, axes.get_autoscalex_on(), axes.get_shared_x_axes(), axes.xaxis),
-        "y": (axes.get_ylim, axes.set_ylim, axes.set_yscale, axes.get_autoscaley_on(), axes.get_shared_y_axes(), axes.yaxis),
-    }[which]  # fmt: skip
-    if free:
+    get, put, scale = (
+        getattr(axes, f"{call}_{which}{what}")
+        for call, what in (("get", "lim"), ("set", "lim"), ("set", "scale"))
+    )
+    axis = getattr(axes, f"{which}axis")
+    alike = getattr(axes, f"get_shared_{which}_axes")()
+    if getattr(axes, f"get_autoscale{which}_on")():
         # ln(1 + count) has no value from -1 down, where the usual margin would reach.
         drawn = max(getattr(each.dataLim, f"{which}1") for each in alike.get_siblings(axes))
         put(-0.4, np.expm1(1.04 * np.log1p(drawn)))
@@ -117,7 +119,9 @@ def count_axis(axes: Axes, which: str) -> None:
 
 
 def about(value: float, digits: int = 3) -> str:
-    """Round to a number of significant digits, so that a text stays the same where the last digits differ between machines.
+    """Round to a number of significant digits.
+
+    So a text stays the same where the last digits differ between machines.
 
     >>> about(2857.9)
     '2,860'

@@ -1,4 +1,4 @@
-"""How much memory a limit leaves, which kernels hold it, and how much a lesson was measured to take."""
+"""How much memory a limit leaves, which kernels hold it, and how much a lesson takes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def left_by_control_groups(
 
     Notes
     -----
-    ----- As Kubernetes does, it does not count what the system keeps of files and has not used of
+    As Kubernetes does, it does not count what the system keeps of files and has not used of
     late (``inactive_file``): reading the data of a lesson fills that part up to the limit, and
     nobody lacks it.
     """
@@ -76,7 +76,10 @@ def left_by_control_groups(
 def _own_control_groups(
     mounted: Path, own_groups: Path
 ) -> Iterator[tuple[Path, tuple[str, str, str]]]:
-    """Give the folders of the control groups around this process, from the inside out, with the names of their files."""
+    """Give the folders of the control groups around this process, with the names of their files.
+
+    They go from the inside out.
+    """
     with contextlib.suppress(OSError):
         for line in own_groups.read_text().splitlines():
             _, controllers, path = line.split(":", 2)

@@ -1,4 +1,4 @@
-"""Runs that take minutes, made once and kept in ``docs/``, so that nobody waits for their trainings."""
+"""Runs that take minutes, made once and kept in ``docs/``, so that nobody waits for them."""
 
 from __future__ import annotations
 

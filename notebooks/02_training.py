@@ -171,7 +171,7 @@ training.PRESETS["class"]
 # As a picture:
 
 # %%
-training.plot_shape(adata.n_obs)
+training.plot_schedule(adata.n_obs)
 
 # %% [markdown]
 # Why not large steps up to the end? They jump back and forth over the best place. Small steps at
@@ -302,7 +302,7 @@ step_time.plot_shares(spent, least)
 # %% tags=["nbval-ignore-output"]
 rows = {}
 for preset, size in {"default": 128, "class": 64}.items():
-    steps = training.lengths(adata.n_obs, preset)["steps"]
+    steps = training.run_length(adata.n_obs, preset)["steps"]
     seconds = steps * step_time.whole(model, size) / 1000
     floor = steps * step_time.floor(model, size)["ms"].sum() / 1000
     rows[preset] = {"steps": steps, "seconds": seconds, "floor in seconds": floor}

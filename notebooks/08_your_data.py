@@ -10,13 +10,13 @@
 # # 08 · How do I do this with my own data?
 #
 # So far the cells came ready for use. Yours will not. This lesson takes a file with the usual
-# faults, finds them before the training, mends them, and goes the whole way of lessons 01 to 05 in
-# one script that you keep.
+# faults, finds them before the training, repairs them, and goes the whole way of lessons 01 to 05
+# in one script that you keep.
 #
 # **You will be able to**
 #
 # - read cells from the usual kinds of files;
-# - tell from a report what must be mended before a training, and what is yours to decide;
+# - tell from a report what must be repaired before a training, and what is yours to decide;
 # - get raw counts back where only normalised values are left, and test whether they are right;
 # - run one script from your file to a page about your run, and read that page.
 #
@@ -136,9 +136,9 @@ print(preflight.verdict(report))
 #
 # - `ok`;
 # - `decide`: it runs, but look whether you mean it;
-# - `mend`: it would fail, or give wrong results without a word.
+# - `repair`: it would fail, or give wrong results without a word.
 #
-# Where a line of Python mends it, the last column has the line. *Time* and *memory* are estimates
+# Where a line of Python repairs it, the last column has the line. *Time* and *memory* are estimates
 # from the measurements of lesson 07b.
 #
 # What the report does *not* look at: cells that were dying, two cells in one droplet, RNA that
@@ -146,9 +146,9 @@ print(preflight.verdict(report))
 # is a good cell. For that there are `sc.pp.calculate_qc_metrics` and `sc.pp.scrublet` in scanpy;
 # use them first.
 #
-# ## Mend, and look again
+# ## Repair, and look again
 #
-# > **Predict.** The first thing to mend says `layer = 'umi'`. What will the report say of that
+# > **Predict.** The first thing to repair says `layer = 'umi'`. What will the report say of that
 # > layer: is all well with it?
 
 # %%
@@ -178,10 +178,10 @@ for kind in ("uint16", "float32"):
 print("genes that differ:", len(chosen["float32"] - chosen["uint16"]), "of 2,000")
 
 # %% [markdown]
-# Now mend. Each line is from the report. The first gives the second of two equal names a `-1`
+# Now repair. Each line is from the report. The first gives the second of two equal names a `-1`
 # behind it. The next keeps cells with at least one count. The last one stores the counts as floats,
 # and only those that are not 0 ([sparse](../docs/glossary.md#sparse)). Run the report again after
-# the last one: a mended fault may have hidden another.
+# the last one: a repaired fault may have hidden another.
 
 # %%
 import numpy as np
@@ -210,7 +210,7 @@ unlucky = preflight.check(confounded, layer, batch_key, label_key)
 print(unlucky.loc["batch and label", "found"])
 
 # %% [markdown]
-# That is [confounding](../docs/glossary.md#confounding), and no line of Python mends it. Look for
+# That is [confounding](../docs/glossary.md#confounding), and no line of Python repairs it. Look for
 # it before the experiment; afterwards you can only say so.
 #
 # ## If the counts are gone
@@ -262,18 +262,18 @@ print("largest difference, below a thousandth:", abs(again - published.raw.X).ma
 # ## The whole way, in one script
 #
 # Now lessons 01 to 05 in one go. The kit has a script for that, `scripts/my_run.py`. It has six
-# settings, in capitals. `run_script.write` fills them in, with the lines that mend.
+# settings, in capitals. `run_script.write` fills them in, with the lines that repair.
 
 # %%
 from helpers.own_data import run_script
 
-mending = [
+repairs = [
     "adata.var_names_make_unique()",
     "adata = adata[np.asarray(adata.layers['umi'].sum(axis=1)).ravel() > 0].copy()",
     "adata.layers['umi'] = sp.csr_matrix(adata.layers['umi'], dtype='float32')",
 ]
 settings = {"FILE": str(file), "LAYER": layer, "BATCH": batch_key, "LABEL": label_key}
-script = run_script.write("../data/my_run.py", mending, RESULTS="../data/my_run", **settings)
+script = run_script.write("../data/my_run.py", repairs, RESULTS="../data/my_run", **settings)
 print(script.read_text().partition('"""\n')[2])
 
 # %% [markdown]
@@ -343,14 +343,15 @@ print("log-normalised values end lower:", ends["values"] < 0.9 * ends["counts"])
 
 # %%
 print(
-    f"Mended with {len(mending)} lines, and by naming layer and batch: {preflight.verdict(report)}"
+    f"Repaired with {len(repairs)} lines, and by naming layer and batch: "
+    f"{preflight.verdict(report)}"
 )
 print(f"From file to page: {len(script.read_text().splitlines())} lines, which you keep.")
 print(f"On the page: {len(verdicts)} verdicts, each a question to you.")
 
 # %% [markdown]
-# Read the file, look before you train, mend with a line where a line can mend, and decide the rest.
-# Then run the script, and read the page before you believe the map.
+# Read the file, look before you train, repair with a line where a line can repair, and decide the
+# rest. Then run the script, and read the page before you believe the map.
 #
 # ## Your own file
 #
@@ -371,12 +372,12 @@ print(f"On the page: {len(verdicts)} verdicts, each a question to you.")
 # ```
 #
 # ```python
-# mending = []  # the lines of the report, as text
+# repairs = []  # the lines of the report, as text
 # ```
 #
 # ```python
 # settings = {"FILE": file, "LAYER": layer, "BATCH": batch_key, "LABEL": label_key}
-# run_script.write("../data/mine.py", mending, RESULTS="../data/mine", **settings)
+# run_script.write("../data/mine.py", repairs, RESULTS="../data/mine", **settings)
 # # then: import runpy; runpy.run_path("../data/mine.py")
 # ```
 #

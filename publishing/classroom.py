@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from helpers import markdown
 from helpers.paths import DOCS, ROOT
 
 MEASUREMENTS = DOCS / "measurements.json"
@@ -536,12 +537,11 @@ a lesson takes 20 to 50 minutes to read, and less than a minute to compute.
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    lines = [list(table.columns), ["---", *["---:"] * (len(table.columns) - 1)]]
-    lines += [
+    rows = [
         [f"{entry:,}" if isinstance(entry, int | float) else str(entry) for entry in row]
         for row in table.astype(object).itertuples(index=False)
     ]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return markdown.table(list(table.columns), rows, numbers=list(table.columns[1:]))
 
 
 def main() -> int:

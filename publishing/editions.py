@@ -21,9 +21,9 @@ import nbformat
 from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocessor
 from nbformat import NotebookNode
 
-from helpers import data
 from helpers.paths import ROOT
 from helpers.practice.exercises import parts
+from helpers.scratch import scratch_folder
 
 LESSONS = ROOT / "notebooks"
 NOTES = ROOT / "docs" / "teaching" / "notes"
@@ -307,7 +307,7 @@ def new_folder(final: Path) -> Iterator[Path]:
     final
         Where the folder will be.
     """
-    with data.scratch_folder(final.parent) as scratch:
+    with scratch_folder(final.parent) as scratch:
         fresh = scratch / final.name
         fresh.mkdir()
         yield fresh

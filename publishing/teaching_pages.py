@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 
+from helpers import markdown
 from helpers.paths import ROOT
 from publishing import lesson_minutes, lesson_plans, misconceptions
 
@@ -65,7 +66,7 @@ Written by `make teaching` from the lessons, the [notes](guide.md#notes-for-each
 
 A plan below what is computed leaves no time to talk. Nobody was watched with a stopwatch: the computed minutes compare lessons with each other.
 
-{_table(heads, rows)}
+{markdown.table(heads, rows)}
 """
     for name in lessons.index:
         text += f"\n## {name}\n\n[Notes](notes/{name}.md)\n\n{_sections_table(name)}\n"
@@ -85,7 +86,7 @@ def _sections_table(lesson: str) -> str:
         ]
         for title, row in table.iterrows()
     ]
-    return _table(["section", *counted, "planned", "computed"], rows)
+    return markdown.table(["section", *counted, "planned", "computed"], rows)
 
 
 # --- plans --------------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ Written by `make teaching` from [plans.toml](plans.toml); change that file, and 
         heads = ["clock", "min", "lesson and section", "you", "learners"]
         text += (
             f"\n## {plan.name}\n\n**Afterwards**: {plan.aim}\n\n**Left out**: {plan.left_out}\n\n"
-            f"{_table(heads, rows)}\n"
+            f"{markdown.table(heads, rows)}\n"
         )
     return text
 
@@ -162,7 +163,7 @@ Written by `make teaching` from the tables "What you know now" of the lessons; d
             for row in table.itertuples()
         ]
         heads = ["they may think", "in fact", "where they see it"]
-        text += f"\n## {lesson}\n\n{_table(heads, rows)}\n"
+        text += f"\n## {lesson}\n\n{markdown.table(heads, rows)}\n"
     return text
 
 
@@ -177,11 +178,6 @@ def _section_link(lesson: str, title: str) -> str:
     """Link a section, by the anchor that JupyterLab gives it."""
     anchor = title.replace("`", "").replace(" ", "-")
     return f"[{title}]({LESSONS}/{lesson}.ipynb#{anchor})"
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 PAGES: dict[str, Callable[[], str]] = {

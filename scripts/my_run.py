@@ -8,15 +8,15 @@ a finished training is not repeated.
 from pathlib import Path
 
 import anndata as ad
-import numpy as np  # noqa: F401 -- for lines that mend
-import scipy.sparse as sp  # noqa: F401 -- for lines that mend
+import numpy as np  # noqa: F401 -- for lines that repair
+import scipy.sparse as sp  # noqa: F401 -- for lines that repair
 import scvi
 
 from helpers import data, environment, genes, training
 from helpers.latent import clusters, embeddings
 from helpers.own_data import (
     preflight,
-    raw_counts,  # noqa: F401 -- for lines that mend
+    raw_counts,  # noqa: F401 -- for lines that repair
     reading,
     run_report,
 )
@@ -30,7 +30,7 @@ RESULTS = "my_run"  # the folder for what comes out
 
 environment.prepare(seed=0)
 adata = reading.read(FILE)
-# Mend here what the pre-flight report asks for, for example: adata.var_names_make_unique()
+# Repair here what the pre-flight report asks for, for example: adata.var_names_make_unique()
 
 findings = preflight.check(adata, LAYER, BATCH, LABEL)
 print(preflight.verdict(findings), preflight.text(findings), sep="\n")

@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from helpers import markdown
 from helpers.paths import ROOT
 
 Snapshot = Mapping[str, Mapping[str, Any]]
@@ -223,15 +224,11 @@ def page(snapshots: Mapping[str, Snapshot]) -> str:
         if rows.empty:
             parts.append(f"No difference in {asked:,} entries.")
         else:
-            parts += [f"{len(rows)} of {asked:,} entries differ.", _markdown(rows)]
+            parts += [
+                f"{len(rows)} of {asked:,} entries differ.",
+                markdown.table(list(rows), rows.to_numpy()),
+            ]
     return "\n\n".join(parts) + "\n"
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    """Write a table without the spaces that would put a new width into every line when one row comes."""
-    rows = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).to_numpy()]
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def main() -> int:

@@ -41,7 +41,8 @@ with warnings.catch_warnings(record=True) as SAID_ON_IMPORT:
     from scvi.model.base import BaseModelClass
     from scvi.module.base import BaseModuleClass
 
-    from helpers import data, environment, genes, training
+    from helpers import environment, genes, training
+    from helpers.data import datasets
     from helpers.layers import architecture, model_map
 
 Snapshot = dict[str, dict[str, Any]]
@@ -99,19 +100,19 @@ class Subject:
 
 
 def _blood() -> ad.AnnData:
-    blood = data.load_citeseq()
+    blood = datasets.load_citeseq()
     totals = np.asarray(blood.layers["counts"].sum(axis=0)).ravel()
     return blood[:, np.sort(np.argsort(-totals, kind="stable")[:N_GENES])].copy()
 
 
 TYPES = {"labels_key": "cell_type"}
 SUBJECTS = (
-    Subject("SCVI", data.load_pbmc),
-    Subject("LinearSCVI", data.load_pbmc),
-    Subject("SCANVI", data.load_pbmc, {**TYPES, "unlabeled_category": "unknown"}),
+    Subject("SCVI", datasets.load_pbmc),
+    Subject("LinearSCVI", datasets.load_pbmc),
+    Subject("SCANVI", datasets.load_pbmc, {**TYPES, "unlabeled_category": "unknown"}),
     # By default it holds out no cells, and so has no curve of them.
-    Subject("CondSCVI", data.load_pbmc, TYPES, trained={"train_size": 0.9}),
-    Subject("PEAKVI", data.load_pbmc),
+    Subject("CondSCVI", datasets.load_pbmc, TYPES, trained={"train_size": 0.9}),
+    Subject("PEAKVI", datasets.load_pbmc),
     Subject(
         "TOTALVI",
         _blood,
@@ -509,8 +510,8 @@ def _described(where: str, answer: Any) -> Iterator[tuple[str, str]]:
 
 def _selected_genes(said: _Said) -> dict[str, str]:
     with said.during("reading and choosing cells"):
-        pbmc = data.load_pbmc()[::2].copy()
-    pbmc = data.load_pbmc()
+        pbmc = datasets.load_pbmc()[::2].copy()
+    pbmc = datasets.load_pbmc()
     with said.during("scanpy.pp.highly_variable_genes"):
         genes.select(pbmc, N_SELECTED)
     return dict.fromkeys(sorted(pbmc.var_names), "selected")

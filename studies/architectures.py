@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import anndata as ad
 import pandas as pd
 
-from helpers import data, environment, genes, results
+from helpers import environment, genes, results
+from helpers.data import datasets
 from helpers.paths import DOCS
 from helpers.scale import sweep
 
@@ -59,7 +60,7 @@ COLUMNS = [
 def cells() -> ad.AnnData:
     """Return the cells of lesson 02: the cortex cells with 2,000 selected genes."""
     environment.prepare()
-    adata = data.load_cortex(genes="packaged")
+    adata = datasets.load_cortex(genes="packaged")
     genes.select(adata)
     return adata
 

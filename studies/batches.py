@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import scvi
 
-from helpers import data, environment, genes, results
+from helpers import environment, genes, results
 from helpers.batches import batch_effects, experiments
+from helpers.data import datasets
 from helpers.genes import log_normalisation
 from helpers.paths import DOCS
 from helpers.proteins import protein_counts
@@ -69,12 +70,12 @@ def cells(design: str, seed: int) -> ad.AnnData:
     if design not in DESIGNS:
         raise ValueError(f"There is no design '{design}'. Designs: {', '.join(DESIGNS)}.")
     if design == REAL:
-        adata = data.load_citeseq()
+        adata = datasets.load_citeseq()
         adata.obs["cell_type"] = protein_counts.gate(adata)
         adata = adata[adata.obs["cell_type"] != protein_counts.NO_GROUP].copy()
         genes.select(adata, REAL_GENES)
         return adata
-    adata = data.load_cortex(genes="packaged")
+    adata = datasets.load_cortex(genes="packaged")
     if design == FULLY_CONFOUNDED:
         adata = adata[adata.obs["cell_type"].isin(PAIR)]
     return experiments.simulate(adata, only_in=None if design == BALANCED else ONLY_IN, seed=seed)

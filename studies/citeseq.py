@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from scvi.model.base import BaseModelClass
 
-from helpers import data, environment, genes, results, training
+from helpers import environment, genes, results, training
 from helpers.batches import experiments
+from helpers.data import datasets
 from helpers.genes import log_normalisation
 from helpers.latent import clusters, neighbours
 from helpers.paths import DOCS
@@ -66,7 +67,7 @@ def build(method: str, seed: int) -> BaseModelClass:
     if method == HIDDEN:
         gates = set(protein_counts.rules())
         shown = [
-            name for name in data.load_citeseq().obsm["protein_expression"] if name not in gates
+            name for name in datasets.load_citeseq().obsm["protein_expression"] if name not in gates
         ]
         return training.blood_model("TOTALVI", seed, shown)
     return training.blood_model("SCVI" if method.startswith(SCVI) else "TOTALVI", seed)
@@ -91,7 +92,7 @@ def run(method: str, seed: int) -> pd.DataFrame:
     environment.prepare(seed)
     preset = METHODS[method]
     row: dict[str, object] = {"method": method, "seed": seed}
-    blood = data.load_citeseq()
+    blood = datasets.load_citeseq()
     if preset is None:
         positions = _without_training(method, blood, seed)
     else:

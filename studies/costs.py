@@ -45,8 +45,9 @@ NOISE = 0.2
 PREPARE = "from helpers import environment; environment.prepare()"
 CORTEX = f"{PREPARE}; from helpers import data, genes; adata = data.load_cortex()"
 MODEL = (
-    "from helpers import embeddings, markers, training; model = "
-    "training.load_or_train(training.cortex_model())"
+    "from helpers import embeddings, markers, training; "
+    "from helpers.training import shared_models; model = "
+    "training.load_or_train(shared_models.cortex_model())"
 )
 LATENT = f"{MODEL}; latent_space = model.get_latent_representation()"
 STEPS = {

@@ -14,6 +14,7 @@ import pandas as pd
 from helpers import results, training
 from helpers.loss import elbo
 from helpers.paths import DOCS
+from helpers.training import shared_models
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
@@ -45,7 +46,9 @@ def train(**train_kwargs: Any) -> BaseModelClass:
         As for ``training.train``, such as fewer ``max_epochs``: the warm-up takes 400 epochs
         however many are run, so these are then the first ones of the whole run.
     """
-    return training.load_or_train(training.cortex_model(SEED), preset="default", **train_kwargs)
+    return training.load_or_train(
+        shared_models.cortex_model(SEED), preset="default", **train_kwargs
+    )
 
 
 def load() -> pd.DataFrame:

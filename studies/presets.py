@@ -21,14 +21,19 @@ import pandas as pd
 import scvi
 from scvi.model.base import BaseModelClass
 
-from helpers import data, environment, results, training
+from helpers import environment, results, training
+from helpers.data import datasets
 from helpers.latent import clusters, neighbours
 from helpers.loss import simulation
+from helpers.paths import DATA
 from helpers.proteins import protein_counts
+from helpers.training import presets as training_presets
+from helpers.training import runs as training_runs
+from helpers.training import schedules, shared_models
 
 # Pairs that are finished stay here until all is written, so that interrupted work goes on where it
 # was.
-PAIRS = data.FOLDER / "preset_pairs.csv"
+PAIRS = DATA / "preset_pairs.csv"
 
 PRESETS = ("default", "class")
 
@@ -73,7 +78,7 @@ class DataSet:
 def pbmc_model(seed: int) -> BaseModelClass:
     """Return an untrained default SCVI on the blood cells that scanpy carries, with their genes as they are."""
     environment.prepare(seed)
-    adata = data.load_pbmc()
+    adata = datasets.load_pbmc()
     scvi.model.SCVI.setup_anndata(adata, layer="counts")
     return scvi.model.SCVI(adata)
 
@@ -111,7 +116,7 @@ DATA_SETS = {
     "cortex": DataSet(
         "3,005 mouse cortex cells, 2,000 genes, published classes",
         (1, 2, 3, 4, 5),
-        training.cortex_model,
+        shared_models.cortex_model,
         cell_types,
     ),
     "PBMC": DataSet("700 blood cells, 765 genes, published types", (1, 2), pbmc_model, cell_types),
@@ -291,7 +296,8 @@ def runs() -> pd.DataFrame:
 def settings_key() -> str:
     """Name versions and the code that trains, so that runs kept from before a change are not taken for new ones."""
     versions = [importlib.metadata.version(name) for name in environment.PACKAGES]
-    text = "\n".join([*versions, inspect.getsource(training)])
+    code = [inspect.getsource(each) for each in (training_presets, schedules, training_runs)]
+    text = "\n".join([*versions, *code])
     return f"settings {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import scvi
 
-from helpers import training
 from helpers.batches.experiments import BATCHES
+from helpers.training import model_state
 
 TRUE = ("true batch effect", "true class difference")
 LEARNED = ("learned batch effect", "learned class difference")
@@ -39,7 +39,7 @@ def learned(model: scvi.model.SCVI) -> pd.Series:
     ValueError
         If the model is not trained, or knows another number of batches.
     """
-    training.require_trained(model)
+    model_state.require_trained(model)
     first, second = _two_batches(model)
     change = np.log(_decode(model, second)) - np.log(_decode(model, first))
     return _centred(change.mean(axis=0), model.adata.var_names).rename(LEARNED[0])
@@ -81,7 +81,7 @@ def compare(model: scvi.model.SCVI, classes: tuple[str, str]) -> pd.DataFrame:
     ----- The true class difference: ratio of the gene's fractions of all counts of a class, with
     one count added to each gene.
     """
-    training.require_trained(model)
+    model_state.require_trained(model)
     adata = model.adata
     _require_truth(adata, classes)
     inside = [(adata.obs["cell_type"] == name).to_numpy() for name in classes]
@@ -133,7 +133,7 @@ def _decode(model: scvi.model.SCVI, batch: str | None) -> np.ndarray:
 
     The positions are drawn with the same random numbers at each call.
     """
-    with training.evaluating(model, seed=0):
+    with model_state.evaluating(model, seed=0):
         return np.asarray(model.get_normalized_expression(transform_batch=batch, return_numpy=True))
 
 

@@ -15,9 +15,10 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import KMeans
 
-from helpers import data, genes, training
-from helpers.genes import log_normalisation
+from helpers.data import count_checks
+from helpers.genes import log_normalisation, selection
 from helpers.latent import clusters, neighbours
+from helpers.training import runs
 
 BATCHES = ("A", "B")
 
@@ -96,8 +97,8 @@ def simulate(
     _require_possible(adata, n_cells, n_genes, strength)
     random = np.random.default_rng(seed)
     small = adata[np.sort(random.choice(adata.n_obs, n_cells, replace=False))].copy()
-    data.check_counts(small, layer="counts")
-    genes.select(small, n_genes)
+    count_checks.check_counts(small, layer="counts")
+    selection.select(small, n_genes)
     small.obs["batch"] = _assign(small.obs["cell_type"], only_in or {}, random)
     kept = np.exp(random.uniform(np.log1p(-strength), 0, n_genes))
     before = sp.csr_matrix(small.layers["counts"], dtype=np.float32)
@@ -248,7 +249,7 @@ def train(
     ValueError
         If the layer holds no counts, or the column is missing, has gaps, or names one batch only.
     """
-    data.check_counts(adata, layer, batch_key)
+    count_checks.check_counts(adata, layer, batch_key)
     if batch_key is not None:
         neighbours.require_column(adata, batch_key)
     own = adata.copy()
@@ -257,7 +258,7 @@ def train(
         try:
             scvi.model.SCVI.setup_anndata(own, layer=layer, batch_key=batch_key)
             model = scvi.model.SCVI(own)
-            training.train(model, **train_kwargs)
+            runs.train(model, **train_kwargs)
         finally:
             scvi.settings.seed = seed_of_the_session
     return model

@@ -1,51 +1,15 @@
 """Lesson 00: real single-cell counts, where they come from, and what they look like."""
 
-from helpers.data.datasets import (
-    CORTEX_GENES,
-    CORTEX_SYMBOLS,
-    FEWEST_CELLS,
-    FOLDER,
-    MANY_PROTEINS,
-    SOURCES,
-    Problem,
-    SourceError,
-    check_counts,
-    check_proteins,
-    count_problems,
-    fetch,
-    in_memory,
-    layers,
-    load_citeseq,
-    load_cortex,
-    load_pbmc,
-    main,
-    matrix_name,
-    places_with_counts,
-    scratch_folder,
-    sources,
-)
+from helpers.data.count_checks import check_counts
+from helpers.data.datasets import load_citeseq, load_cortex, load_pbmc
+from helpers.data.protein_checks import check_proteins
+from helpers.data.source_table import sources
 
 __all__ = [
-    "CORTEX_GENES",
-    "CORTEX_SYMBOLS",
-    "FEWEST_CELLS",
-    "FOLDER",
-    "MANY_PROTEINS",
-    "SOURCES",
-    "Problem",
-    "SourceError",
     "check_counts",
     "check_proteins",
-    "count_problems",
-    "fetch",
-    "in_memory",
-    "layers",
     "load_citeseq",
     "load_cortex",
     "load_pbmc",
-    "main",
-    "matrix_name",
-    "places_with_counts",
-    "scratch_folder",
     "sources",
 ]

@@ -1,10 +1,10 @@
 """The full cortex as its authors published it.
 
-A text file with a gene a row, read as a stream into a sparse matrix.
+A text file with one row per gene, read as a stream into a sparse matrix.
 
 Ten rows about the cells come first, then one without content, then the genes: name, number of a
-cluster of genes, a count for each cell. About one count in five is not zero, so the matrix takes
-100 MB as CSR, and 240 MB as the dense one that ``scvi.data.cortex`` returns.
+cluster of genes, and one count for each cell. About one count in five is not zero, so the matrix
+takes 100 MB as CSR, and 240 MB as the dense one that ``scvi.data.cortex`` returns.
 """
 
 from __future__ import annotations
@@ -22,8 +22,17 @@ import scipy.sparse as sp
 from anndata.utils import make_index_unique
 
 ABOUT_CELLS = (
-    "tissue", "group #", "total mRNA mol", "well", "sex", "age", "diameter", "cell_id", "level1class", "level2class",
-)  # fmt: skip
+    "tissue",
+    "group #",
+    "total mRNA mol",
+    "well",
+    "sex",
+    "age",
+    "diameter",
+    "cell_id",
+    "level1class",
+    "level2class",
+)
 CELL_NAMES = "cell_id"
 
 # What is kept of the rows about the cells, and its name here. Of the others, the number of
@@ -45,7 +54,7 @@ LARGEST_COUNT = 2**16 - 1
 
 
 class _Gene(NamedTuple):
-    """A line with a gene: its number in the file, name and cluster of the gene, and the rest with the counts."""
+    """A line with a gene: its number, name and cluster of the gene, and the counts as text."""
 
     line: int
     name: str
@@ -79,7 +88,7 @@ def read(file: Path, genes: int | None = None) -> ad.AnnData:
 
     Notes
     -----
-    ----- ``scvi.data.cortex`` returns the same counts as dense int32. Where several genes have one
+    ``scvi.data.cortex`` returns the same counts as dense int32. Where several genes have one
     name, it leaves that as it is; here the second gene is called ``name-1`` and so on, as by
     ``AnnData.var_names_make_unique``, so that a name means one gene.
     """
@@ -100,7 +109,7 @@ def read(file: Path, genes: int | None = None) -> ad.AnnData:
 
 
 def _about_cells(text: TextIO, file: Path) -> pd.DataFrame:
-    """Read the rows above the genes, and return a row a cell."""
+    """Read the rows above the genes, and return one row per cell."""
     rows: dict[str, list[str]] = {}
     for number, expected in enumerate(ABOUT_CELLS, start=1):
         line = text.readline().rstrip("\n")

@@ -26,8 +26,8 @@ def per_cell(adata: ad.AnnData) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a cell: ``library size`` (counts), ``genes seen`` (with at least one count), ``share
-        of zeros`` (0 to 1).
+        One row per cell: ``library size`` (counts), ``genes seen`` (with at least one count), and
+        ``share of zeros`` (0 to 1).
     """
     counts = sp.csr_matrix(adata.layers["counts"])
     seen = counts.getnnz(axis=1)
@@ -48,7 +48,7 @@ def share_of_zeros(adata: ad.AnnData) -> float:
 
 
 def thin(adata: ad.AnnData, keep: float, seed: int = 0) -> ad.AnnData:
-    """Lose molecules at random: keep each one with the same probability, as if the cells had been sequenced less deeply.
+    """Lose molecules at random, as if the cells had been sequenced less deeply.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def thin(adata: ad.AnnData, keep: float, seed: int = 0) -> ad.AnnData:
 def plot_matrix(adata: ad.AnnData, cells: int = 300, genes: int = 400) -> figures.DescribedFigure:
     """Draw a corner of the matrix as the model will see it.
 
-    A row a cell, a column a gene, colour for the count.
+    One row per cell, one column per gene, and colour for the count.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def plot_gene(adata: ad.AnnData, gene: str, cell_type: str) -> figures.Described
 
 
 def plot_library_sizes(adata: ad.AnnData) -> figures.DescribedFigure:
-    """Draw the library sizes (counts per cell) of each class as one box a class, on a logarithmic axis."""
+    """Draw the library sizes (counts per cell) of each class as a box, on a logarithmic axis."""
     sizes = per_cell(adata)["library size"].groupby(adata.obs["cell_type"], observed=True)
     medians = sizes.median().sort_values()
     with figures.style():

@@ -31,13 +31,13 @@ class DownloadError(RuntimeError):
     ----------
     why
         What went wrong.
-    cure
+    fix
         What to do.
     """
 
-    def __init__(self, why: str, cure: str) -> None:
-        super().__init__(f"{why}.\nWhat to do: {cure}.")
-        self.why, self.cure = why, cure
+    def __init__(self, why: str, fix: str) -> None:
+        super().__init__(f"{why}.\nWhat to do: {fix}.")
+        self.why, self.fix = why, fix
 
 
 class WrongFileError(DownloadError):

@@ -18,8 +18,9 @@ import scvi
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from helpers import figures, training
+from helpers import figures
 from helpers.genes import log_normalisation
+from helpers.training import model_state
 
 MODELS = (scvi.model.SCVI, scvi.model.LinearSCVI, scvi.model.SCANVI)
 Model = scvi.model.SCVI | scvi.model.LinearSCVI | scvi.model.SCANVI
@@ -207,7 +208,7 @@ def correlations(
     counts = sp.csr_matrix(model.adata_manager.get_from_registry(scvi.REGISTRY_KEYS.X_KEY))[rows]
     seen = counts[:, model.adata.var_names.get_indexer(genes)].toarray().astype(float)
     _require_seen(seen, genes)
-    with training.evaluating(model, seed):
+    with model_state.evaluating(model, seed):
         expected = model.get_normalized_expression(
             indices=rows,
             gene_list=genes,
@@ -238,7 +239,7 @@ def require_expression(model: Model) -> None:
             "not of that form.\n"
             "What to do: pass a model of scvi.model.SCVI, LinearSCVI or SCANVI."
         )
-    training.require_trained(model)
+    model_state.require_trained(model)
 
 
 def _correlation(

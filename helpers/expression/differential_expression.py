@@ -21,10 +21,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import false_discovery_control
 from scvi import REGISTRY_KEYS
 
-from helpers import figures, training
+from helpers import figures
 from helpers.expression import denoising
 from helpers.genes import log_normalisation
 from helpers.latent import neighbours
+from helpers.training import model_state
 
 # Genes of the cortex data whose counts are higher in a class. The list is not independent of a test
 # of these cells: it was made from the named genes with the strongest Wilcoxon test of the published
@@ -145,7 +146,7 @@ def of_each_class(
     # Values as they are in obs: scvi-tools compares with those, and would also take categories
     # without cells.
     groups = model.adata.obs[class_key].drop_duplicates().tolist()
-    with training.evaluating(model, seed):
+    with model_state.evaluating(model, seed):
         found = model.differential_expression(
             groupby=class_key,
             group1=groups,

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from helpers import data
+from helpers.data import count_checks
 
 # To how many counts a cell is scaled, here and where the decoder is asked what it expects.
 LIBRARY_SIZE = 10_000
@@ -27,7 +27,9 @@ N_COMPONENTS = 10
 def log_counts(
     adata: ad.AnnData, layer: str = "counts", genes: Iterable[str] | None = None
 ) -> ad.AnnData:
-    """Return log(1 + counts per 10,000), where 10,000 stands for all counts of these genes in the cell.
+    """Return log(1 + counts per 10,000).
+
+    The 10,000 stand for all counts of these genes in the cell.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ def log_counts(
         genes = list(genes)
         require_genes(adata, genes)
         adata = adata[:, genes]
-    data.check_counts(adata, layer)
+    count_checks.check_counts(adata, layer)
     normalised = ad.AnnData(
         sp.csr_matrix(adata.layers[layer], dtype=np.float32, copy=True),
         obs=pd.DataFrame(index=adata.obs_names),
@@ -69,7 +71,9 @@ def log_counts(
 def principal_components(
     adata: ad.AnnData, n_components: int = N_COMPONENTS, layer: str = "counts"
 ) -> NDArray[np.floating]:
-    """Return the first principal components of the log-normalised counts, the usual representation without scVI.
+    """Return the first principal components of the log-normalised counts.
+
+    This is the usual representation without scVI.
 
     Parameters
     ----------

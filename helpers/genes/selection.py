@@ -18,8 +18,10 @@ try:
     from skmisc.loess import loess
 except ImportError as error:
     raise ImportError(
-        'The package scikit-misc is missing or damaged, which fits the curve of flavor="seurat_v3".\n'
-        "What to do: run `make lab` again, which installs what is missing; in an environment of your own, install the package scikit-misc; then restart the kernel."
+        "The package scikit-misc is missing or damaged, which fits the curve of "
+        'flavor="seurat_v3".\n'
+        "What to do: run `make lab` again, which installs what is missing; in an environment of "
+        "your own, install the package scikit-misc; then restart the kernel."
     ) from error
 
 
@@ -84,8 +86,8 @@ def mean_and_variance(adata: ad.AnnData) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a gene: ``mean`` (counts per cell) and ``variance`` (counts squared, divided by n -
-        1).
+        One row per gene: ``mean`` (counts per cell) and ``variance`` (counts squared, divided by
+        n - 1).
     """
     counts = sp.csr_matrix(adata.layers["counts"])
     mean = _total_per_gene(counts, counts.data) / adata.n_obs
@@ -100,7 +102,7 @@ def expected_variance(table: pd.DataFrame) -> pd.Series:
     Parameters
     ----------
     table
-        A row a gene with ``mean`` and ``variance``.
+        One row per gene with ``mean`` and ``variance``.
 
     Returns
     -------
@@ -109,7 +111,7 @@ def expected_variance(table: pd.DataFrame) -> pd.Series:
 
     Notes
     -----
-    ----- A local quadratic regression (loess, span 0.3) of log10(variance) on log10(mean), as in
+    A local quadratic regression (loess, span 0.3) of log10(variance) on log10(mean), as in
     Stuart et al. 2019, Cell 177:1888. A gene with the same count in all cells has no logarithm of
     the variance; it is left out of the fit, and 1 is expected of it, as in scanpy.
 
@@ -126,14 +128,14 @@ def expected_variance(table: pd.DataFrame) -> pd.Series:
 
 
 def standardised_variance(adata: ad.AnnData, table: pd.DataFrame, clip: bool = True) -> pd.Series:
-    """Return each gene's variance after its counts were divided by the spread that is usual for its mean.
+    """Return each gene's variance after its counts were divided by the usual spread at its mean.
 
     Parameters
     ----------
     adata
         Cells x genes, with ``layers["counts"]``.
     table
-        A row a gene with ``mean`` and ``expected variance``.
+        One row per gene with ``mean`` and ``expected variance``.
     clip
         Whether a standardised count is limited to the square root of the number of cells, so that
         no single cell can make a gene look variable.
@@ -166,12 +168,14 @@ def _total_per_gene(counts: sp.csr_matrix, values: np.ndarray) -> np.ndarray:
 
 
 def plot_mean_variance(table: pd.DataFrame, label: tuple[str, ...] = ()) -> figures.DescribedFigure:
-    """Draw variance against mean, a point a gene, with the Poisson line and, if it is there, the expected variance.
+    """Draw variance against mean, one point per gene, with the Poisson line.
+
+    The expected variance is drawn, too, if it is there.
 
     Parameters
     ----------
     table
-        A row a gene with ``mean``, ``variance`` and, optionally, ``expected variance``.
+        One row per gene with ``mean``, ``variance`` and, optionally, ``expected variance``.
     label
         Genes to name in the figure.
     """
@@ -254,8 +258,8 @@ def compare_flavours(adata: ad.AnnData, n_top_genes: int = 2000) -> pd.DataFrame
     Returns
     -------
     DataFrame
-        A row a gene, a column a flavour; True where it is selected. ``seurat_v3`` reads counts;
-        ``seurat`` and ``cell_ranger`` read log-normalised values, which are made here.
+        One row per gene, one column per flavour; True where it is selected. ``seurat_v3`` reads
+        counts; ``seurat`` and ``cell_ranger`` read log-normalised values, which are made here.
     """
     values = log_normalisation.log_counts(adata)
     values.layers["counts"] = adata.layers["counts"]

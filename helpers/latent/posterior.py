@@ -14,10 +14,11 @@ from matplotlib.patches import Ellipse
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from helpers import figures, training
+from helpers import figures
 from helpers.figures import COLOURS, about
 from helpers.latent import neighbours
 from helpers.layers import tracing
+from helpers.training import model_state
 
 # Batch normalisation and rounding leave differences of 1e-6 between two runs; another model differs
 # by 0.1 and more.
@@ -68,7 +69,7 @@ def renamed(
         raise TypeError(
             f"A {type(model).__name__} keeps its latent space in a way of its own. {SUPPORTED}"
         )
-    training.require_trained(model)
+    model_state.require_trained(model)
     n_latent = model.module.n_latent
     rows = np.asarray(order)
     factors = np.ones(n_latent, int) if signs is None else np.asarray(signs)
@@ -119,7 +120,7 @@ def require_of(model: scvi.model.SCVI, positions: ArrayLike) -> None:
         If the model is untrained, the shape is another one, or the numbers are: a representation of
         other data, or of another model.
     """
-    training.require_trained(model)
+    model_state.require_trained(model)
     positions = np.asarray(positions)
     own = model.get_latent_representation()
     again = "What to do: take them from this model, with model.get_latent_representation()."
@@ -196,7 +197,7 @@ def plot_clouds(
         If the model is untrained or has fewer than two latent dimensions, or if the classes do not
         fit.
     """
-    training.require_trained(model)
+    model_state.require_trained(model)
     centres, variances = model.get_latent_representation(return_dist=True)
     if centres.shape[1] < 2:
         raise ValueError(

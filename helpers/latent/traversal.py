@@ -17,11 +17,11 @@ from scvi import REGISTRY_KEYS
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.neighbors import NearestNeighbors
 
-from helpers import training
 from helpers.genes import log_normalisation
 from helpers.latent import neighbours
 from helpers.layers import tracing
 from helpers.loss import baselines
+from helpers.training import model_state
 
 Model = scvi.model.SCVI | scvi.model.LinearSCVI
 
@@ -128,7 +128,7 @@ def centres(model: Model) -> NDArray[np.floating]:
         As for ``path``.
     """
     _require_decoder(model)
-    with training.evaluating(model), torch.inference_mode():
+    with model_state.evaluating(model), torch.inference_mode():
         return np.asarray(model.get_latent_representation())
 
 
@@ -161,7 +161,7 @@ def _require_decoder(model: Model) -> None:
             f"here, from one latent space to the fractions of one kind of counts. {SUPPORTED}"
         )
     tracing.require_traceable(model)
-    training.require_trained(model)
+    model_state.require_trained(model)
     module = model.module
     if module.gene_likelihood not in baselines.COUNT_LIKELIHOODS or module.use_size_factor_key:
         raise ValueError(
@@ -224,7 +224,7 @@ def expected(
     _require_decoder(model)
     row, genes = _row(model, cell), _require_genes(model, genes)
     z = _require_positions(positions, model.module.n_latent)
-    with training.evaluating(model), torch.inference_mode():
+    with model_state.evaluating(model), torch.inference_mode():
         (tensors,) = model._make_data_loader(adata=model.adata, indices=[row])
         given = {name: tensors.get(key) for name, key in GIVEN.items()}
         likelihood = model.module.generative(

@@ -22,8 +22,9 @@ from scipy.stats import poisson
 from scvi.distributions import NegativeBinomial
 from sklearn.decomposition import PCA
 
-from helpers import figures, training
+from helpers import figures
 from helpers.loss import elbo
+from helpers.training import model_state
 
 MODELS = (scvi.model.SCVI, scvi.model.LinearSCVI)
 COUNT_LIKELIHOODS = ("zinb", "nb", "poisson")
@@ -183,7 +184,7 @@ def _require_comparable(model: scvi.model.SCVI | scvi.model.LinearSCVI) -> None:
             f"The likelihood of a {type(model).__name__} model is not that of counts alone, or not "
             "of that form. What to do: pass a model of scvi.model.SCVI or scvi.model.LinearSCVI."
         )
-    training.require_held_out(model)
+    model_state.require_held_out(model)
     if model.module.gene_likelihood not in COUNT_LIKELIHOODS:
         raise ValueError(
             f"The gene_likelihood '{model.module.gene_likelihood}' is a density, which cannot be "

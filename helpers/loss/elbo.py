@@ -18,13 +18,13 @@ from scipy.special import gammaln
 from scipy.stats import linregress
 from scvi import REGISTRY_KEYS
 from scvi.module.base import LossOutput
-from scvi.train._trainingplans import _compute_kl_weight
 from torch import nn
 from torch.distributions import Distribution, Normal
 
-from helpers import figures, training
+from helpers import figures
 from helpers.layers import tracing
 from helpers.loss import toy_elbo
+from helpers.training import model_state, schedules
 from helpers.training.loss_recorder import HELD_OUT, TRAINING, kl_of_dimensions, logged_column
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def kl_per_dimension(model: BaseModelClass) -> pd.DataFrame:
 def _history(model: BaseModelClass) -> Mapping[str, pd.DataFrame]:
     tracing.require_traceable(model)
     # scvi-tools keeps the history of an interrupted training, but not which cells it trained on.
-    training.require_trained(model)
+    model_state.require_trained(model)
     history = model.history or {}
     name = type(model).__name__
     needed = ["train_loss", *(f"{name}_train" for name in LOGGED.values())]
@@ -240,7 +240,7 @@ def _weights(
         rows = [
             [
                 # An adversary has an optimizer of its own, and each counts its own steps.
-                _compute_kl_weight(
+                schedules.kl_weight(
                     epoch,
                     (epoch * steps + step) * len(trainer.optimizers),
                     plan.n_epochs_kl_warmup,
@@ -522,7 +522,7 @@ def _run(
     The model and the session's random numbers stay as they are.
     """
     tracing.require_traceable(model)
-    training.require_trained(model)
+    model_state.require_trained(model)
     positions = _positions(model, cells)
     module = tracing.copy_of_module(model).cpu().eval()
     for part in module.modules():
@@ -665,7 +665,7 @@ def reevaluate(model: BaseModelClass) -> pd.DataFrame:
     TypeError, ValueError
         As for ``by_hand``, and if no cells were held out.
     """
-    training.require_held_out(model)
+    model_state.require_held_out(model)
     last = ledger(model).iloc[-1]
     train, held_out = model.train_indices, model.validation_indices
     rows = {
@@ -753,7 +753,7 @@ def compare(models: Mapping[str, BaseModelClass]) -> pd.DataFrame:
     """
     rows = {}
     for name, model in models.items():
-        training.require_held_out(model)
+        model_state.require_held_out(model)
         reconstruction, kl, elbo = _now(model, model.validation_indices)
         dimensions = dimensions_in_use(model, model.validation_indices)
         rows[name] = {
@@ -805,7 +805,7 @@ def bounds(
     better the larger it is. Cell by cell, because the mean of ``get_marginal_ll`` would weigh a
     cell of a smaller minibatch more.
     """
-    training.require_held_out(model)
+    model_state.require_held_out(model)
     cells = np.sort(model.validation_indices)
     with isolate_rng():
         torch.manual_seed(0)

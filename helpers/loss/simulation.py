@@ -19,8 +19,9 @@ from scipy.optimize import minimize
 from scipy.special import gammaln, logsumexp
 from scvi.model import SCVI
 
-from helpers import figures, training
+from helpers import figures
 from helpers.loss import elbo
+from helpers.training import model_state
 
 N_LATENT = 2
 
@@ -271,7 +272,7 @@ def _require_comparable(model: SCVI) -> None:
             "The model does not read the counts and the size factors that the truth has. Set it up with "
             'SCVI.setup_anndata(adata, layer="counts", size_factor_key="size_factor") and make it anew: SCVI(adata).'
         )
-    training.require_held_out(model)
+    model_state.require_held_out(model)
 
 
 def plot(table: pd.DataFrame) -> figures.DescribedFigure:

@@ -1,4 +1,4 @@
-"""Real cells in a file as they often come: with faults that a training would not complain of."""
+"""Real cells in a file as they often come: with problems that a training would not report."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import pandas as pd
 import scanpy as sc
 import scipy.sparse as sp
 
-from helpers import data
+from helpers.data import datasets
 from helpers.own_data import reading
+from helpers.paths import DATA
 from helpers.proteins import protein_counts
+from helpers.scratch import scratch_folder
 
 # By this a file is known that may be written anew.
 MADE_HERE = "spoiled_for_lesson_08"
@@ -22,7 +24,7 @@ MADE_HERE = "spoiled_for_lesson_08"
 EMPTY_DROPLETS = 3
 
 
-def write(path: Path | str, folder: Path = data.FOLDER) -> Path:
+def write(path: Path | str, folder: Path = DATA) -> Path:
     """Write the 400 packaged blood cells as a colleague might hand them over.
 
     Parameters
@@ -53,7 +55,7 @@ def write(path: Path | str, folder: Path = data.FOLDER) -> Path:
             f"{path} is there, and was not made here, so it is left as it is.\n"
             "What to do: give another name; your own file you read with reading.read."
         )
-    blood = data.load_citeseq(folder)
+    blood = datasets.load_citeseq(folder)
     drops = sp.csr_matrix((EMPTY_DROPLETS, blood.n_vars), dtype=np.float32)
     counts = sp.csr_matrix(sp.vstack([blood.X, drops]))
     groups = protein_counts.gate(blood).astype(object)
@@ -83,7 +85,7 @@ def write(path: Path | str, folder: Path = data.FOLDER) -> Path:
         warnings.simplefilter("ignore")
         sc.pp.normalize_total(adata, target_sum=1e4)
         sc.pp.log1p(adata)
-    with data.scratch_folder(path.parent) as scratch:
+    with scratch_folder(path.parent) as scratch:
         draft = scratch / path.name
         adata.write_h5ad(draft, compression="gzip")
         return draft.replace(path)

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from helpers import data
+from helpers.data import matrices
 
 # How the logarithm is undone. Most packages take ln(1 + x); some take other bases.
 INVERSES: dict[str, Callable[[NDArray], NDArray]] = {
@@ -50,7 +50,7 @@ def recover(matrix: Any) -> sp.csr_matrix:
 
     Notes
     -----
-    ----- In such values all counts of a cell are multiples of its smallest one, which is taken for
+    In such values all counts of a cell are multiples of its smallest one, which is taken for
     a single molecule. They come out as whole numbers in every cell, which other values do not. But
     if in some cell no gene has exactly one molecule, its counts come out too small by a factor, and
     are still whole. With thousands of genes nearly every cell has hundreds with one; with a few
@@ -113,20 +113,22 @@ def _mostly_whole(values: sp.csr_matrix) -> bool:
     return len(fractional) < values.shape[0] / 2
 
 
-def places(adata: ad.AnnData) -> Iterator[tuple[str, str]]:
-    """Yield where counts can be had back from, as Python behind ``adata.``, and how the values there were made.
+def candidates(adata: ad.AnnData) -> Iterator[tuple[str, str]]:
+    """Yield the matrices from which counts can be had back, and how their values were made.
+
+    A matrix is named as it is written in Python behind ``adata.``.
 
     Parameters
     ----------
     adata
         Cells x genes. ``raw`` is looked at if it has the same genes in the same order.
     """
-    matrices = {"X": adata.X}
+    found = {"X": adata.X}
     if adata.raw is not None and adata.raw.var_names.equals(adata.var_names):
-        matrices["raw.X"] = adata.raw.X
-    matrices |= {f"layers['{name}']": each for name, each in data.layers(adata).items()}
-    for name, matrix in matrices.items():
-        if matrix is not None and (way := how_made(data.in_memory(matrix))):
+        found["raw.X"] = adata.raw.X
+    found |= {f"layers['{name}']": each for name, each in matrices.layers(adata).items()}
+    for name, matrix in found.items():
+        if matrix is not None and (way := how_made(matrices.in_memory(matrix))):
             yield name, way
 
 
@@ -140,7 +142,10 @@ def _fits(values: sp.csr_matrix, made_by: str) -> bool:
 
 
 def _in_molecules(values: sp.csr_matrix, made_by: str) -> NDArray[np.float64]:
-    """Return the stored values as numbers of molecules, if the smallest one of their cell that is above 0 is a single one."""
+    """Return the stored values as numbers of molecules.
+
+    The smallest one of a cell that is above 0 is taken for a single molecule.
+    """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         amounts = INVERSES[made_by](values.data)
         of_cell = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))

@@ -44,7 +44,7 @@ def read(path: Path | str, genes_in: str = "columns") -> ad.AnnData:
     Returns
     -------
     AnnData
-        Cells x genes, as they are in the file: nothing is mended. ``X`` of a table of text is CSR
+        Cells x genes, as they are in the file: nothing is repaired. ``X`` of a table of text is CSR
         float32, of a loom file CSR. Of a 10x file with several kinds of features only the genes are
         kept, and ``uns["left_out"]`` says how many others there were.
 
@@ -123,12 +123,12 @@ def _reader_of_folder(path: Path) -> Callable[..., ad.AnnData]:
         return _read_10x_folder
     below = sorted({each.parent for name in MATRIX_NAMES for each in path.glob(f"*/{name}")})
     if below:
-        cure = "give one of these folders: " + ", ".join(str(each) for each in below)
+        fix = "give one of these folders: " + ", ".join(str(each) for each in below)
     else:
-        cure = f"give a folder with {MATRIX_NAMES[0]}, or a file"
+        fix = f"give a folder with {MATRIX_NAMES[0]}, or a file"
     listed = ", ".join(inside[:8]) + (" ..." if len(inside) > 8 else "") or "nothing"
     raise ReadError(
-        f"The folder {path} has no {MATRIX_NAMES[0]}. In it: {listed}.\nWhat to do: {cure}."
+        f"The folder {path} has no {MATRIX_NAMES[0]}. In it: {listed}.\nWhat to do: {fix}."
     )
 
 
@@ -159,28 +159,28 @@ def _explained(path: Path, error: BaseException) -> ReadError:
         )
     start = b"" if path.is_dir() else _start(path)
     if not path.is_dir() and path.stat().st_size == 0:
-        why, cure = "the file is empty", "copy or download it again"
+        why, fix = "the file is empty", "copy or download it again"
     elif start.lstrip()[:1] == b"<":
         why = "it is a web page, not data"
-        cure = (
+        fix = (
             "download it again; where a login is needed, a page with the login comes instead of "
             "the file"
         )
     elif isinstance(error, gzip.BadGzipFile):
-        why, cure = "it is called .gz and is not packed", "give it its own ending back"
+        why, fix = "it is called .gz and is not packed", "give it its own ending back"
     elif isinstance(error, EOFError | zlib.error) or "truncated" in str(error):
-        why, cure = (
+        why, fix = (
             "it ends too early, so it is not whole",
             "copy or download it again, and compare the sizes",
         )
     elif path.suffix in (".h5ad", ".h5", ".loom") and not h5py.is_hdf5(path):
         why = f"it is not in the format of {path.suffix} files (HDF5), or damaged at its start"
-        cure = "copy or download it again; if it was renamed, give it its own ending back"
+        fix = "copy or download it again; if it was renamed, give it its own ending back"
     else:
         last = (str(error).strip() or type(error).__name__).splitlines()[0]
         why = f"it is damaged, or not what its name says ({last})"
-        cure = "copy or download it again; or open it where it was made, and save it as .h5ad"
-    return ReadError(f"Cannot read {path}: {why}.\nWhat to do: {cure}.")
+        fix = "copy or download it again; or open it where it was made, and save it as .h5ad"
+    return ReadError(f"Cannot read {path}: {why}.\nWhat to do: {fix}.")
 
 
 def _start(path: Path) -> bytes:
@@ -225,15 +225,15 @@ def _require_names(path: Path, prefix: str, packed: bool) -> None:
     if not missing:
         return
     if not packed and (path / f"{prefix}features.tsv").exists():
-        cure = (
+        fix = (
             f"pack the three files, as Cell Ranger does: gzip {path}/{prefix}*.tsv "
             f"{path}/{prefix}*.mtx"
         )
     elif packed and (path / f"{prefix}genes.tsv.gz").exists():
-        cure = f"unpack the three files, as Cell Ranger 2 left them: gunzip {path}/{prefix}*.gz"
+        fix = f"unpack the three files, as Cell Ranger 2 left them: gunzip {path}/{prefix}*.gz"
     else:
-        cure = "copy the missing file into this folder"
-    raise ReadError(f"The folder {path} lacks {' and '.join(missing)}.\nWhat to do: {cure}.")
+        fix = "copy the missing file into this folder"
+    raise ReadError(f"The folder {path} lacks {' and '.join(missing)}.\nWhat to do: {fix}.")
 
 
 def _genes_only(adata: ad.AnnData) -> ad.AnnData:

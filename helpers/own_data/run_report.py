@@ -19,13 +19,15 @@ import numpy as np
 import pandas as pd
 import scvi
 
-from helpers import data, figures, training
+from helpers import figures
 from helpers.expression import differential_expression
 from helpers.genes import log_normalisation
 from helpers.latent import embeddings, neighbours
 from helpers.layers import architecture, architecture_drawing
 from helpers.loss import elbo, elbo_figures
 from helpers.own_data import preflight
+from helpers.scratch import scratch_folder
+from helpers.training import model_state, scvi_defaults
 
 if TYPE_CHECKING:
     from scvi.model import SCVI
@@ -43,7 +45,7 @@ PACKAGES = (
     "scikit-misc",
 )
 
-DEFAULT_RATE = training.defaults(scvi.model.SCVI, 1000).loc["lr", "default"]
+DEFAULT_RATE = scvi_defaults.defaults(scvi.model.SCVI, 1000).loc["lr", "default"]
 
 # The parts of the loss add up to it within the rounding of 32-bit floats; more than this would be a
 # term that the ledger does not know.
@@ -121,7 +123,7 @@ def write(
     OSError
         If the page cannot be written. A page that was there is left as it was.
     """
-    training.require_held_out(model)
+    model_state.require_held_out(model)
     _require(model, cluster_key, label_key)
     sections = [
         Section("Verdicts", list(_verdicts(model, findings, label_key))),
@@ -150,7 +152,7 @@ def write(
 def _replace(path: Path, text: str) -> Path:
     """Put a whole file in the place of another, or leave the other as it is."""
     try:
-        with data.scratch_folder(path.parent) as scratch:
+        with scratch_folder(path.parent) as scratch:
             draft = scratch / path.name
             draft.write_text(text, encoding="utf-8")
             return draft.replace(path)
@@ -203,7 +205,7 @@ def verdicts(model: SCVI, findings: pd.DataFrame, label_key: str | None = None) 
     Returns
     -------
     DataFrame
-        A row a question: ``found``, and ``verdict`` ("ok", or what to do).
+        One row per question: ``found``, and ``verdict`` ("ok", or what to do).
     """
     ready = preflight.verdict(findings)
     # Findings that do not keep anybody from training are for the learner to weigh.

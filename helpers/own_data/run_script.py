@@ -1,4 +1,7 @@
-"""Make the script of a run: ``scripts/my_run.py`` with a learner's own settings, and the lines that mend their cells."""
+"""Make the script of a run: ``scripts/my_run.py`` with a learner's own settings.
+
+The lines that repair their cells are put in, too.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,19 @@ from helpers.paths import ROOT
 
 TEMPLATE = ROOT / "scripts" / "my_run.py"
 
-# Below this line of the template the cells are mended.
-MEND_HERE = "# Mend here"
+# Below this line of the template the cells are repaired.
+REPAIR_HERE = "# Repair here"
 
 
-def write(path: Path | str, mending: Sequence[str] = (), **settings: Any) -> Path:
+def write(path: Path | str, repairs: Sequence[str] = (), **settings: Any) -> Path:
     """Write a script that takes cells from a file to a report, and can be kept.
 
     Parameters
     ----------
     path
         The file to write.
-    mending
-        Lines of Python that mend the cells, such as the mending calls of ``preflight.check``, in
+    repairs
+        Lines of Python that repair the cells, such as those of ``preflight.check``, in
         the order in which they run.
     **settings
         The lines in capitals of ``scripts/my_run.py``: ``FILE``, ``LAYER``, ``BATCH``, ``LABEL``,
@@ -41,16 +44,16 @@ def write(path: Path | str, mending: Sequence[str] = (), **settings: Any) -> Pat
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(filled(mending, **settings), encoding="utf-8")
+    path.write_text(filled(repairs, **settings), encoding="utf-8")
     return path
 
 
-def filled(mending: Sequence[str] = (), **settings: Any) -> str:
+def filled(repairs: Sequence[str] = (), **settings: Any) -> str:
     """Return the text of the script.
 
     Parameters
     ----------
-    mending, **settings
+    repairs, **settings
         As for ``write``.
     """
     lines = []
@@ -62,8 +65,8 @@ def filled(mending: Sequence[str] = (), **settings: Any) -> str:
             value = unused.pop(name)
             value = str(value) if isinstance(value, Path) else value
             lines.append(f"{name} = {value!r}  # {comment}")
-        elif line.startswith(MEND_HERE):
-            lines += [line, *mending]
+        elif line.startswith(REPAIR_HERE):
+            lines += [line, *repairs]
         else:
             lines.append(line)
     if unused:

@@ -22,12 +22,12 @@ from scvi.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
 from scvi.module.base import LossOutput
 from torch.distributions import Normal
 
-from helpers import training
 from helpers.expression import differential_expression
 from helpers.layers import tracing
 from helpers.loss import elbo
 from helpers.loss.elbo import negative_binomial, numbers
 from helpers.proteins.protein_counts import NO_GROUP, require_groups
+from helpers.training import model_state
 
 # scvi-tools' own factor of the term that it adds for the probability of the background.
 PENALTY = 1e-3
@@ -317,7 +317,7 @@ def _draw(
         raise ValueError(f"n_samples is {n_samples}. What to do: give at least 1.")
     column = names.index(protein)
     parts = []
-    with training.evaluating(model, seed), torch.inference_mode():
+    with model_state.evaluating(model, seed), torch.inference_mode():
         loader = model._make_data_loader(adata=model.adata, indices=cells, batch_size=CELLS_AT_ONCE)
         for minibatch in loader:
             _, generative = model.module.forward(
@@ -415,7 +415,7 @@ def differences(
         inside = labels == name
         # Each group with the same random numbers: its rows do not depend on which other groups
         # there are.
-        with training.evaluating(model, seed):
+        with model_state.evaluating(model, seed):
             found = model.differential_expression(
                 idx1=inside,
                 mode="change",
@@ -473,7 +473,7 @@ def _require(model: scvi.model.TOTALVI) -> None:
             "scvi.model.TOTALVI; for the loss of others there is elbo.by_hand, for their genes "
             "denoising and markers."
         )
-    training.require_trained(model)
+    model_state.require_trained(model)
 
 
 def _proteins(model: scvi.model.TOTALVI) -> list[str]:

@@ -30,7 +30,8 @@ import torch.distributed
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 
-from helpers import data, environment
+from helpers import environment
+from helpers.data import datasets
 from helpers.paths import ROOT
 
 # Some parameters of SCVI are idle: they get no gradient, and plain "ddp" waits for one and stops
@@ -291,7 +292,7 @@ def train(process: int, settings: dict[str, Any]) -> dict[str, Any]:
         ``process``, and a value for each column of ``run``.
     """
     environment.prepare(settings["seed"])
-    cells = data.load_pbmc()
+    cells = datasets.load_pbmc()
     scvi.model.SCVI.setup_anndata(cells, layer="counts")
     model = scvi.model.SCVI(cells)
     seen = SeenCells(cells)

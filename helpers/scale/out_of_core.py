@@ -29,8 +29,8 @@ import torch
 from scvi.data import AnnTorchDataset
 from scvi.model.base import BaseModelClass
 
-from helpers import data, environment, genes
-from helpers.data import counts
+from helpers import environment, genes
+from helpers.data import count_checks, counts, datasets
 
 IN_MEMORY, FROM_FILE = HOW = ("in memory", "from the file")
 
@@ -62,7 +62,7 @@ def copies_of_cortex(
     AnnData
         One copy at a time: counts in ``X`` (3,005 x n_genes, CSR float32) and ``obs["cell_type"]``.
     """
-    cortex = data.load_cortex(genes="packaged")
+    cortex = datasets.load_cortex(genes="packaged")
     genes.select(cortex, n_genes)
     for copy in range(copies):
         thinned = counts.thin(cortex, keep, seed + copy)
@@ -107,7 +107,7 @@ def write(file: Path | str, pieces: Iterable[ad.AnnData]) -> Path:
         first = None
         for number, piece in enumerate(pieces, 1):
             with _saying(f"Piece {number}"):
-                data.check_counts(piece)
+                count_checks.check_counts(piece)
             rows = _rows(piece)
             if first is None:
                 first = piece.var_names
@@ -199,7 +199,7 @@ def open_counts(file: Path | str) -> ad.AnnData:
         for start in range(0, adata.n_obs, BLOCK):
             end = min(start + BLOCK, adata.n_obs)
             with _saying(f"{file.name}, cells {start:,} to {end - 1:,}"):
-                data.check_counts(adata[start:end].to_memory())
+                count_checks.check_counts(adata[start:end].to_memory())
     except BaseException:
         # Whoever holds the error would hold the file open, too.
         adata.file.close()

@@ -140,7 +140,7 @@ def measure(n_cells: int, preset: str = "default") -> dict[str, Any]:
     before = _resident_mib()
     adata = synthetic_cells(n_cells)
     with_data = _resident_mib()
-    length = training.lengths(n_cells, preset)
+    length = training.run_length(n_cells, preset)
     steps = length["steps"] // length["epochs"]
 
     start = time.process_time()
@@ -411,7 +411,7 @@ def estimate(measured: pd.DataFrame, cells: Sequence[int] = EXTENDED) -> pd.Data
         ``cells``, ``preset``, and the ``QUANTITIES``. What follows is arithmetic in each row:
 
         ``epochs``, ``steps``
-            What the preset trains for so many cells, see ``training.lengths``.
+            What the preset trains for so many cells, see ``training.run_length``.
         ``final KL weight``
             That of the last epoch; 1 where the warm-up came to its end.
         ``ms a step``
@@ -483,7 +483,7 @@ def _length(n_cells: int, preset: str) -> dict[str, Any]:
     with warnings.catch_warnings():
         # scvi-tools warns of a single epoch, which the table shows.
         warnings.filterwarnings("ignore", message="The default number of maximum epochs")
-        length = training.lengths(n_cells, preset)
+        length = training.run_length(n_cells, preset)
         defaults = training.defaults(scvi.model.SCVI, n_cells)["default"]
     warm_up = length["warm-up"]
     if warm_up is None:

@@ -33,14 +33,16 @@ import scvi
 from IPython.utils.capture import capture_output
 from tqdm.auto import tqdm
 
-from helpers import data, environment, training
+from helpers import environment, training
+from helpers.data import count_checks
+from helpers.paths import DATA
 from studies import presets
 
 if TYPE_CHECKING:
     from ray.tune import ResultGrid
     from scvi.autotune import AutotuneExperiment
 
-FOLDER = data.FOLDER / "sweeps"
+FOLDER = DATA / "sweeps"
 
 # The packages of the extra, by the names under which they are imported.
 PACKAGES = ("ray", "hyperopt", "scib_metrics")
@@ -505,7 +507,7 @@ def run(
     """
     require_packages()
     check(search_space)
-    data.check_counts(adata, layer="counts")
+    count_checks.check_counts(adata, layer="counts")
     # Ray takes a relative path for an address.
     folder = folder.resolve()
     require_disk(folder)

@@ -2,6 +2,6 @@
 
 import sys
 
-from helpers.training.presets import main
+from helpers.training.shared_models import main
 
 sys.exit(main())

@@ -32,9 +32,9 @@ from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
 from scvi.module.base import BaseModuleClass
 
-from helpers import data
+from helpers.paths import DATA
 
-FOLDER = data.FOLDER / "checkpoints"
+FOLDER = DATA / "checkpoints"
 
 # A file that says another number was written by another version of this module, and is left aside.
 FORMAT = 1
@@ -283,7 +283,7 @@ def read(file: Path, key: str) -> dict[str, Any] | None:
         return None
     except (
         Exception
-    ) as error:  # a damaged file fails inside PyTorch in many ways; all have the same cure
+    ) as error:  # a damaged file fails inside PyTorch in many ways; all have the same remedy
         print(
             f"The checkpoint {file.name} cannot be read ({_reason(error)}); it is left aside.",
             file=sys.stderr,
@@ -435,7 +435,7 @@ def load_model(folder: Path | str, adata: ad.AnnData) -> BaseModelClass:
         )
     except (
         Exception
-    ) as error:  # a damaged file fails inside PyTorch in many ways; all have the same cure
+    ) as error:  # a damaged file fails inside PyTorch in many ways; all have the same remedy
         raise _not_loaded(file, _reason(error)) from error
     if not known:
         raise _not_loaded(file, f"it names the model {registry['model_name']}")

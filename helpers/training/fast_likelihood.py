@@ -60,7 +60,7 @@ class FastNegativeBinomial(NegativeBinomial):
         if not can_be_fast(value, self.theta):
             return super().log_prob(value)
         at_zero, per_count = _parts(self.mu, self.theta)
-        return at_zero + value * per_count + _coefficient(value, self.theta)
+        return at_zero + value * per_count + log_coefficient(value, self.theta)
 
 
 class FastZeroInflatedNegativeBinomial(ZeroInflatedNegativeBinomial):
@@ -85,7 +85,7 @@ class FastZeroInflatedNegativeBinomial(ZeroInflatedNegativeBinomial):
 
         Notes
         -----
-        ----- Let l be the logit of an additional zero, and n the negative binomial log probability
+        Let l be the logit of an additional zero, and n the negative binomial log probability
         of 0. A count of 0 has softplus(n - l) - softplus(-l), and one above 0 has n - l -
         softplus(-l) and the terms that grow with the count (``scvi.distributions``).
         """
@@ -99,14 +99,14 @@ class FastZeroInflatedNegativeBinomial(ZeroInflatedNegativeBinomial):
         # With a weight of 0 or 1 this chooses, with no rounding.
         without_counts = torch.lerp(no_addition, F.softplus(no_addition), is_zero)
         inflated = without_counts - F.softplus(-self.zi_logits)
-        return inflated + value * per_count + _coefficient(value, self.theta)
+        return inflated + value * per_count + log_coefficient(value, self.theta)
 
 
 class FastVAE(VAE):
     """scvi-tools' module of scVI that hands out the fast distributions of counts."""
 
     def generative(self, *args: Any, **kwargs: Any) -> dict[str, Distribution | None]:
-        """Do what scvi-tools does, and put the fast twin in the place of the distribution of counts.
+        """Do what scvi-tools does, with the fast twin of the distribution of counts.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class FastSCVI(SCVI):
 
 
 def can_be_fast(counts: torch.Tensor, theta: torch.Tensor) -> bool:
-    """Return whether all counts are whole numbers from 0 up, and all cells share one θ a gene.
+    """Return whether all counts are whole numbers from 0 up, and all cells share one θ per gene.
 
     Parameters
     ----------
@@ -178,20 +178,10 @@ def log_coefficient(counts: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
     Tensor
         Cells x genes, in nats.
 
-    Raises
-    ------
-    ValueError
-        If it cannot be found in this way (see ``can_be_fast``).
+    Notes
+    -----
+    Right only where ``can_be_fast`` says so: all whole counts from 0 up, and one θ per gene.
     """
-    if not can_be_fast(counts, theta):
-        raise ValueError(
-            "The table needs whole counts from 0 up and one theta a gene. What to do: "
-            "scvi.distributions, which takes others too."
-        )
-    return _coefficient(counts, theta)
-
-
-def _coefficient(counts: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
     return _LogCoefficient.apply(*torch.broadcast_tensors(counts, theta))
 
 
@@ -244,9 +234,9 @@ def _look_up(
     rows
         The counts, cells x genes; a large one may be any row of the table.
     above, large
-        The places of the large counts in the flattened ``rows``, and these counts.
+        The indices of the large counts in the flattened ``rows``, and these counts.
     theta
-        One number a gene.
+        One number per gene.
     summand, with_gammas
         What is added up for each k, and what the whole sum is, given θ and x.
     """
@@ -276,7 +266,9 @@ def _slope_of_gammas(theta: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 def _parts(mu: torch.Tensor, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the log probability of a count of 0, and what each further count adds but for the coefficient; both in nats.
+    """Return the log probability of a count of 0, and what each further count adds; both in nats.
+
+    What the coefficient adds is left out.
 
     These are θ ln(θ / (θ + μ)) and ln(μ / (θ + μ)), as in ``scvi.distributions``.
     """

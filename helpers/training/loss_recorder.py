@@ -49,7 +49,7 @@ class LossRecorder(Callback):
 
     Examples
     --------
-    -------- ``training.train`` uses one. With scvi-tools alone:
+    ``training.train`` uses one. With scvi-tools alone:
     ``model.train(callbacks=[LossRecorder(model)])``.
     """
 
@@ -92,7 +92,7 @@ class LossRecorder(Callback):
     def on_validation_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Note what follows as held-out, unless it is a rehearsal, which is no part of the history."""
+        """Note what follows as held-out, unless it is a trial run before the training."""
         self.split = None if trainer.sanity_checking else HELD_OUT
 
     def on_validation_batch_end(

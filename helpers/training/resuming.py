@@ -86,7 +86,7 @@ class Progress(CheckpointIO):
                 self.epochs_saved = found["epochs"]
 
     def note(self, state: dict[str, Any]) -> None:
-        """Keep a copy of the state after an epoch, and write it if the last time is long enough ago."""
+        """Keep a copy of the state after an epoch, and write it from time to time."""
         self.state = copy.deepcopy(state | {"lightning": self.from_lightning})
         if time.monotonic() - self.saved_at >= SECONDS_BETWEEN_SAVES:
             self.save()
@@ -118,7 +118,10 @@ class Progress(CheckpointIO):
             self.release()
 
     def release(self) -> None:
-        """Let other kernels go on with this run, and free the memory, which ``model.trainer`` would hold."""
+        """Let other kernels go on with this run, and free the memory.
+
+        ``model.trainer`` would hold it.
+        """
         self.from_lightning, self.state, self.found = {}, None, None
         if self.lock.is_locked:
             self.lock.release(force=True)
@@ -214,7 +217,10 @@ class KeepProgress(Callback):
 
 
 def _take_back_the_epoch_that_begins(state: dict[str, Any]) -> None:
-    """Lightning has counted it as ready, and would take the run for one that was stopped inside it."""
+    """Undo that Lightning has counted it as ready.
+
+    It would take the run for one that was stopped inside this epoch.
+    """
     for counts in (
         state["loops"]["fit_loop"]["epoch_progress"][name] for name in ("total", "current")
     ):

@@ -26,11 +26,11 @@ import scvi
 import torch
 
 from helpers import data, environment, genes, training
-from helpers.data import cortex_text
+from helpers.data import cortex_text, source_table
 from helpers.loss import elbo
 from helpers.own_data import preflight, reading, run_report
 from helpers.paths import ROOT
-from helpers.training import checkpoints
+from helpers.training import checkpoints, runs
 from tests.bad_inputs.without_rights import without_rights
 from tests.helpers.data import synthetic_cortex
 
@@ -141,25 +141,27 @@ def cells(what: str, check: str, verdict: str, *says: str):
     return add
 
 
-MEND, DECIDE, OK = preflight.MEND, preflight.DECIDE, preflight.OK
+REPAIR, DECIDE, OK = preflight.REPAIR, preflight.DECIDE, preflight.OK
 
 
-@cells("no cells", "size", MEND, "empty: 0 cells x 765 genes", "loosen the filter")
+@cells("no cells", "size", REPAIR, "empty: 0 cells x 765 genes", "loosen the filter")
 def no_cells(adata):
     return adata[:0].copy()
 
 
-@cells("no genes", "size", MEND, "empty: 700 cells x 0 genes", "loosen the filter")
+@cells("no genes", "size", REPAIR, "empty: 700 cells x 0 genes", "loosen the filter")
 def no_genes(adata):
     return adata[:, :0].copy()
 
 
-@cells("one cell", "size", MEND, "1 cells x 765 genes", "no fewer than 16 cells", "Load all cells")
+@cells(
+    "one cell", "size", REPAIR, "1 cells x 765 genes", "no fewer than 16 cells", "Load all cells"
+)
 def one_cell(adata):
     return adata[:1].copy()
 
 
-@cells("too few cells to hold any out", "size", MEND, "15 cells x 765 genes", "Load all cells")
+@cells("too few cells to hold any out", "size", REPAIR, "15 cells x 765 genes", "Load all cells")
 def fifteen_cells(adata):
     return adata[:15].copy()
 
@@ -169,7 +171,7 @@ def few_cells(adata):
     return adata[:120].copy()
 
 
-@cells("one gene", "size", MEND, "x 1 genes", "Load all cells and genes")
+@cells("one gene", "size", REPAIR, "x 1 genes", "Load all cells and genes")
 def one_gene(adata):
     most = np.asarray(adata.X.sum(axis=0)).argmax()
     adata = adata[:, [most]].copy()
@@ -183,7 +185,11 @@ def too_many_genes(adata):
 
 
 @cells(
-    "cells and genes have changed places", "size", MEND, "look like genes", "adata = adata.T.copy()"
+    "cells and genes have changed places",
+    "size",
+    REPAIR,
+    "look like genes",
+    "adata = adata.T.copy()",
 )
 def turned(adata):
     return ad.AnnData(adata.X.T.tocsr(), obs=adata.var[[]], var=adata.obs[[]])
@@ -192,7 +198,7 @@ def turned(adata):
 @cells(
     "cells without a count",
     "empty cells",
-    MEND,
+    REPAIR,
     "2 cells without any count in X",
     "cells with a count",
 )
@@ -204,7 +210,7 @@ def empty_cells(adata):
 
 
 @cells(
-    "nothing but zeros", "empty cells", MEND, "All 700 cells have no count", "Take another matrix"
+    "nothing but zeros", "empty cells", REPAIR, "All 700 cells have no count", "Take another matrix"
 )
 def all_zero(adata):
     adata.X = sp.csr_matrix(adata.shape, dtype=np.float32)
@@ -219,33 +225,35 @@ def empty_genes(adata):
     return adata
 
 
-@cells("not a number (NaN)", "counts", MEND, "1 entries of X", "gene", "Find the step")
+@cells("not a number (NaN)", "counts", REPAIR, "1 entries of X", "gene", "Find the step")
 def not_a_number(adata):
     adata.X.data[7] = np.nan
     return adata
 
 
-@cells("infinite", "counts", MEND, "Not a number or infinite: 1 entries of X", "Find the step")
+@cells("infinite", "counts", REPAIR, "Not a number or infinite: 1 entries of X", "Find the step")
 def infinite(adata):
     adata.X.data[7] = np.inf
     return adata
 
 
-@cells("negative (scaled)", "counts", MEND, "Negative", "scaled or centred", "layer = 'counts'")
+@cells("negative (scaled)", "counts", REPAIR, "Negative", "scaled or centred", "layer = 'counts'")
 def negative(adata):
     with np.errstate(all="ignore"):
         sc.pp.scale(adata, zero_center=True)
     return adata
 
 
-@cells("fractional", "counts", MEND, "Not whole numbers: 1 entries of X", "0.5 (cell", "raw counts")
+@cells(
+    "fractional", "counts", REPAIR, "Not whole numbers: 1 entries of X", "0.5 (cell", "raw counts"
+)
 def fractional(adata):
     adata.X.data[7] = 0.5
     del adata.layers["counts"]
     return adata
 
 
-@cells("log-normalised, counts in a layer", "counts", MEND, "normalised", "layer = 'counts'")
+@cells("log-normalised, counts in a layer", "counts", REPAIR, "normalised", "layer = 'counts'")
 def log_normalised(adata):
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
@@ -253,7 +261,7 @@ def log_normalised(adata):
 
 
 @cells(
-    "log-normalised, counts in raw", "counts", MEND, "normalised", "adata = adata.raw.to_adata()"
+    "log-normalised, counts in raw", "counts", REPAIR, "normalised", "adata = adata.raw.to_adata()"
 )
 def counts_in_raw(adata):
     del adata.layers["counts"]
@@ -261,13 +269,13 @@ def counts_in_raw(adata):
     return log_normalised(adata)
 
 
-@cells("log-normalised, no counts left", "counts", MEND, "can be had back", "raw_counts.recover")
+@cells("log-normalised, no counts left", "counts", REPAIR, "can be had back", "raw_counts.recover")
 def counts_gone(adata):
     del adata.layers["counts"]
     return log_normalised(adata)
 
 
-@cells("too large for a 32-bit float", "counts", MEND, "17,000,001", "sums over many cells")
+@cells("too large for a 32-bit float", "counts", REPAIR, "17,000,001", "sums over many cells")
 def too_large(adata):
     adata.X = adata.X.astype(np.int64)
     adata.X.data[7] = 17_000_001
@@ -280,19 +288,21 @@ def binary(adata):
     return adata
 
 
-@cells("text instead of numbers", "counts", MEND, "holds object, not numbers", "astype('float32')")
+@cells(
+    "text instead of numbers", "counts", REPAIR, "holds object, not numbers", "astype('float32')"
+)
 def text(adata):
     table = adata.X.toarray().astype(int).astype(str).astype(object)
     return ad.AnnData(table, obs=adata.obs, var=adata.var)
 
 
-@cells("yes and no (bool)", "counts", MEND, "holds bool, not numbers", "astype('float32')")
+@cells("yes and no (bool)", "counts", REPAIR, "holds bool, not numbers", "astype('float32')")
 def bools(adata):
     adata.X = adata.X.astype(bool)
     return adata
 
 
-@cells("16 bits, squares overflow", "storage", MEND, "uint16", "overflows", "dtype='float32')")
+@cells("16 bits, squares overflow", "storage", REPAIR, "uint16", "overflows", "dtype='float32')")
 def small_integers(adata):
     counts = adata.X.toarray().astype(np.uint16)
     counts[0, 0] = 300
@@ -326,7 +336,7 @@ def shallow(adata):
 @cells(
     "two genes with one name",
     "gene names",
-    MEND,
+    REPAIR,
     "more than once: 1",
     "HES4",
     "var_names_make_unique()",
@@ -337,37 +347,37 @@ def double_genes(adata):
 
 
 @cells(
-    "two cells with one name", "cell names", MEND, "more than once: 1", "obs_names_make_unique()"
+    "two cells with one name", "cell names", REPAIR, "more than once: 1", "obs_names_make_unique()"
 )
 def double_cells(adata):
     adata.obs_names = [adata.obs_names[0], *adata.obs_names[:1], *adata.obs_names[2:]]
     return adata
 
 
-@cells("names that are numbers", "gene names", MEND, "are int64, not text", "astype(str)")
+@cells("names that are numbers", "gene names", REPAIR, "are int64, not text", "astype(str)")
 def numbered(adata):
     # anndata makes text of them on the usual ways in; from other readers they come through.
     adata._var.index = pd.Index(np.arange(adata.n_vars))
     return adata
 
 
-@cells("genes without a name", "gene names", MEND, "2 of 765 names are missing", "unnamed_")
+@cells("genes without a name", "gene names", REPAIR, "2 of 765 names are missing", "unnamed_")
 def unnamed(adata):
     adata.var_names = pd.Index(["", None, *adata.var_names[2:]], dtype=object)
     return adata
 
 
-@cells("no such layer", "counts", MEND, "no layer 'raw'", "'counts'", "adata.X.copy()")
+@cells("no such layer", "counts", REPAIR, "no layer 'raw'", "'counts'", "adata.X.copy()")
 def no_layer(adata):
     return adata, {"layer": "raw"}
 
 
-@cells("no such batch column", "batches", MEND, "no column 'lane'", "'cell_type'", "batch_key=")
+@cells("no such batch column", "batches", REPAIR, "no column 'lane'", "'cell_type'", "batch_key=")
 def no_batches(adata):
     return adata, {"batch_key": "lane"}
 
 
-@cells("cells without a batch", "batches", MEND, "7 cells have no batch", "notna()")
+@cells("cells without a batch", "batches", REPAIR, "7 cells have no batch", "notna()")
 def missing_batch(adata):
     adata.obs["day"] = pd.Series(["a", "b"] * 350, index=adata.obs_names).mask(np.arange(700) < 7)
     return adata, {"batch_key": "day"}
@@ -379,7 +389,7 @@ def constant_batch(adata):
     return adata, {"batch_key": "day"}
 
 
-@cells("a number as batch", "batches", MEND, "So many numbers are no batches", "pd.cut")
+@cells("a number as batch", "batches", REPAIR, "So many numbers are no batches", "pd.cut")
 def numeric_batch(adata):
     adata.obs["depth"] = np.asarray(adata.X.sum(axis=1)).ravel() / 3
     return adata, {"batch_key": "depth"}
@@ -425,7 +435,7 @@ def joined(adata):
     return adata
 
 
-@cells("normalised, then rounded", "depth", MEND, "the same total, 765", "raw counts")
+@cells("normalised, then rounded", "depth", REPAIR, "the same total, 765", "raw counts")
 def same_totals(adata):
     adata.X = sp.csr_matrix(np.ones(adata.shape, dtype=np.float32))
     adata.X.data[:2] = [2, 0]
@@ -448,7 +458,9 @@ def antibodies(adata):
     return adata
 
 
-@cells("log-normalised, all genes in raw", "counts", MEND, "raw holds more genes", "raw.to_adata()")
+@cells(
+    "log-normalised, all genes in raw", "counts", REPAIR, "raw holds more genes", "raw.to_adata()"
+)
 def wider_raw(adata):
     del adata.layers["counts"]
     adata = log_normalised(adata)
@@ -458,7 +470,7 @@ def wider_raw(adata):
     return adata
 
 
-@cells("no such label column", "batch and label", MEND, "no column 'kind'", "label_key=")
+@cells("no such label column", "batch and label", REPAIR, "no column 'kind'", "label_key=")
 def no_labels(adata):
     return adata, {"label_key": "kind"}
 
@@ -711,7 +723,8 @@ def other_version(folder):
 @environment_case("a lesson has too little memory", "needs about", "are free", "close other")
 def little_memory(folder):
     return in_a_new_process(
-        "from helpers import training\ntraining.train(training.cortex_model(), max_epochs=1)",
+        "from helpers.training import runs, shared_models\n"
+        "runs.train(shared_models.cortex_model(), max_epochs=1)",
         MEM_LIMIT="1000",
     )
 
@@ -786,7 +799,7 @@ def kept_in(folder: Path) -> Path:
     """Train a small model for an epoch, and keep it."""
     model = untrained()
     training.train(model, max_epochs=1, folder=None, enable_progress_bar=False)
-    return training.save_checkpoint(model, folder)
+    return checkpoints.save(model, folder)
 
 
 def said_on_loading(folder: Path) -> str:
@@ -796,7 +809,7 @@ def said_on_loading(folder: Path) -> str:
     """
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
-        found = training.load_checkpoint(untrained(), folder=folder, max_epochs=1)
+        found = runs.load_checkpoint(untrained(), folder=folder, max_epochs=1)
     assert found is None
     return said.getvalue()
 
@@ -896,6 +909,6 @@ def short_text(folder):
 @environment_case("another file than the full cortex", "md5", "What to do")
 def wrong_text(folder):
     (folder / "downloads").mkdir()
-    name = data.SOURCES["cortex_all"].members[0]
+    name = source_table.SOURCES["cortex_all"].members[0]
     (folder / "downloads" / name).write_text("another file")
     return refusal(data.load_cortex, folder, genes="all")

@@ -28,7 +28,7 @@ TOP = """\
 # What goes wrong, and what the kit says
 
 Written by `make bad-inputs` from the cases in `tests/bad_inputs/`; do not edit. Each case was done, and this is what was said; the tests do it again. What is said of cells
-is a row of the pre-flight report (lesson 08): its line of Python is run in the tests, and mends them.
+is a row of the pre-flight report (lesson 08): its line of Python is run in the tests, and repairs them.
 """
 
 

@@ -85,9 +85,9 @@ def pictures(adata):
     }
 
 
-def mended(adata, settings, report):
-    """Run the first mending call of a report, as a learner would in a cell."""
-    call = next(call for call in report["mending call"] if call)
+def repaired(adata, settings, report):
+    """Run the first line of Python of a report, as a learner would in a cell."""
+    call = next(call for call in report["line of Python"] if call)
     names = {"adata": adata, "np": np, "sp": sp, "raw_counts": raw_counts, **settings}
     exec(call, names)
     kept = {name: names[name] for name in ("layer", "batch_key", "label_key") if name in names}
@@ -103,20 +103,20 @@ def mended(adata, settings, report):
 def test_a_mending_call_mends(case):
     """Run the calls one after the other.
 
-    What they mend can be trained on, and no call is left that does nothing.
+    What they repair can be trained on, and no call is left that does nothing.
     """
     adata, settings = case.spoilt(data.load_pbmc())
     report = preflight.check(adata, **settings)
     rows = report[(report.index == case.check) & (report["verdict"] == case.verdict)]
     assert all(rows["what to do"])
-    if not any(rows["mending call"]):
+    if not any(rows["line of Python"]):
         return
     for _ in range(len(report)):
-        if not any(report["mending call"]):
+        if not any(report["line of Python"]):
             break
-        adata, settings = mended(adata, settings, report)
+        adata, settings = repaired(adata, settings, report)
         report = preflight.check(adata, **settings)
-    assert not any(report["mending call"])
+    assert not any(report["line of Python"])
     assert case.verdict not in set(report.loc[report.index == case.check, "verdict"])
     preflight.require_ready(report)
     layer = settings.get("layer")
@@ -128,7 +128,7 @@ def test_a_mending_call_mends(case):
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in cases.CELLS if case.verdict == cases.MEND], ids=by_what
+    "case", [case for case in cases.CELLS if case.verdict == cases.REPAIR], ids=by_what
 )
 @pytest.mark.filterwarnings("ignore")
 def test_what_must_be_mended_stops_a_run(case):

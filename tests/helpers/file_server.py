@@ -1,4 +1,4 @@
-"""A web server on this machine that sends one file, and can misbehave in the ways that servers and networks do."""
+"""A web server on this machine that sends one file, and can misbehave as real servers do."""
 
 import contextlib
 import http.server

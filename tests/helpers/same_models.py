@@ -1,4 +1,4 @@
-"""Whether two trained models are the same, bit by bit, in all that lessons and helpers read from them."""
+"""Whether two trained models are the same, bit by bit, in all that is read from them."""
 
 import numpy as np
 import pandas as pd

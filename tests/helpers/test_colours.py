@@ -1,4 +1,4 @@
-"""Colours can be told apart by those who see fewer of them, and letters stand out from their ground."""
+"""Colours can be told apart by those who see fewer, and letters stand out from their ground."""
 
 import itertools
 import re
@@ -132,7 +132,8 @@ def test_the_quiz_can_be_read():
     colours = quizzes.COLOURS
     rules = dict(re.findall(r"^(\.Quiz[^{]*) \{([^}]*)\}", quizzes.LOOK, flags=re.MULTILINE))
     button = colour_of(rules[".Quiz .MCButton"], "color")
-    chosen = colour_of(rules[".Quiz .MCButton.correctButton, .Quiz .MCButton.incorrectButton"], "color")  # fmt: skip
+    answered = ".Quiz .MCButton.correctButton, .Quiz .MCButton.incorrectButton"
+    chosen = colour_of(rules[answered], "color")
     feedback = rules[".Quiz .Feedback"]
     for text, ground in (
         (colours["--jq-text-color"], colours["--jq-multiple-choice-bg"]),

@@ -105,7 +105,7 @@ def test_without_measurements_nothing_is_known(text, tmp_path):
 
 @pytest.fixture
 def start_kernel():
-    """Start kernels as Jupyter's server does, which says in a variable to which notebook each belongs."""
+    """Start kernels as Jupyter's server does: a variable says to which notebook each belongs."""
     running = []
 
     def start(notebook=None, **variables):

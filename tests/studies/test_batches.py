@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import data
+from helpers import data, results
 from helpers.batches import batch_effects, experiments
 from helpers.proteins import protein_counts
 from studies import batches
@@ -159,7 +159,7 @@ def test_every_design_and_seed_is_run(monkeypatch, tmp_path):
 
     monkeypatch.setattr(batches, "run", run)
     monkeypatch.setattr(batches, "FILE", tmp_path / "kept.csv")
-    monkeypatch.setattr(data, "FOLDER", tmp_path / "data")
+    monkeypatch.setattr(results, "DATA", tmp_path / "data")
     assert batches.main() == 0
     assert done == [(design, seed) for design in batches.DESIGNS for seed in batches.SEEDS]
     np.testing.assert_allclose(batches.load()["ARI"], np.arange(1, 13) / 3, atol=1e-4)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import data, training
+from helpers import results, training
 from helpers.proteins import protein_counts
 from studies import costs, costs_page, presets
 from studies.presets import COMPARED
@@ -101,7 +101,7 @@ def short(monkeypatch):
     """Let both presets train two epochs, with minibatches that leave one of the 630 training cells over in the one."""
     common = {"check_val_every_n_epoch": 1, "max_epochs": 2}
     quick = common | {"batch_size": 37, "plan_kwargs": {"n_epochs_kl_warmup": 1}}
-    monkeypatch.setattr(training, "PRESETS", {"default": common, "class": quick})
+    monkeypatch.setattr("helpers.training.presets.PRESETS", {"default": common, "class": quick})
 
 
 def test_a_real_pair_is_judged_on_the_cells_that_both_held_out(short, monkeypatch):
@@ -193,7 +193,7 @@ def test_a_data_set_is_what_it_says(name):
 
 
 def test_finished_pairs_are_kept_but_not_those_of_other_settings(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "FOLDER", tmp_path)
+    monkeypatch.setattr(results, "DATA", tmp_path)
     made = []
 
     def pair(name, seed):

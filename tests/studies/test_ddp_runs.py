@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from helpers import data
+from helpers import results
 from helpers.scale import ddp
 from studies import ddp_runs
 
@@ -56,7 +56,7 @@ def test_a_run_is_read_as_it_was_made(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ddp, "run", run)
     monkeypatch.setattr(ddp_runs, "FILE", tmp_path / "runs.csv")
-    monkeypatch.setattr(data, "FOLDER", tmp_path / "data")
+    monkeypatch.setattr(results, "DATA", tmp_path / "data")
     assert ddp_runs.main() == 0
     assert asked == list(ddp_runs.RUNS.values())
     for table in ddp_runs.load().values():

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from helpers import genes
+from helpers.genes import selection
 from helpers.practice.exercises.answer_checks import Mistake, as_names, claims, function, number
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
 
@@ -73,7 +73,7 @@ def doubled_counts(times: Any, *, adata: AnnData) -> Reply:
 def by_hand(standardised_variance: Any, *, adata: AnnData) -> Reply:
     """Write a function that computes the standardised variance of a gene, with the limit."""
     table = _table(adata)
-    exact = genes.standardised_variance(adata, table)
+    exact = selection.standardised_variance(adata, table)
     # The one that varies most without a limit, so that the limit is seen to be missing, and some
     # that it does not touch.
     tried = ["Mt1", "Actb", "Plp1", (table["variance"] / table["expected variance"]).idxmax()]
@@ -142,8 +142,8 @@ def without_a_class(plp1_left: Any, *, adata: AnnData) -> Reply:
     """Give the standardised variance of Plp1 among the cells that are no oligodendrocytes."""
     inside = (adata.obs["cell_type"] == "oligodendrocytes").to_numpy()
     whole, table = _table(adata), _table(adata[~inside])
-    before = genes.standardised_variance(adata, whole)["Plp1"]
-    after = genes.standardised_variance(adata[~inside], table)
+    before = selection.standardised_variance(adata, whole)["Plp1"]
+    after = selection.standardised_variance(adata[~inside], table)
     left = _counts(adata, "Plp1")[~inside]
     variance, usual = table.loc["Plp1", ["variance", "expected variance"]]
     place = int(after.rank(ascending=False)["Plp1"])
@@ -178,7 +178,7 @@ def without_a_class(plp1_left: Any, *, adata: AnnData) -> Reply:
                 variance, "That is the variance. Which variance is usual for a gene of its mean?"
             ),
             Mistake(
-                genes.standardised_variance(adata[inside], _table(adata[inside]))["Plp1"],
+                selection.standardised_variance(adata[inside], _table(adata[inside]))["Plp1"],
                 "These are the oligodendrocytes alone. The question is about all the others: `!=`.",
             ),
         ],
@@ -220,7 +220,7 @@ def few_genes(few_genes: Any, *, adata: AnnData) -> Reply:
             f"You have {len(chosen):,} genes; at most {MOST_GENES} are asked for. Which of them "
             "can go?"
         )
-    accuracy = genes.class_accuracy(adata, pd.Index(chosen))
+    accuracy = selection.class_accuracy(adata, pd.Index(chosen))
     return claims(
         (True, f"{len(chosen)} genes.", ""),
         (
@@ -238,7 +238,7 @@ def few_genes(few_genes: Any, *, adata: AnnData) -> Reply:
 def _advice(adata: AnnData, chosen: Sequence[str]) -> str:
     """Tell from which end of which list genes seem to be taken, and what is wrong with it."""
     table = _table(adata)
-    table["standardised variance"] = genes.standardised_variance(adata, table)
+    table["standardised variance"] = selection.standardised_variance(adata, table)
     orders = {
         "mean": "These are the genes with the most counts. A gene can be high in all classes alike.",
         "variance": (
@@ -256,8 +256,8 @@ def _advice(adata: AnnData, chosen: Sequence[str]) -> str:
 
 def _table(adata: AnnData) -> pd.DataFrame:
     """Return mean, variance and expected variance of each gene: steps 1 and 2 of the lesson."""
-    table = genes.mean_and_variance(adata)
-    table["expected variance"] = genes.expected_variance(table)
+    table = selection.mean_and_variance(adata)
+    table["expected variance"] = selection.expected_variance(table)
     return table
 
 

@@ -8,11 +8,10 @@ from typing import Any
 import pandas as pd
 import scvi
 from anndata import AnnData
-from scvi.train._trainingplans import _compute_kl_weight
 
-from helpers import training
 from helpers.practice.exercises.answer_checks import Mistake, claims, function, model_fault, number
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
+from helpers.training import model_state, schedules, scvi_defaults
 
 # The study of the first exercise.
 N_CELLS = 60_000
@@ -31,16 +30,16 @@ MOST_EPOCHS, MOST_NATS = 5, 2_980
 )
 def default_steps(n_steps: Any) -> Reply:
     """Count the training steps of a default run on 60,000 cells."""
-    epochs, size = training.default_epochs(N_CELLS), scvi.settings.batch_size
+    epochs, size = scvi_defaults.default_epochs(N_CELLS), scvi.settings.batch_size
     trained_on = math.ceil(0.9 * N_CELLS)
     minibatches = math.ceil(trained_on / size)
     return number(
         "n_steps",
         n_steps,
-        training.lengths(N_CELLS, "default")["steps"],
+        schedules.run_length(N_CELLS, "default")["steps"],
         unit="steps",
         praise=f"{epochs} epochs of {minibatches} minibatches. For the 3,005 cortex cells it is "
-        f"{training.lengths(3_005, 'default')['steps']:,}: where the epochs stop at 400, fewer "
+        f"{schedules.run_length(3_005, 'default')['steps']:,}: where the epochs stop at 400, fewer "
         "cells get fewer steps.",
         mistakes=[
             Mistake(
@@ -89,11 +88,11 @@ def default_steps(n_steps: Any) -> Reply:
 )
 def weight_at_the_end(last_kl_weight: Any) -> Reply:
     """Write a function that returns the KL weight in the last epoch of a default run."""
-    table = training.defaults(scvi.model.SCVI, n_cells=N_CELLS)
+    table = scvi_defaults.defaults(scvi.model.SCVI, n_cells=N_CELLS)
     warm_up = int(table.loc["n_epochs_kl_warmup", "default"])
 
     def weight(n_cells: int) -> float:
-        return float(_compute_kl_weight(training.default_epochs(n_cells) - 1, 0, warm_up, None))
+        return schedules.kl_weight(scvi_defaults.default_epochs(n_cells) - 1, 0, warm_up)
 
     def epochs(n_cells: int) -> float:
         return min(20_000 / n_cells * 400, 400)
@@ -107,7 +106,7 @@ def weight_at_the_end(last_kl_weight: Any) -> Reply:
         'another loss than one on few. `plan_kwargs={"n_epochs_kl_warmup": ...}` changes that.',
         mistakes=[
             (
-                lambda n_cells: training.default_epochs(n_cells) / warm_up,
+                lambda n_cells: scvi_defaults.default_epochs(n_cells) / warm_up,
                 "Nearly: you count one rise too many. In the first epoch the weight is 0, so "
                 "after 400 epochs there were 399 rises.",
             ),
@@ -139,7 +138,7 @@ def weight_at_the_end(last_kl_weight: Any) -> Reply:
                 "That is per cent. A weight of 1 is the whole.",
             ),
             (
-                lambda n_cells: training.default_epochs(n_cells),
+                lambda n_cells: scvi_defaults.default_epochs(n_cells),
                 "That is the number of epochs. What is the weight in the last one?",
             ),
         ],
@@ -221,7 +220,7 @@ def five_epochs(your_model: Any, *, adata: AnnData, kept: pd.DataFrame) -> Reply
         return not_yet(fault)
     epochs = len(your_model.history["elbo_train"])
     counted = f"{epochs} {'epoch' if epochs == 1 else 'epochs'}"
-    with training.evaluating(your_model):
+    with model_state.evaluating(your_model):
         # scvi-tools returns the ELBO itself, of which higher is better.
         nats = -float(your_model.get_elbo(indices=your_model.validation_indices))
     if math.isnan(nats):

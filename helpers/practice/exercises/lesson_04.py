@@ -12,9 +12,7 @@ import numpy as np
 import pandas as pd
 import scvi
 import torch
-from scvi.train._trainingplans import _compute_kl_weight
 
-from helpers import training
 from helpers.loss import elbo
 from helpers.practice.exercises.answer_checks import (
     Mistake,
@@ -26,6 +24,7 @@ from helpers.practice.exercises.answer_checks import (
     together,
 )
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
+from helpers.training import schedules, scvi_defaults
 
 EPOCH, WARM_UP = 161, 400
 
@@ -331,12 +330,10 @@ def _fault_of_plan(plan: dict[Any, Any]) -> str:
 
 def _weights(plan: dict[str, Any]) -> np.ndarray:
     """Return the KL weight with which each epoch of MANY_CELLS cells begins."""
-    epochs = training.default_epochs(MANY_CELLS)
-    steps = training.lengths(MANY_CELLS, "default")["steps"] // epochs
+    epochs = scvi_defaults.default_epochs(MANY_CELLS)
+    steps = schedules.run_length(MANY_CELLS, "default")["steps"] // epochs
     plan = {"n_epochs_kl_warmup": WARM_UP, "n_steps_kl_warmup": None} | plan
-    return np.array(
-        [float(_compute_kl_weight(each, each * steps, **plan)) for each in range(epochs)]
-    )
+    return np.array([schedules.kl_weight(each, each * steps, **plan) for each in range(epochs)])
 
 
 @exercise(

@@ -11,7 +11,6 @@ import pandas as pd
 from anndata import AnnData
 from scvi.model import TOTALVI
 
-from helpers import training
 from helpers.layers import architecture
 from helpers.loss import elbo
 from helpers.practice.exercises.answer_checks import (
@@ -25,6 +24,7 @@ from helpers.practice.exercises.answer_checks import (
 )
 from helpers.practice.exercises.replies import Reply, exercise, not_yet, right
 from helpers.proteins.protein_counts import KEY
+from helpers.training import scvi_defaults
 
 # Two humps in both batches, of which the higher one holds from a twelfth to half of the cells.
 DIVIDED = ("CD3", "CD8a", "CD14", "CD19", "CD45RA")
@@ -100,7 +100,7 @@ def long_enough(n_epochs: Any) -> Reply:
     steps = math.ceil(0.9 * n_cells / minibatch)
     needed = math.ceil(warm_up / steps)
     of_million = math.ceil(750_000 / math.ceil(900_000 / minibatch))
-    default = training.default_epochs(n_cells)
+    default = scvi_defaults.default_epochs(n_cells)
     return number(
         "n_epochs",
         n_epochs,
@@ -109,7 +109,7 @@ def long_enough(n_epochs: Any) -> Reply:
         praise=(
             f"{warm_up:,} steps at {steps} an epoch. With a million cells it is {of_million} as "
             "well: warm-up and epoch both grow with the cells. The default number of epochs "
-            f"falls: {default} with 100,000 cells, {training.default_epochs(1_000_000)} with a "
+            f"falls: {default} with 100,000 cells, {scvi_defaults.default_epochs(1_000_000)} with a "
             "million. So pass `n_epochs_kl_warmup`, or train longer."
         ),
         mistakes=[

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from scvi.model import SCVI
-from scvi.train._trainingplans import _compute_kl_weight
 
-from helpers import training
 from helpers.practice.exercises.answer_checks import as_number, claims, function
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
+from helpers.training import schedules
 from publishing import classroom
 
 GIB = 2**30
@@ -98,14 +97,14 @@ def warm_up_that_ends(warmup_epochs: Any) -> Reply:
         return not_yet(fault)
     if value != int(value) or value < 0:
         return not_yet(f"`warmup_epochs` is {value:,g}. Give a whole number of epochs, 1 or more.")
-    epochs = training.lengths(MANY_CELLS, "default")["epochs"]
+    epochs = schedules.run_length(MANY_CELLS, "default")["epochs"]
     if value == 0:
         return not_yet(
             "With 0 there is no warm-up: the KL divergence counts in full from the first step. It "
             "should rise over some epochs."
         )
     weights = np.array(
-        [_compute_kl_weight(epoch, 0, int(value), None, 1.0, 0.0) for epoch in range(epochs)]
+        [schedules.kl_weight(epoch, 0, int(value), None, 1.0, 0.0) for epoch in range(epochs)]
     )
     full, rising = int((weights == 1).sum()), int((weights < 1).sum())
     if value > 1000:

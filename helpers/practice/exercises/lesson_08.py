@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from helpers.own_data import preflight, raw_counts
+from helpers.own_data import batch_checks, raw_counts
 from helpers.practice.exercises.answer_checks import Mistake, a_kind, claims, function, number
 from helpers.practice.exercises.replies import Reply, exercise, not_yet, right
 
@@ -259,10 +259,10 @@ def _as_days(days: Any) -> tuple[list[int] | None, str]:
 
 def _of_the_design(days: Sequence[int], name: str, values: Sequence[str]) -> tuple[bool, str, str]:
     """Ask the pre-flight report whether the values can be told from the days, with cells of each mouse."""
-    of_each = preflight.FEW_CELLS_IN_A_BATCH
+    of_each = batch_checks.FEW_CELLS_IN_A_BATCH
     obs = pd.DataFrame({"day": np.repeat(days, of_each), name: np.repeat(values, of_each)})
     cells = ad.AnnData(obs=obs.set_index(obs.index.astype(str)))
-    table = preflight.shared_labels(cells, "day", name)
+    table = batch_checks.shared_labels(cells, "day", name)
     alone = [str(value) for value in table.index[table["in one batch"]]]
     return (
         not alone,

@@ -1,4 +1,4 @@
-"""A made-up file in the layout of the full cortex text, for tests and measurements, which must not need the web.
+"""A made-up file in the layout of the full cortex text, for tests, which must not need the web.
 
 It has the packaged genes with their real counts and classes, so that models find the classes again.
 The genes that the package lacks are drawn at random and mean nothing.
@@ -13,8 +13,9 @@ import anndata as ad
 import numpy as np
 
 from helpers import data
+from helpers.data import archives
 
-CELLS, GENES = 3005, data.CORTEX_GENES
+CELLS, GENES = 3005, archives.CORTEX_GENES
 
 # Mean counts of the drawn genes, spread evenly on a logarithmic scale: nearly all are seen in fewer
 # cells than each packaged gene is.

@@ -1,4 +1,4 @@
-"""The text of the full cortex is read as scvi-tools reads it, in less memory, and a bad file is named with line and cure."""
+"""The full cortex text is read as scvi-tools reads it, and a bad file is named with its line."""
 
 import numpy as np
 import pandas as pd
@@ -113,16 +113,32 @@ def without(line, *columns):
         (without(300, 7), 300, "gene '{gene}' has 59 counts for 60 cells"),
         (lambda lines: lines[299].append("0"), 300, "gene '{gene}' has 61 counts for 60 cells"),
         (lambda lines: lines.insert(299, [""]), 300, "gene '' has 0 counts for 60 cells"),
-        (lambda lines: lines.__delitem__(slice(11, None)), 11, "the file ends before the first gene"),
-        (lambda lines: lines.__delitem__(slice(6, None)), 7, "the file ends before the row 'diameter'"),
-        (lambda lines: lines.__delitem__(1), 2, "the row 'group #' should be here, and not '\\ttotal mRNA mol"),
+        (
+            lambda lines: lines.__delitem__(slice(11, None)),
+            11,
+            "the file ends before the first gene",
+        ),
+        (
+            lambda lines: lines.__delitem__(slice(6, None)),
+            7,
+            "the file ends before the row 'diameter'",
+        ),
+        (
+            lambda lines: lines.__delitem__(1),
+            2,
+            "the row 'group #' should be here, and not '\\ttotal mRNA mol",
+        ),
         (put(9, 1, "class"), 9, "the row 'level1class' should be here"),
         (without(9, 5), 9, "the row 'level1class' is of 59 cells, the first row of 60"),
-        (lambda lines: lines.insert(0, ["<!DOCTYPE html>"]), 1, "the row 'tissue' should be here, and not '<!DOCTYPE html>'"),
+        (
+            lambda lines: lines.insert(0, ["<!DOCTYPE html>"]),
+            1,
+            "the row 'tissue' should be here, and not '<!DOCTYPE html>'",
+        ),
         (lambda lines: lines.clear(), 1, "the file ends before the row 'tissue'"),
     ],
-)  # fmt: skip
-def test_a_bad_file_is_named_with_line_and_cure(spoil, line, said, lines, reread):
+)
+def test_a_bad_file_is_named_with_line_and_fix(spoil, line, said, lines, reread):
     gene, cell = lines[299][0], lines[7][7]
     spoil(lines)
     with pytest.raises(ValueError) as caught:

@@ -53,7 +53,7 @@ def fetch(served, file, content=None):
 def in_a_process(served, file):
     """Begin to fetch in another process."""
     script = (
-        "import pathlib, sys; from helpers import download; download.fetch(sys.argv[1], "
+        "import pathlib, sys; from helpers.data import download; download.fetch(sys.argv[1], "
         "pathlib.Path(sys.argv[2]), sys.argv[3])"
     )
     md5 = hashlib.md5(served.content).hexdigest()
@@ -160,7 +160,7 @@ def test_a_connection_that_breaks_loses_nothing(served, file, content):
         fetch(served, file)
     kept = size(part_of(file))
     assert 900_000 < kept <= 1_000_000 + 2**14
-    assert f"goes on after the {kept / 1e6:.1f} MB" in caught.value.cure
+    assert f"goes on after the {kept / 1e6:.1f} MB" in caught.value.fix
     served.breaks_at = float("inf")
     fetch(served, file)
     assert served.asked == [0, kept]
@@ -188,7 +188,7 @@ def test_what_went_wrong_is_said_and_what_was_there_is_kept(
     with pytest.raises(download.DownloadError) as caught:
         fetch(served, file)
     assert caught.value.why == said
-    assert "try again" in caught.value.cure
+    assert "try again" in caught.value.fix
     assert content.startswith(part_of(file).read_bytes())
     assert size(part_of(file)) >= 1000
 
@@ -200,7 +200,7 @@ def test_without_a_server_it_is_said(file):
         with pytest.raises(download.DownloadError) as caught:
             download.fetch(f"http://127.0.0.1:{port}/file.txt", file, "0" * 32)
     assert "no connection to the server" in caught.value.why
-    assert "check the network" in caught.value.cure
+    assert "check the network" in caught.value.fix
 
 
 @pytest.mark.skipif(

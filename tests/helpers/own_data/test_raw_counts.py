@@ -58,7 +58,7 @@ def test_the_published_cells_have_the_counts_that_the_kit_loads(whole_pbmc):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         published = sc.datasets.pbmc68k_reduced()
-    assert list(raw_counts.places(published)) == [("raw.X", "normalised, and ln(1 + x) taken")]
+    assert list(raw_counts.candidates(published)) == [("raw.X", "normalised, and ln(1 + x) taken")]
     assert (raw_counts.recover(published.raw.X) != whole_pbmc.X).nnz == 0
 
 
@@ -88,8 +88,10 @@ SPOILT = {
     "less a background": lambda values: np.maximum(values - 0.3 * values.mean(axis=0), 0),
     "noise": lambda values: np.random.default_rng(0).gamma(2, size=values.shape),
     "not a number": lambda values: np.where(values == values.max(), np.nan, values),
-    "one wrong cell at the end": lambda values: np.vstack([values[:-1], values[-1:] + np.linspace(0, 1, values.shape[1])]),
-}  # fmt: skip
+    "one wrong cell at the end": lambda values: np.vstack(
+        [values[:-1], values[-1:] + np.linspace(0, 1, values.shape[1])]
+    ),
+}
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT.keys())

@@ -118,7 +118,7 @@ def test_a_table_with_genes_as_rows_is_turned(few, tmp_path):
 
 
 def test_a_table_of_another_system_is_read(few, tmp_path):
-    """Spreadsheets put a mark before the first name, and Windows two characters at the end of a line."""
+    """Spreadsheets put a mark before the first name; Windows ends a line with two characters."""
     text = few.to_df().to_csv(lineterminator="\r\n")
     (tmp_path / "table.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
     read = reading.read(tmp_path / "table.csv")

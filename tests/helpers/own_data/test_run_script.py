@@ -47,7 +47,7 @@ def test_lines_that_mend_come_after_the_cells_are_read_and_before_they_are_check
     ("how", "said"),
     [
         ({"LAYERS": "umi"}, "no setting LAYERS[^$]*FILE, LAYER, BATCH"),
-        ({"mending": ["adata = adata[", "x"]}, "is no Python"),
+        ({"repairs": ["adata = adata[", "x"]}, "is no Python"),
     ],
 )
 def test_what_is_no_setting_or_no_python_is_refused(how, said):

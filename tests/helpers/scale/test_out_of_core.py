@@ -14,7 +14,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from helpers import data, environment, results
+from helpers import environment, results
 from helpers.scale import out_of_core
 from studies import costs, out_of_core_costs
 
@@ -335,7 +335,7 @@ def test_figure_says_what_is_in_the_table():
 
 
 def test_runs_are_kept_with_their_origin(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "FOLDER", tmp_path / "data")
+    monkeypatch.setattr(results, "DATA", tmp_path / "data")
     monkeypatch.setattr(out_of_core_costs, "FILE", tmp_path / "kept.csv")
     monkeypatch.setattr(out_of_core_costs, "COPIES", (1, 2))
     monkeypatch.setattr(

@@ -123,7 +123,7 @@ def test_every_round_size_and_preset_is_measured(monkeypatch, tmp_path):
 
     monkeypatch.setattr(scaling, "run", run)
     monkeypatch.setattr(scaling, "FILE", tmp_path / "kept.csv")
-    monkeypatch.setattr(data, "FOLDER", tmp_path / "data")
+    monkeypatch.setattr(results, "DATA", tmp_path / "data")
     assert scaling.main() == 0
     assert done == [(r, n, p) for r in (1, 2, 3) for n in scaling.SIZES for p in scaling.PRESETS]
     # The median of 1/3, 4/3 and 9/3 is not their mean.
@@ -242,7 +242,7 @@ def test_what_follows_is_recomputed():
 def test_the_class_preset_never_trains_less_than_its_epochs():
     table = scaling.estimate(linear(preset="class")).set_index("cells")
     for n, row in table.iterrows():
-        length = training.lengths(n, "class")
+        length = training.run_length(n, "class")
         assert row[["epochs", "steps"]].tolist() == [length["epochs"], length["steps"]]
     assert table.loc[10_000_000, "epochs"] == 14
     assert (table["final KL weight"] == 1).all()
@@ -409,7 +409,7 @@ def test_every_run_is_kept_and_of_the_presets_as_they_are(kept):
     keys = list(zip(kept["round"], kept["cells"], kept["preset"], strict=True))
     assert keys == [(r, n, p) for r in (1, 2, 3) for n in scaling.SIZES for p in scaling.PRESETS]
     for _, row in kept.iterrows():
-        length = training.lengths(row["cells"], row["preset"])
+        length = training.run_length(row["cells"], row["preset"])
         assert row["steps an epoch"] == length["steps"] / length["epochs"]
     columns = ["steps an epoch", *scaling.QUANTITIES[:3], "import MiB", *scaling.QUANTITIES[3:]]
     assert list(kept.columns) == ["round", "cells", "preset", *columns]

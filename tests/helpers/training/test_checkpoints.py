@@ -13,7 +13,7 @@ import scvi
 import torch
 
 from helpers import data, training
-from helpers.training import checkpoints
+from helpers.training import checkpoints, runs
 from tests.helpers.evil import Evil, works
 from tests.helpers.full_disk import full_disk, needs_limits
 from tests.helpers.random_states import random_states
@@ -28,7 +28,7 @@ def adata(pbmc):
 
 def key(adata, train_kwargs=None, preset="class", **kwargs):
     model = new_model(adata, **kwargs)
-    return training._settings(model, preset, train_kwargs or {})["key"]
+    return runs._settings(model, preset, train_kwargs or {})["key"]
 
 
 def the_file(folder):
@@ -53,7 +53,7 @@ def test_a_checkpoint_gives_back_what_scvi_tools_itself_would(kind, setup, tmp_p
     theirs = type(trained).load(str(tmp_path / "own"), adata=trained.adata.copy())
     untrained = new()
     before = random_states()
-    ours = training.load_checkpoint(untrained, folder=folder, **SHORT)
+    ours = runs.load_checkpoint(untrained, folder=folder, **SHORT)
     assert random_states() == before
     assert ours is untrained
     assert_same(ours, trained)
@@ -113,15 +113,15 @@ def test_the_key_changes_with_all_that_decides_the_result(adata, monkeypatch):
 def test_a_stale_checkpoint_is_not_loaded(adata, tmp_path):
     training.load_or_train(new_model(adata), folder=tmp_path, **SHORT)
     adata.layers["counts"][0, 0] += 1
-    assert training.load_checkpoint(new_model(adata), folder=tmp_path, **SHORT) is None
+    assert runs.load_checkpoint(new_model(adata), folder=tmp_path, **SHORT) is None
 
 
 def test_a_checkpoint_under_the_name_of_another_run_is_left_aside(adata, tmp_path, capsys):
     training.load_or_train(new_model(adata), folder=tmp_path, **SHORT)
     other = new_model(adata, seed=1)
-    settings = training._settings(other, "class", SHORT)
+    settings = runs._settings(other, "class", SHORT)
     the_file(tmp_path).rename(checkpoints.path(settings, tmp_path))
-    assert training.load_checkpoint(other, folder=tmp_path, **SHORT) is None
+    assert runs.load_checkpoint(other, folder=tmp_path, **SHORT) is None
     assert "belongs to another run" in capsys.readouterr().err
 
 
@@ -155,7 +155,7 @@ def test_a_damaged_checkpoint_is_replaced(damage, adata, tmp_path, capsys):
     assert "cannot be read" in capsys.readouterr().err
     assert model.is_trained
     assert file.stat().st_size == whole
-    assert training.load_checkpoint(new_model(adata), folder=tmp_path, **SHORT) is not None
+    assert runs.load_checkpoint(new_model(adata), folder=tmp_path, **SHORT) is not None
 
 
 @needs_limits
@@ -163,12 +163,12 @@ def test_a_full_disk_leaves_the_checkpoint_that_was_there_and_nothing_half_writt
     model = new_model(adata)
     training.train(model, folder=None, **SHORT)
     with full_disk(), pytest.raises(OSError, match=r"File too large|No space left"):
-        training.save_checkpoint(model, tmp_path)
+        checkpoints.save(model, tmp_path)
     assert list(tmp_path.iterdir()) == []
-    file = training.save_checkpoint(model, tmp_path)
+    file = checkpoints.save(model, tmp_path)
     kept = file.read_bytes()
     with full_disk(), pytest.raises(OSError, match=r"File too large|No space left"):
-        training.save_checkpoint(model, tmp_path)
+        checkpoints.save(model, tmp_path)
     assert the_file(tmp_path) == file
     assert file.read_bytes() == kept
 
@@ -182,8 +182,8 @@ def test_a_model_that_cannot_be_kept_is_trained_all_the_same(adata, tmp_path, ca
     assert "What to do: make room" in said
     assert model.get_latent_representation().shape == (700, 10)
     # As the message says.
-    training.save_checkpoint(model, tmp_path)
-    assert_same(training.load_checkpoint(new_model(adata), folder=tmp_path, **SHORT), model)
+    checkpoints.save(model, tmp_path)
+    assert_same(runs.load_checkpoint(new_model(adata), folder=tmp_path, **SHORT), model)
 
 
 def test_a_folder_that_cannot_be_written_to_is_no_obstacle(adata, tmp_path, capsys):
@@ -193,7 +193,7 @@ def test_a_folder_that_cannot_be_written_to_is_no_obstacle(adata, tmp_path, caps
     assert model.is_trained
     assert f"cannot be kept in {folder}" in capsys.readouterr().err
     with pytest.raises(OSError, match="occupied"):
-        training.save_checkpoint(model, folder)
+        checkpoints.save(model, folder)
 
 
 def test_drafts_of_dead_processes_are_removed_and_those_of_others_left(tmp_path):
@@ -215,7 +215,7 @@ def test_only_a_model_with_known_settings_is_kept(adata, tmp_path):
     model = new_model(adata)
     model.train(**SHORT)
     with pytest.raises(ValueError, match=r"training.train\(model\)"):
-        training.save_checkpoint(model, tmp_path)
+        checkpoints.save(model, tmp_path)
 
 
 def test_a_model_whose_weights_are_elsewhere_is_not_kept(tmp_path):
@@ -223,7 +223,7 @@ def test_a_model_whose_weights_are_elsewhere_is_not_kept(tmp_path):
     model = scvi.model.AmortizedLDA(cells)
     model.train_settings_ = {"model": "AmortizedLDA", "key": "0"}
     with pytest.raises(ValueError, match=r"outside PyTorch.*model\.save"):
-        training.save_checkpoint(model, tmp_path)
+        checkpoints.save(model, tmp_path)
 
 
 # --- data only ----------------------------------------------------------------------------------
@@ -273,7 +273,7 @@ def test_code_in_place_of_a_checkpoint_is_not_run(disguise, ending, adata, tmp_p
     assert works(trace)
     folder = tmp_path / "checkpoints"
     folder.mkdir()
-    settings = training._settings(new_model(adata), "class", SHORT)
+    settings = runs._settings(new_model(adata), "class", SHORT)
     name = f"SCVI-{settings['key']}"
     file = folder / (f"{name}.pt" if ending == ".pt" else f".{name}.progress")
     file.write_bytes(disguise(Evil(trace), settings["key"]))
@@ -285,7 +285,7 @@ def test_code_in_place_of_a_checkpoint_is_not_run(disguise, ending, adata, tmp_p
     assert disguise is not sealed or f"asks to run {os.mkdir.__module__}.mkdir" in said
     # It is gone, and what was trained anew is in its place.
     assert the_file(folder).name == f"{name}.pt"
-    assert_same(training.load_checkpoint(new_model(adata), folder=folder, **SHORT), model)
+    assert_same(runs.load_checkpoint(new_model(adata), folder=folder, **SHORT), model)
     assert not trace.exists()
 
 

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback
 
 from helpers import data, training
 from helpers.paths import ROOT
-from helpers.training import checkpoints, resuming
+from helpers.training import checkpoints, resuming, runs
 from tests.helpers import killed_training
 from tests.helpers.full_disk import full_disk, needs_limits
 from tests.helpers.random_states import random_states
@@ -43,7 +43,7 @@ def new(kind="SCVI", setup=None):
 
 
 def drawing_from_each_generator(model):
-    """Let each step move the generators of Python and NumPy, which other models or callbacks may draw from."""
+    """Let each step move the generators of Python and NumPy, as other models or callbacks may."""
     original = model.module.loss
 
     @functools.wraps(original)
@@ -64,7 +64,9 @@ def move_on():
 
 @contextlib.contextmanager
 def interrupted(model, epoch, minibatches=2, by=KeyboardInterrupt, held_out=False):
-    """Interrupt the training inside an epoch (from 1, of those that are still to do), as the stop button does.
+    """Interrupt the training inside an epoch, as the stop button does.
+
+    Epochs are counted from 1, among those that are still to do.
 
     With ``held_out`` that is while it looks at the held-out cells, of which there is one minibatch.
     """
@@ -261,7 +263,7 @@ def test_a_second_kernel_neither_waits_nor_disturbs(kernel, whole, tmp_path, cap
     first.send_signal(signal.SIGUSR1)
     assert end(first) == (0, "")
     assert [path.suffix for path in tmp_path.iterdir()] == [".pt"]
-    stored = training.load_checkpoint(
+    stored = runs.load_checkpoint(
         killed_training.untrained(), folder=tmp_path, **killed_training.KWARGS
     )
     assert_same(stored, whole)
@@ -356,7 +358,7 @@ def test_a_run_that_cannot_be_repeated_or_keeps_its_own_books_is_trained_without
 
 def test_counts_that_stay_in_a_file_have_no_key_to_go_on_with(tmp_path):
     model = new()
-    settings = training._settings(model, "class", SHORT)
+    settings = runs._settings(model, "class", SHORT)
     assert checkpoints.is_repeatable(model, settings)
     model.adata.write_h5ad(tmp_path / "cells.h5ad")
     backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
@@ -437,7 +439,7 @@ def test_a_checkpoint_is_made_from_an_interrupted_run(tmp_path):
     assert_same(training.load_or_train(model, folder=tmp_path, **SHORT), whole)
     (file,) = tmp_path.iterdir()
     assert file.suffix == ".pt"
-    assert_same(training.load_checkpoint(new(), folder=tmp_path, **SHORT), whole)
+    assert_same(runs.load_checkpoint(new(), folder=tmp_path, **SHORT), whole)
 
 
 @needs_limits
