@@ -113,13 +113,13 @@ print(f"more than 0.93: {accuracy > 0.93}, {after_draw > 0.93}")
 # cell, lesson 04), how far the centres are spread, and how wide the clouds are.
 
 # %% tags=["nbval-ignore-output"]
-from helpers.loss import elbo
+from helpers import loss
 
-dimensions = elbo.dimensions_in_use(model)
+dimensions = loss.dimensions_in_use(model)
 dimensions.round(2)
 
 # %%
-print("dimensions in use:", (dimensions["kl"] >= elbo.IN_USE).sum(), "of", len(dimensions))
+print("dimensions in use:", (dimensions["kl"] >= loss.IN_USE).sum(), "of", len(dimensions))
 print("in order of their KL divergence:", bool(dimensions["kl"].is_monotonic_decreasing))
 
 # %% [markdown]
@@ -279,9 +279,7 @@ embeddings.centre_distances(maps, latent_space, classes).round(2)
 # each cell count. Turn it, for 600 of the cells.
 
 # %%
-from helpers.layers import tracing
-
-some = tracing.evenly_spaced(adata.n_obs, 600)
+some = training.evenly_spaced(adata.n_obs, 600)
 turned_knob = {f"perplexity {p}": embeddings.tsne(latent_space[some], p) for p in (5, 30, 150)}
 embeddings.plot(turned_knob, classes.iloc[some])
 
@@ -458,7 +456,7 @@ traversal_explorer.explore(
 # ## The answer
 
 # %%
-used = (dimensions["kl"] >= elbo.IN_USE).sum()
+used = (dimensions["kl"] >= loss.IN_USE).sum()
 print(f"{used} of {len(dimensions)} dimensions are in use; none of them means anything alone.")
 print(f"A draw from its cloud keeps {figures.about(15 * kept, 2)} of a cell's 15 neighbours.")
 print(f"The best map keeps {figures.about(15 * faithful['neighbours kept'][1:].max(), 1)} of 15.")
@@ -607,7 +605,7 @@ check.more_dimensions(wider, n_in_use, model=model)
 # environment.prepare(seed=0)
 # wider = scvi.model.SCVI(adata, n_latent=30)
 # training.train(wider)
-# n_in_use = (elbo.dimensions_in_use(wider)["kl"] >= elbo.IN_USE).sum()
+# n_in_use = (loss.dimensions_in_use(wider)["kl"] >= loss.IN_USE).sum()
 # ```
 #
 # About a third of the dimensions stay unused: each has its price in nats. So the subclasses are

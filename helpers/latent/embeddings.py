@@ -23,7 +23,7 @@ from sklearn.manifold import TSNE, trustworthiness
 from helpers import figures
 from helpers.figures import COLOURS, about
 from helpers.latent import clusters, neighbours
-from helpers.layers import tracing
+from helpers.training import minibatches
 
 # All distances between 1,000 cells take 8 MB, between the 3,005 cortex cells 72 MB.
 SAMPLE = 1000
@@ -195,7 +195,7 @@ def faithfulness(
     # The formula of trustworthiness divides by 2 x cells - 3 x neighbours - 1, and takes fewer than
     # half of the cells for neighbours.
     neighbours.require_positions(positions, 2 * neighbours.NEIGHBOURS + 1)
-    sample = tracing.evenly_spaced(len(positions), SAMPLE)
+    sample = minibatches.evenly_spaced(len(positions), SAMPLE)
     true_distances = pdist(positions[sample])
     rows = {}
     for name, drawn in ({ORIGINAL: positions} | checked).items():
@@ -264,7 +264,7 @@ def spread_by_label(
 def _spread(drawn: NDArray) -> float:
     if len(drawn) < 2:
         return np.nan
-    return float(np.median(pdist(drawn[tracing.evenly_spaced(len(drawn), SAMPLE)])))
+    return float(np.median(pdist(drawn[minibatches.evenly_spaced(len(drawn), SAMPLE)])))
 
 
 def centre_distances(

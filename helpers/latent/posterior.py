@@ -17,7 +17,7 @@ from torch import nn
 from helpers import figures, training
 from helpers.figures import COLOURS, about
 from helpers.latent import neighbours
-from helpers.layers import tracing
+from helpers.training import minibatches
 
 # Batch normalisation and rounding leave differences of 1e-6 between two runs; another model differs
 # by 0.1 and more.
@@ -84,7 +84,7 @@ def renamed(
         )
     # The copy of the model refers to the same AnnData; only the module is doubled.
     twin = copy.copy(model)
-    twin.module = tracing.copy_of_module(model)
+    twin.module = minibatches.copy_of_module(model)
     _rename(twin.module, torch.as_tensor(rows), torch.as_tensor(factors))
     return twin
 
@@ -204,7 +204,7 @@ def plot_clouds(
             "What to do: draw a histogram of model.get_latent_representation()."
         )
     classes = neighbours.require_labels(classes, len(centres))
-    chosen = tracing.evenly_spaced(len(centres), n_cells)
+    chosen = minibatches.evenly_spaced(len(centres), n_cells)
     # The two dimensions in which the cells differ most.
     first, second = np.sort(np.argsort(centres.std(axis=0))[::-1][:2])
     widths = np.sqrt(variances)

@@ -20,8 +20,8 @@ from sklearn.neighbors import NearestNeighbors
 from helpers import training
 from helpers.genes import log_normalisation
 from helpers.latent import neighbours
-from helpers.layers import tracing
 from helpers.loss import baselines
+from helpers.training import minibatches
 
 Model = scvi.model.SCVI | scvi.model.LinearSCVI
 
@@ -68,7 +68,7 @@ def path(
         The cell to start from: its row, or its name in ``obs_names``. Its position is the centre of
         its cloud, the mean of its posterior distribution.
     dimension
-        Which latent dimension, from 1 as in ``elbo.dimensions_in_use``.
+        Which latent dimension, from 1 as in ``latent_dimensions.dimensions_in_use``.
     steps
         How many positions.
 
@@ -160,7 +160,7 @@ def _require_decoder(model: Model) -> None:
             f"A {type(model).__name__} does not have a decoder of the kind that is walked through "
             f"here, from one latent space to the fractions of one kind of counts. {SUPPORTED}"
         )
-    tracing.require_traceable(model)
+    minibatches.require_traceable(model)
     training.require_trained(model)
     module = model.module
     if module.gene_likelihood not in baselines.COUNT_LIKELIHOODS or module.use_size_factor_key:

@@ -22,7 +22,7 @@ from helpers import figures
 from helpers.explorer import Captioned, Explorer
 from helpers.figures import COLOURS, about
 from helpers.latent import neighbours, traversal
-from helpers.loss import elbo
+from helpers.loss import latent_dimensions
 
 # So many genes are drawn; the lines of more could not be told apart.
 GENES = 4
@@ -95,7 +95,7 @@ def walk(
         The latent dimension, from 1.
     kl
         What each dimension tells about the cells (nats per cell), as from
-        ``elbo.dimensions_in_use``.
+        ``latent_dimensions.dimensions_in_use``.
     genes
         Genes to draw. Of more than four, the four that respond most are drawn; of all if left out.
     """
@@ -132,7 +132,7 @@ def show(
         f"{gene} {_counts(value)} (at the cell: {_counts(at_cell[gene])})"
         for gene, value in here.items()
     ]
-    use = "in use" if walked.kl >= elbo.IN_USE else "not in use"
+    use = "in use" if walked.kl >= latent_dimensions.IN_USE else "not in use"
     return Captioned(
         f"From a cell of class {walked.start}, dimension {walked.dimension} ({use}, KL "
         f"{about(walked.kl, 2)} nats) at value {about(float(here.name), 2)}. Expected counts per "
@@ -363,7 +363,7 @@ def explore(
     start = str(starts.index[0]) if start is None else start
     if start not in starts:
         raise ValueError(f"There is no class '{start}'. Classes: {', '.join(starts.index)}.")
-    kl = elbo.dimensions_in_use(model)["kl"]
+    kl = latent_dimensions.dimensions_in_use(model)["kl"]
 
     @functools.cache
     def walk_from(start: str, dimension: int) -> Walk:

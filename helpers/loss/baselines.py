@@ -23,7 +23,7 @@ from scvi.distributions import NegativeBinomial
 from sklearn.decomposition import PCA
 
 from helpers import figures, training
-from helpers.loss import elbo
+from helpers.loss import evaluation, latent_dimensions
 
 MODELS = (scvi.model.SCVI, scvi.model.LinearSCVI)
 COUNT_LIKELIHOODS = ("zinb", "nb", "poisson")
@@ -131,7 +131,7 @@ def compare(
     where the mean is 0 would be impossible. The share is chosen among ``SHARES`` inside the
     training cells: learned from four of five, scored on the fifth.
 
-    *scVI*: the means of ``elbo.bounds`` with 10 draws and 50 samples, and the first of them without
+    *scVI*: the means of ``evaluation.bounds`` with 10 draws and 50 samples, and the first of them without
     the KL divergence. Its likelihood is the model's own, by default with extra zeros; the other
     rows have the plain negative binomial.
     """
@@ -329,9 +329,9 @@ def _dispersion_of_gene(counts: np.ndarray, means: np.ndarray) -> float:
 
 def _scvi(model: scvi.model.SCVI | scvi.model.LinearSCVI) -> dict[str, float]:
     """Return negative ELBO, importance sampling, and reconstruction loss alone (nats per cell)."""
-    means = elbo.bounds(model, ELBO_DRAWS, IMPORTANCE_SAMPLES).mean()
+    means = evaluation.bounds(model, ELBO_DRAWS, IMPORTANCE_SAMPLES).mean()
     # Unlike the ELBO, the KL divergence does not hang on a draw.
-    kl = elbo.dimensions_in_use(model, model.validation_indices)["kl"].sum()
+    kl = latent_dimensions.dimensions_in_use(model, model.validation_indices)["kl"].sum()
     return {**means.to_dict(), "reconstruction": means["negative ELBO"] - kl}
 
 

@@ -12,7 +12,7 @@ from matplotlib.patches import Circle, Ellipse
 
 from helpers import figures
 from helpers.figures import COLOURS, about
-from helpers.loss import elbo
+from helpers.loss import attribution, loss_ledger
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
@@ -33,7 +33,7 @@ def plot_ledger(table: pd.DataFrame) -> figures.DescribedFigure:
     Parameters
     ----------
     table
-        What ``elbo.ledger`` returned, of a loss that is reconstruction + weight x KL divergence.
+        What ``loss_ledger.ledger`` returned, of a loss that is reconstruction + weight x KL divergence.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def plot_ledger(table: pd.DataFrame) -> figures.DescribedFigure:
 
 def _require_one_reconstruction(table: pd.DataFrame) -> None:
     """Raise unless the loss is made of the whole reconstruction loss, without a weight, and KL divergences."""
-    added = elbo.contributions(table)
+    added = loss_ledger.contributions(table)
     others = [name for name in added if not name.startswith("kl")]
     if len(others) != 1 or not np.allclose(added[others[0]], table["reconstruction"], rtol=1e-4):
         raise ValueError(
@@ -129,7 +129,7 @@ def plot_contributions(table: pd.DataFrame) -> figures.DescribedFigure:
     Parameters
     ----------
     table
-        What ``elbo.ledger`` returned.
+        What ``loss_ledger.ledger`` returned.
 
     Notes
     -----
@@ -138,7 +138,7 @@ def plot_contributions(table: pd.DataFrame) -> figures.DescribedFigure:
     after the first twentieth of the epochs.
     """
     epochs = table.index
-    added = elbo.contributions(table).rename(columns=elbo.term_name)
+    added = loss_ledger.contributions(table).rename(columns=loss_ledger.term_name)
     lowest = added.iloc[:, 0].min()
     # It may rise again while the weight does.
     highest = table["train_loss"].iloc[len(table) // 20 :].max()
@@ -193,7 +193,7 @@ def plot_runs(runs: Mapping[str, pd.DataFrame]) -> figures.DescribedFigure:
     Parameters
     ----------
     runs
-        What ``elbo.ledger`` returned, by name.
+        What ``loss_ledger.ledger`` returned, by name.
     """
     panels = {
         "held_out_elbo": "held-out negative ELBO\n(nats per cell)",
@@ -240,7 +240,7 @@ def plot_held_out(table: pd.DataFrame) -> figures.DescribedFigure:
     Parameters
     ----------
     table
-        What ``elbo.ledger`` returned, with held-out cells.
+        What ``loss_ledger.ledger`` returned, with held-out cells.
     """
     late = table.iloc[len(table) // 10 :].dropna(subset="held_out_loss")
     lines = {
@@ -324,13 +324,13 @@ def plot_clouds(models: Mapping[str, BaseModelClass]) -> figures.DescribedFigure
     )
 
 
-def plot_genes(costs: elbo.Costs) -> figures.DescribedFigure:
+def plot_genes(costs: attribution.LossBreakdown) -> figures.DescribedFigure:
     """Draw what each gene costs against its mean count, and name the dearest.
 
     Parameters
     ----------
     costs
-        What ``elbo.where_it_pays`` returned.
+        What ``attribution.attribute_loss`` returned.
     """
     genes = costs.genes
     dearest = genes.head(NAMED_GENES)
@@ -363,13 +363,13 @@ def plot_genes(costs: elbo.Costs) -> figures.DescribedFigure:
     )
 
 
-def plot_cells(costs: elbo.Costs, classes: pd.Series) -> figures.DescribedFigure:
+def plot_cells(costs: attribution.LossBreakdown, classes: pd.Series) -> figures.DescribedFigure:
     """Draw what each cell costs against its library size, by class.
 
     Parameters
     ----------
     costs
-        What ``elbo.where_it_pays`` returned.
+        What ``attribution.attribute_loss`` returned.
     classes
         The class of each cell, by name of the cell.
     """

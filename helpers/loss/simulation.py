@@ -20,7 +20,7 @@ from scipy.special import gammaln, logsumexp
 from scvi.model import SCVI
 
 from helpers import figures, training
-from helpers.loss import elbo
+from helpers.loss import evaluation
 
 N_LATENT = 2
 
@@ -212,11 +212,11 @@ def compare(model: SCVI) -> pd.DataFrame:
 
     Notes
     -----
-    ----- ``model`` is an estimate by importance sampling (see ``elbo.bounds``). With finitely many
+    ----- ``model`` is an estimate by importance sampling (see ``evaluation.bounds``). With finitely many
     draws it is a little too large on average.
     """
     _require_comparable(model)
-    found = elbo.bounds(model, ELBO_DRAWS, LIKELIHOOD_DRAWS, samples_at_once=100)
+    found = evaluation.bounds(model, ELBO_DRAWS, LIKELIHOOD_DRAWS, samples_at_once=100)
     columns = (
         -true_log_likelihood(model.adata[found.index]),
         found["importance sampling"],

@@ -23,8 +23,8 @@ from helpers import data, figures, training
 from helpers.expression import differential_expression
 from helpers.genes import log_normalisation
 from helpers.latent import embeddings, neighbours
-from helpers.layers import architecture, architecture_drawing
-from helpers.loss import elbo, elbo_figures
+from helpers.layers import architecture, architecture_drawing, descriptions
+from helpers.loss import convergence, elbo_figures, loss_ledger
 from helpers.own_data import preflight
 
 if TYPE_CHECKING:
@@ -213,12 +213,12 @@ def verdicts(model: SCVI, findings: pd.DataFrame, label_key: str | None = None) 
             "ok" if ready == "Ready." else "see the section about the cells",
         )
     }
-    gap = float(elbo.ledger(model)["residual"].abs().max())
+    gap = float(loss_ledger.ledger(model)["residual"].abs().max())
     rows["Do the parts of the loss add up?"] = (
         f"to within {figures.about(max(gap, 1e-4), 1)} nats per cell in each epoch",
         "ok" if gap < ADDS_UP else "read lesson 04: there is a term that the ledger does not know",
     )
-    for question, row in elbo.checklist(model).iterrows():
+    for question, row in convergence.checklist(model).iterrows():
         rows[str(question)] = (row["found"], row["verdict"])
     batch_key = _batch_key(model)
     if batch_key is not None:
@@ -312,7 +312,7 @@ def settings(model: SCVI) -> pd.Series:
     rows |= {f"train: {name}": value for name, value in noted["train_kwargs"].items()}
     rows |= {
         "preset": noted["preset"],
-        "epochs": len(elbo.ledger(model)),
+        "epochs": len(loss_ledger.ledger(model)),
         "seed": noted["seed"],
         "training cells": f"{len(model.train_indices):,}",
         "held-out cells": f"{len(model.validation_indices):,}",
@@ -327,14 +327,14 @@ def versions() -> pd.Series:
 
 
 def _layers(model: SCVI) -> Iterator[Part]:
-    for line in architecture.explain(model).splitlines():
+    for line in descriptions.explain(model).splitlines():
         yield _text(line)
     yield _table("Parameters", architecture.parameters_by_state(model))
     yield _figure(architecture_drawing.draw(model))
 
 
 def _loss(model: SCVI) -> Iterator[Part]:
-    table = elbo.ledger(model)
+    table = loss_ledger.ledger(model)
     yield _text(
         "In each step the loss is the reconstruction loss plus the KL weight times the KL "
         "divergence, in nats per cell. With weight 1 it is the negative ELBO."
@@ -414,7 +414,7 @@ def methods(model: SCVI) -> str:
     """
     built, noted = model.init_params_["non_kwargs"], model.train_settings_
     layers = architecture.hidden_layers(model)
-    table = elbo.ledger(model)
+    table = loss_ledger.ledger(model)
     rate = noted["train_kwargs"].get("plan_kwargs", {}).get("lr", DEFAULT_RATE)
     batch_key = _batch_key(model)
     batches = f" with '{batch_key}' as batch" if batch_key else ""

@@ -24,10 +24,11 @@ from torch.distributions import Normal
 
 from helpers import training
 from helpers.expression import differential_expression
-from helpers.layers import tracing
-from helpers.loss import elbo
-from helpers.loss.elbo import negative_binomial, numbers
+from helpers.loss import forward_pass, terms_by_hand
+from helpers.loss.forward_pass import numbers
+from helpers.loss.terms_by_hand import negative_binomial
 from helpers.proteins.protein_counts import NO_GROUP, require_groups
+from helpers.training import minibatches
 
 # scvi-tools' own factor of the term that it adds for the probability of the background.
 PENALTY = 1e-3
@@ -101,7 +102,7 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
     -----
     ----- Mixture with background mean b, foreground mean f, dispersion t and probability p of the
     background: ``ln(p NB(y; b, t) + (1 - p) NB(y; f, t))``; formulas of NB and of the KL divergence
-    in ``elbo.by_hand``. The terms are those of the methods of Gayoso et al. 2021, but the last two:
+    in ``loss.by_hand``. The terms are those of the methods of Gayoso et al. 2021, but the last two:
     these are in the code of scvi-tools only.
     """
     _require(model)
@@ -114,9 +115,9 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
     panel_key = model.module.panel_key
 
     def read(
-        minibatch: elbo.Minibatch,
-        inference: elbo.Outputs,
-        generative: elbo.Outputs,
+        minibatch: forward_pass.Minibatch,
+        inference: forward_pass.Outputs,
+        generative: forward_pass.Outputs,
         loss: LossOutput,
     ) -> Any:
         py = generative["py_"]
@@ -126,10 +127,12 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
         log_background, _ = _log_weights(numbers(py["mixing"]))
         genes = _likelihood_of_genes(model, generative["px_"])
         return {
-            "genes": -elbo.log_probability(numbers(minibatch[REGISTRY_KEYS.X_KEY]), genes).sum(1),
+            "genes": -terms_by_hand.log_probability(
+                numbers(minibatch[REGISTRY_KEYS.X_KEY]), genes
+            ).sum(1),
             "proteins": -(counted * _log_probability(minibatch, generative)).sum(axis=1),
-            "kl_z": elbo.gaussian_kl(inference["qz"], Normal(0.0, 1.0)).sum(axis=1),
-            "background": (counted * elbo.gaussian_kl(said, prior)).sum(axis=1),
+            "kl_z": terms_by_hand.gaussian_kl(inference["qz"], Normal(0.0, 1.0)).sum(axis=1),
+            "background": (counted * terms_by_hand.gaussian_kl(said, prior)).sum(axis=1),
             "efficiency": -lognorm.logpdf(numbers(generative["per_batch_efficiency"]), 1).sum(1),
             "foreground penalty": -PENALTY * log_background.sum(axis=1),
             "genes_of_module": numbers(loss.reconstruction_loss["reconst_loss_gene"]),
@@ -138,7 +141,7 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
             "kl_back_pro_of_module": numbers(loss.kl_local["kl_div_back_pro"]),
         }
 
-    return elbo.by_cell(model, cells, read)
+    return forward_pass.by_cell(model, cells, read)
 
 
 def _measured(model: scvi.model.TOTALVI) -> NDArray[np.bool_]:
@@ -157,7 +160,9 @@ def _likelihood_of_genes(
     return NegativeBinomial(mu=px["rate"], theta=px["r"])
 
 
-def _log_probability(minibatch: elbo.Minibatch, generative: elbo.Outputs) -> np.ndarray:
+def _log_probability(
+    minibatch: forward_pass.Minibatch, generative: forward_pass.Outputs
+) -> np.ndarray:
     """Return the logarithm of the probability of each protein's count, cells x proteins."""
     py = generative["py_"]
     counts, theta = numbers(minibatch[REGISTRY_KEYS.PROTEIN_EXP_KEY]), numbers(py["r"])
@@ -327,7 +332,7 @@ def _draw(
     return _Draws(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def _of_protein(generative: elbo.Outputs, column: int, n_samples: int) -> _Draws:
+def _of_protein(generative: forward_pass.Outputs, column: int, n_samples: int) -> _Draws:
     """Read one protein of a minibatch."""
     py = generative["py_"]
     efficiency = numbers(generative["per_batch_efficiency"][:, column].cpu())[:, None]
@@ -465,13 +470,13 @@ def _labels(model: scvi.model.TOTALVI, groups: pd.Series) -> NDArray[np.str_]:
 
 def _require(model: scvi.model.TOTALVI) -> None:
     """Raise, with what to do, unless this is a trained TOTALVI with its data."""
-    tracing.require_traceable(model)
+    minibatches.require_traceable(model)
     # Not of a subclass: TOTALANVI adds terms to the loss.
     if type(model) is not scvi.model.TOTALVI:
         raise TypeError(
             f"This is a {type(model).__name__}, not a TOTALVI. What to do: give a "
-            "scvi.model.TOTALVI; for the loss of others there is elbo.by_hand, for their genes "
-            "denoising and markers."
+            "scvi.model.TOTALVI; for the loss of others there is loss.by_hand, for their genes "
+            "denoising and differential_expression."
         )
     training.require_trained(model)
 

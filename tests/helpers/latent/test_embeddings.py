@@ -15,7 +15,7 @@ from sklearn.manifold import TSNE
 from helpers.figures import COLOURS
 from helpers.genes import log_normalisation
 from helpers.latent import embeddings, neighbours
-from helpers.layers import tracing
+from helpers.training import minibatches
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_large_data_are_sampled_for_what_needs_all_pairs():
     positions = numbers.normal(size=(1500, 3))
     drawn = positions[:, :2] + numbers.normal(size=(1500, 2))
     table = embeddings.faithfulness({"map": drawn}, positions).loc["map"]
-    rows = tracing.evenly_spaced(1500, 1000)
+    rows = minibatches.evenly_spaced(1500, 1000)
     sampled = embeddings.faithfulness({"map": drawn[rows]}, positions[rows]).loc["map"]
     for name in ("trustworthiness", "distances kept"):
         assert table[name] == pytest.approx(sampled[name])
@@ -224,7 +224,7 @@ def test_units_turns_numbers_of_cells_and_strays_do_not_change_the_spread():
 def test_large_labels_are_sampled_for_their_spread():
     numbers = np.random.default_rng(0)
     drawn, labels = numbers.normal(size=(1540, 2)), np.array(["a"] * 1500 + ["b"] * 40)
-    rows = np.concatenate([tracing.evenly_spaced(1500, 1000), np.arange(1500, 1540)])
+    rows = np.concatenate([minibatches.evenly_spaced(1500, 1000), np.arange(1500, 1540)])
     whole = embeddings.spread_by_label({"map": drawn}, drawn, labels)
     sampled = embeddings.spread_by_label({"map": drawn[rows]}, drawn[rows], labels[rows])
     assert whole["map"].tolist() == sampled["map"].tolist()

@@ -493,7 +493,7 @@ CALLS = {
 def test_other_models_are_refused(name, blood, whole_pbmc):
     with pytest.raises(ValueError, match=r"was not trained.*training\.train\(model\)"):
         CALLS[name](build(blood, "TOTALVI", PROTEINS, empirical_protein_background_prior=False))
-    with pytest.raises(TypeError, match=r"SCVI, not a TOTALVI.*elbo\.by_hand"):
+    with pytest.raises(TypeError, match=r"SCVI, not a TOTALVI.*loss\.by_hand"):
         CALLS[name](build(few(whole_pbmc, 50)))
 
 
