@@ -110,10 +110,10 @@ inference, generative, loss_output = model.module(minibatch)
 # dimensions.
 
 # %%
-x, cloud = minibatch["X"], inference["qz"]
+x, posterior = minibatch["X"], inference["qz"]
 print("counts: ", tuple(x.shape))
-print("centres:", tuple(cloud.loc.shape))
-print("widths: ", tuple(cloud.scale.shape))
+print("centres:", tuple(posterior.loc.shape))
+print("widths: ", tuple(posterior.scale.shape))
 
 # %% [markdown]
 # **Step 2: draw.** One position from each cloud, at random. That is why the loss of the same cells
@@ -158,7 +158,7 @@ print("one number a cell:", tuple(reconstruction.shape))
 # %%
 from torch.distributions import kl_divergence
 
-kl = kl_divergence(cloud, generative["pz"]).sum(dim=1)
+kl = kl_divergence(posterior, generative["pz"]).sum(dim=1)
 print("The reconstruction loss is more than 100 times as large:")
 print(bool(reconstruction.mean() > 100 * kl.mean()))
 
@@ -364,7 +364,7 @@ compared.round(2)
 # [standard deviations](../docs/glossary.md#standard-deviation) to each side.
 
 # %%
-elbo_figures.plot_clouds(models)
+elbo_figures.plot_posteriors(models)
 
 # %% [markdown]
 # - **Weight 0**: the clouds shrink to points, far apart. Nothing keeps them near the prior or near

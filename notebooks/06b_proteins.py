@@ -102,14 +102,14 @@ protein_counts.plot_beside_rna(blood, "CD4", groups)
 # > of CD4 and CD8.)
 
 # %% tags=["nbval-ignore-output"]
-from helpers.latent import embeddings
+from helpers.latent import embedding_figures, embeddings
 
 spaces = {
     "SCVI, RNA alone": rna_alone.get_latent_representation(),
     "TotalVI, RNA and proteins": model.get_latent_representation(),
 }
 maps = {name: embeddings.tsne(positions) for name, positions in spaces.items()}
-embeddings.plot(maps, groups)
+embedding_figures.plot_labels(maps, groups)
 
 # %% [markdown]
 # Maps mislead (lesson 05), so count. Take the 41 CD8 T cells. Which group do most of the 15
@@ -120,7 +120,7 @@ from helpers.latent import neighbours
 
 gated = (groups != protein_counts.NO_GROUP).to_numpy()
 names = groups[gated].astype(str)
-guessed = pd.DataFrame({name: neighbours.guess(z[gated], names) for name, z in spaces.items()})
+guessed = pd.DataFrame({name: neighbours.knn_predict(z[gated], names) for name, z in spaces.items()})
 of_cd8 = guessed[(names == "CD8 T cells").to_numpy()]
 right = (of_cd8 == "CD8 T cells").mean()
 print("more CD8 T cells are right with TotalVI:", right.iloc[1] > right.iloc[0])

@@ -32,7 +32,7 @@ LONG = {
 
 
 def defined_in(face: str) -> list[str]:
-    """Return what a face holds besides its docstring, imports and ``__all__``: line and beginning."""
+    """Return what a face holds besides its docstring, imports and ``__all__``."""
     docstring, *rest = ast.parse(face).body
     found = [] if isinstance(docstring, ast.Expr) else [docstring]
     for node in rest:

@@ -238,7 +238,7 @@ def _here(walked: Walk, step: int) -> dict[str, Any]:
 
 
 def _label_lines(axes: Axes, ends: pd.Series) -> None:
-    """Write each gene's name at the right end of its line, moved up or down where names would overlap."""
+    """Write each gene's name at the right end of its line, where it overlaps no other."""
     moved = _moved(axes, np.array([(1, height) for height in ends]))
     for (gene, height), up, (colour, _) in zip(ends.items(), moved, LINES, strict=False):
         axes.annotate(
@@ -255,7 +255,7 @@ def _label_lines(axes: Axes, ends: pd.Series) -> None:
 
 
 def _moved(axes: Axes, places: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return by how many points labels are to be moved up, as little as needed, so that none is at the height of another."""
+    """Return by how many points to move labels up so that no two are at the same height."""
     heights = axes.transData.transform(places)[:, 1] * 72 / axes.figure.dpi
     order = np.argsort(heights, kind="stable")
     # The gaps taken out, heights must rise; where they do not, labels gather around their mean
@@ -323,7 +323,9 @@ def explore(
     start: str | None = None,
     dimension: int = 1,
 ) -> Explorer:
-    """Show a slider along a latent dimension, what the decoder expects at each step, and the nearest cells in an embedding.
+    """Show a slider along a latent dimension, and what the decoder expects at each step.
+
+    Beside it, the nearest cells in an embedding.
 
     An embedding has no place for a position that no cell has, so each step is drawn at the nearest
     cell: filled if it is near, hollow if not (see ``traversal.nearest_cells``).

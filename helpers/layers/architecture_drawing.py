@@ -161,7 +161,7 @@ def _short(path: str) -> str:
 
 
 def _notes(anatomy: model_anatomy.Anatomy) -> dict[str, list[str]]:
-    """Say of each learned map which columns enter it from the side, and whether dropout follows it."""
+    """Say of each learned map what enters it from the side, and whether dropout follows it."""
     table = anatomy.table.set_index("path")
     notes: dict[str, list[str]] = {}
     last = ""
@@ -198,7 +198,7 @@ def _drop_asides(boxes: nx.DiGraph) -> None:
 
 
 def _without_shortcuts(boxes: nx.DiGraph) -> nx.DiGraph:
-    """Replace arrows that skip a layer (the sample enters some heads again) by a note where they end."""
+    """Replace arrows that skip a layer, as into some heads, by a note where they end."""
     needed = set(nx.transitive_reduction(boxes).edges)
     plain = nx.DiGraph()
     plain.add_nodes_from(boxes.nodes(data=True))
@@ -339,7 +339,7 @@ def _fitting(text: str, size: float) -> float:
 
 
 def _draw_arrow(axes: Axes, route: list[Place], grey: bool) -> None:
-    """Draw from the lower edge of the first place to the upper edge of the last, straight down past the bends."""
+    """Draw from the lower edge of the first place to the upper edge of the last."""
     points = [
         (x * ACROSS, -y * DOWN + side * HEIGHT / 2)
         for number, (x, y) in enumerate(route)

@@ -81,7 +81,7 @@ def trained_layers(anatomy: Anatomy) -> str:
 
 
 def _why_unused(parts: pd.DataFrame) -> str:
-    """Say of parts of one state, which one setting would use, what they are and why they do not train."""
+    """Say what parts are, and why they do not train; one setting would use all of them."""
     one = len(parts) == 1
     hidden = parts["hidden layers"].sum(skipna=False)
     inside = []

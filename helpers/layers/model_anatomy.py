@@ -82,7 +82,7 @@ class Anatomy:
         return pd.Series(self.table.groupby("state")["parameters"].sum())
 
     def widths(self, **wanted: str) -> list[int]:
-        """Return how wide the hidden layers are that reach the loss and have these values, widest first."""
+        """Return the widths of the hidden layers that have these values, widest first."""
         widths = self.rows(role="hidden", **wanted)["out"].dropna()
         return sorted(set(widths), reverse=True)
 
@@ -255,9 +255,7 @@ class _Reader:
         if calls := self.trace.calls.get(path):
             return calls[0].width_in, calls[0].width_out
         # Weights that are used without a call of the module that holds them.
-        outs = [
-            self.graph.nodes[node]["width"] for node in self.linear if self._path(node) == path
-        ]
+        outs = [self.graph.nodes[node]["width"] for node in self.linear if self._path(node) == path]
         return None, outs[0] if outs else None
 
     def _role(self, path: str, part: nn.Module) -> str:
@@ -343,7 +341,7 @@ class _Reader:
 
 
 def linear_path(trace: tracing.Trace, node: int) -> str:
-    """Return the path of the module that a learned linear map belongs to, or of its bare parameter."""
+    """Return the path of a learned linear map's module, or of its bare parameter."""
     name = trace.graph.nodes[node]["name"]
     path = name.rpartition(".")[0]
     owner = trace.module.get_submodule(path)

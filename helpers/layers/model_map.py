@@ -305,6 +305,7 @@ def _notes(name: str, anatomy: model_anatomy.Anatomy) -> list[str]:
 
 
 def summary_numbers(anatomy: model_anatomy.Anatomy) -> dict[str, Any]:
+    """Return the numbers of a row of ``all_models``: layers, widths, likelihoods and parameters."""
     others = anatomy.hidden_layers.copy()
     graph = anatomy.trace.graph
     latent = {graph.nodes[node]["width"] for node in model_anatomy.decoded_samples(anatomy.trace)}

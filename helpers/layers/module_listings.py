@@ -1,4 +1,4 @@
-"""What torchinfo lists of a model in three usual ways, side by side with what a training step uses."""
+"""What torchinfo lists of a model in three usual ways, beside what a training step uses."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ class _Step:
             self._dry_run(self.module, "")
 
     def _dry_run(self, part: nn.Module, path: str) -> None:
-        """Run what the step never called on the input of a module of its kind, to see what it would do.
+        """Run what the step never called on the input of a module of its kind.
 
         The gradients are there already, so this changes nothing in them.
         """
@@ -339,7 +339,7 @@ class _Step:
         return next((stage for first, stage in reversed(self.stages) if first < number), "")
 
     def _learned_factor(self, node: Any) -> str | None:
-        """Name the parameter that this product multiplies with, or None if it is no learned linear map."""
+        """Name the parameter that this product multiplies with, if it is a learned linear map."""
         factors = [node.next_functions[position][0] for position in PRODUCTS.get(node.name(), ())]
         learned = []
         for factor in filter(None, factors):
@@ -369,7 +369,7 @@ class _Step:
         return all(id(leaf.variable) in self.inputs for leaf in leaves)
 
     def _sources(self, node: Any) -> Iterator[tuple[Any, bool]]:
-        """Give the nearest nodes of the graph that feed this one, and whether a cut lies between."""
+        """Give the nearest nodes that feed this one, and whether a cut lies between."""
         start = self.loss.grad_fn if node == "loss" else None
         waiting = [(start, False)] if start else [(n, False) for n, _ in node.next_functions]
         seen = set()

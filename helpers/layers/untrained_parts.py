@@ -46,6 +46,7 @@ def _is_within(path: str, part: str) -> bool:
 
 
 def parts_that_never_train(model: BaseModelClass, anatomy: Anatomy) -> pd.DataFrame:
+    """Return the table of ``unused``, for a model whose anatomy was read before."""
     rows = []
     for path, inside in unused_parts(anatomy):
         first = inside.iloc[0]

@@ -10,6 +10,7 @@ from helpers.loss.terms_by_hand import by_hand
 
 __all__ = [
     "IN_USE",
+    "attribute_loss",
     "by_hand",
     "checklist",
     "compare",
@@ -20,5 +21,4 @@ __all__ = [
     "reevaluate",
     "side_by_side",
     "term_name",
-    "attribute_loss",
 ]

@@ -131,7 +131,7 @@ def compare(
     where the mean is 0 would be impossible. The share is chosen among ``SHARES`` inside the
     training cells: learned from four of five, scored on the fifth.
 
-    *scVI*: the means of ``evaluation.bounds`` with 10 draws and 50 samples, and the first of them without
+    *scVI*: the means of ``evaluation.bounds`` with 10 draws and 50 samples, and the first without
     the KL divergence. Its likelihood is the model's own, by default with extra zeros; the other
     rows have the plain negative binomial.
     """
@@ -232,7 +232,7 @@ def _poisson(train: _Cells, held_out: _Cells) -> float:
 def _negative_binomial(
     learn: Callable[[_Cells], _Describe], train: _Cells, held_out: _Cells
 ) -> float:
-    """Return the mean negative log-likelihood (nats per cell) with the means that ``learn`` finds."""
+    """Return the mean negative log-likelihood (nats per cell), with the means of ``learn``."""
     # An average mixed with itself stays what it is.
     share = 0.0 if learn is _learn_average else _share_of_average(learn, train)
     describe, average = learn(train), _average(train)
@@ -265,7 +265,7 @@ def _means(describe: _Describe, cells: _Cells, average: np.ndarray, share: float
 
 
 def _share_of_average(learn: Callable[[_Cells], _Describe], train: _Cells) -> float:
-    """Choose how much of the gene's average to mix in, with a fifth of the training cells set aside for the choice."""
+    """Choose how much of the gene's average to mix in, on a fifth of the training cells."""
     aside = np.arange(len(train.library)) % 5 == 0
     rest, scored = train.some(~aside), train.some(aside)
     describe, average = learn(rest), _average(rest)

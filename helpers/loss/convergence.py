@@ -40,7 +40,7 @@ def checklist(model: BaseModelClass) -> pd.DataFrame:
 
     Notes
     -----
-    ----- The end of a curve is its last quarter (at least four epochs), because single epochs jump.
+    The end of a curve is its last quarter (at least four epochs), because single epochs jump.
     It still falls if a straight line through it falls by more than a thousandth of the loss, and by
     more than chance would explain (p < 0.05). It rose again if its mean lies more than a thousandth
     above the best mean of as many epochs. A latent dimension is in use from 0.1 nats per cell on.

@@ -77,7 +77,7 @@ def _draw(added: pd.Series, dimensions: pd.Series, kl_weight: float, highest: fl
 
 
 def explore(model: BaseModelClass) -> Explorer:
-    """Show a slider through the epochs of a model's training, with the ledger and the latent dimensions in use.
+    """Show a slider through the epochs, with the ledger and the latent dimensions in use.
 
     Parameters
     ----------

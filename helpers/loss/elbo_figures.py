@@ -17,7 +17,7 @@ from helpers.loss import attribution, loss_ledger
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
 
-# More names, or clouds, would hide one another.
+# More names, or posteriors, would hide one another.
 NAMED_GENES = 4
 DRAWN_CELLS = 60
 
@@ -33,7 +33,7 @@ def plot_ledger(table: pd.DataFrame) -> figures.DescribedFigure:
     Parameters
     ----------
     table
-        What ``loss_ledger.ledger`` returned, of a loss that is reconstruction + weight x KL divergence.
+        What ``loss.ledger`` returned, of a loss that is reconstruction + weight x KL divergence.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def plot_ledger(table: pd.DataFrame) -> figures.DescribedFigure:
 
 
 def _require_one_reconstruction(table: pd.DataFrame) -> None:
-    """Raise unless the loss is made of the whole reconstruction loss, without a weight, and KL divergences."""
+    """Raise unless the loss is the reconstruction loss without a weight, and KL divergences."""
     added = loss_ledger.contributions(table)
     others = [name for name in added if not name.startswith("kl")]
     if len(others) != 1 or not np.allclose(added[others[0]], table["reconstruction"], rtol=1e-4):
@@ -124,7 +124,7 @@ def _say_ledger(table: pd.DataFrame, full: int | None, held_out: pd.Series) -> s
 
 
 def plot_contributions(table: pd.DataFrame) -> figures.DescribedFigure:
-    """Draw the terms that add up to the loss, each with the weight that it had, and the KL weight below.
+    """Draw the terms that add up to the loss, each with its weight, and the KL weight below.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def plot_contributions(table: pd.DataFrame) -> figures.DescribedFigure:
 
     Notes
     -----
-    ----- The areas lie on top of one another in the order of the ``+`` columns of the ledger, and
+    The areas lie on top of one another in the order of the ``+`` columns of the ledger, and
     end at ``train_loss``. Most of the first one is cut off, and what lies above the largest loss
     after the first twentieth of the epochs.
     """
@@ -278,30 +278,31 @@ def plot_held_out(table: pd.DataFrame) -> figures.DescribedFigure:
     )
 
 
-def plot_clouds(models: Mapping[str, BaseModelClass]) -> figures.DescribedFigure:
-    """Draw the clouds that held-out cells are encoded as, in two latent dimensions, a panel a model.
+def plot_posteriors(models: Mapping[str, BaseModelClass]) -> figures.DescribedFigure:
+    """Draw the posteriors of held-out cells in two latent dimensions, one panel per model.
 
     Parameters
     ----------
     models
         Trained models by name.
     """
-    clouds = {
+    posteriors = {
         name: model.get_latent_representation(
             indices=model.validation_indices[:DRAWN_CELLS], return_dist=True
         )
         for name, model in models.items()
     }
-    farthest = 1.05 * max(np.abs(centres).max() for centres, _ in clouds.values())
-    spread, width = {}, {}
+    farthest = 1.05 * max(np.abs(centres).max() for centres, _ in posteriors.values())
+    n_drawn = min(DRAWN_CELLS, len(next(iter(posteriors.values()))[0]))
+    spread, mean_std = {}, {}
     with figures.style():
         figure = Figure(figsize=(2.5 * len(models), 3.1))
         panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
-        for axes, (name, (centres, variances)) in zip(panels, clouds.items(), strict=True):
+        for axes, (name, (centres, variances)) in zip(panels, posteriors.items(), strict=True):
             # The two dimensions in which the cells differ most.
             chosen = np.argsort(centres.std(axis=0))[::-1][:2]
-            centres, widths = centres[:, chosen], np.sqrt(variances[:, chosen])
-            for centre, (across, up) in zip(centres, widths, strict=True):
+            centres, stds = centres[:, chosen], np.sqrt(variances[:, chosen])
+            for centre, (across, up) in zip(centres, stds, strict=True):
                 # Two standard deviations to either side, as for the prior.
                 axes.add_patch(
                     Ellipse(centre, 4 * across, 4 * up, color=RECONSTRUCTION, alpha=0.35)
@@ -309,18 +310,18 @@ def plot_clouds(models: Mapping[str, BaseModelClass]) -> figures.DescribedFigure
             axes.add_patch(Circle((0, 0), 2, fill=False, linestyle="--"))
             axes.set(title=name, xlabel="a latent dimension", aspect="equal")
             axes.set(xlim=(-farthest, farthest), ylim=(-farthest, farthest))
-            spread[name], width[name] = centres.std(), widths.mean()
+            spread[name], mean_std[name] = centres.std(), stds.mean()
         panels[0].set_ylabel("another one")
         figure.tight_layout()
     return figures.DescribedFigure(
         figure,
-        f"{len(models)} panels with the clouds of "
-        f"{min(DRAWN_CELLS, len(next(iter(clouds.values()))[0]))} held-out cells in the two latent "
+        f"{len(models)} panels with the clouds of {n_drawn} held-out cells in the two latent "
         "dimensions in which they differ most, around a circle of radius 2, within which the "
         "prior has most of its mass. The centres lie farthest apart for "
         f"{max(spread, key=spread.__getitem__)} and closest for "
         f"{min(spread, key=spread.__getitem__)}. The clouds are narrowest for "
-        f"{min(width, key=width.__getitem__)} and widest for {max(width, key=width.__getitem__)}.",
+        f"{min(mean_std, key=mean_std.__getitem__)} and widest for "
+        f"{max(mean_std, key=mean_std.__getitem__)}.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The loss of a trained model as it is now: of its training cells, of its held-out cells, of others."""
+"""The loss of a trained model as it is now, of its training cells and of its held-out cells."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def reevaluate(model: BaseModelClass) -> pd.DataFrame:
 
 
 def _now(model: BaseModelClass, cells: Sequence[int], dropout: bool = False) -> list[float]:
-    """Return the means of reconstruction loss, KL divergence and their sum with the final weights."""
+    """Return mean reconstruction loss, KL divergence and their sum with the final weights."""
     means = by_cell(model, cells, _elbo, dropout).mean()
     return [float(means["reconstruction"]), float(means["kl"]), float(means.sum())]
 
@@ -116,7 +116,8 @@ def bounds(
     model
         A trained model with held-out cells.
     elbo_draws
-        How many times to draw a position from each cell's cloud for the ELBO; the mean is returned.
+        How many times to draw a position from each cell's posterior for the ELBO; the mean is
+        returned.
     samples
         How many positions to draw for importance sampling.
     samples_at_once
@@ -137,7 +138,7 @@ def bounds(
 
     Notes
     -----
-    ----- From ``get_elbo`` and ``get_marginal_ll`` of scvi-tools, both of which return what is
+    From ``get_elbo`` and ``get_marginal_ll`` of scvi-tools, both of which return what is
     better the larger it is. Cell by cell, because the mean of ``get_marginal_ll`` would weigh a
     cell of a smaller minibatch more.
     """

@@ -26,7 +26,7 @@ Read = Callable[[Minibatch, Outputs, Outputs, LossOutput], dict[str, np.ndarray]
 
 
 def numbers(tensor: torch.Tensor) -> np.ndarray:
-    """Return a tensor as an array of 8-byte floats, so that sums of thousands of terms stay exact."""
+    """Return a tensor as 8-byte floats, so that sums of thousands of terms stay exact."""
     return tensor.numpy().astype(float)
 
 
@@ -65,7 +65,7 @@ def run(
     read: Read,
     dropout: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Run cells through a copy of the trained module, and return what is read from the minibatches, a row a cell.
+    """Run cells through a copy of the trained module, and return what is read, one row per cell.
 
     The model and the session's random numbers stay as they are.
     """
@@ -89,7 +89,7 @@ def run(
 def by_cell(
     model: BaseModelClass, cells: Sequence[int] | None, read: Read, dropout: bool = False
 ) -> pd.DataFrame:
-    """Run cells through the trained module, and return what is read from the minibatches, a row a cell.
+    """Run cells through the trained module, and return a table of what is read, one row per cell.
 
     Parameters
     ----------

@@ -42,15 +42,15 @@ def dimensions_in_use(model: BaseModelClass, cells: Sequence[int] | None = None)
                 f"The KL divergence of a {type(model).__name__} does not divide among the "
                 "dimensions of one latent space. What to do: use a model such as SCVI or TOTALVI."
             )
-        cloud = inference["qz"]
-        return {"kl": numbers(kl), "centre": numbers(cloud.loc), "width": numbers(cloud.scale)}
+        posterior = inference["qz"]
+        return {"kl": numbers(kl), "mean": numbers(posterior.loc), "std": numbers(posterior.scale)}
 
     found = run(model, cells, read)
     table = pd.DataFrame(
         {
             "kl": found["kl"].mean(axis=0),
-            "spread of the centres": found["centre"].std(axis=0),
-            "mean width": found["width"].mean(axis=0),
+            "spread of the centres": found["mean"].std(axis=0),
+            "mean width": found["std"].mean(axis=0),
         }
     )
     table.index = pd.RangeIndex(1, len(table) + 1, name="latent dimension")

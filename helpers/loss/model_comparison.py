@@ -134,7 +134,7 @@ def _inputs(model: BaseModelClass) -> str:
 
 
 def _outputs(model: BaseModelClass) -> set[str]:
-    """Return the public methods that get something out of a model, and that not every model of scvi-tools has."""
+    """Return the public ``get_...`` methods of a model that not every model of scvi-tools has."""
     return {
         name
         for name in dir(type(model))

@@ -25,7 +25,7 @@ def by_hand(model: BaseModelClass, cells: Sequence[int] | None = None) -> pd.Dat
     """Recompute reconstruction loss and KL divergence with NumPy and SciPy alone.
 
     From the model come only the numbers that its networks put out: the parameters of each count's
-    distribution, and centre and width of each cell's cloud.
+    distribution, and mean and standard deviation of each cell's posterior.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def by_hand(model: BaseModelClass, cells: Sequence[int] | None = None) -> pd.Dat
     DataFrame
         A row a cell, in nats: ``reconstruction`` and ``kl``, and ``reconstruction_of_module`` and
         ``kl_of_module``, which the module returned in the same pass. Each cell's position is drawn
-        once from its cloud, always with the same random numbers.
+        once from its posterior, always with the same random numbers.
 
     Raises
     ------
@@ -125,9 +125,9 @@ def _poisson(counts: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def negative_binomial(counts: np.ndarray, mean: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the negative binomial probability of each count (formula.
+    """Return the logarithm of the negative binomial probability of each count.
 
-    See ``by_hand``).
+    The formula is in the notes of ``by_hand``.
 
     Parameters
     ----------
@@ -149,12 +149,12 @@ def negative_binomial(counts: np.ndarray, mean: np.ndarray, theta: np.ndarray) -
     )
 
 
-def gaussian_kl(cloud: Normal, prior: Normal) -> np.ndarray:
-    """Return the KL divergence of each cell's cloud from the prior, by dimension.
+def gaussian_kl(posterior: Normal, prior: Normal) -> np.ndarray:
+    """Return the KL divergence of each cell's posterior from the prior, by dimension.
 
     Parameters
     ----------
-    cloud, prior
+    posterior, prior
         Normal distributions, cells x dimensions; the prior may be one for all.
 
     Returns
@@ -162,7 +162,7 @@ def gaussian_kl(cloud: Normal, prior: Normal) -> np.ndarray:
     ndarray
         Cells x dimensions, in nats (formula: see ``by_hand``).
     """
-    centre, width = numbers(cloud.loc), numbers(cloud.scale)
-    prior_centre, prior_width = numbers(prior.loc), numbers(prior.scale)
+    mean, std = numbers(posterior.loc), numbers(posterior.scale)
+    prior_mean, prior_std = numbers(prior.loc), numbers(prior.scale)
     # In units of the prior, which is then the standard normal distribution.
-    return toy_elbo.kl((centre - prior_centre) / prior_width, width / prior_width)
+    return toy_elbo.kl((mean - prior_mean) / prior_std, std / prior_std)

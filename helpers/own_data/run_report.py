@@ -20,9 +20,9 @@ import pandas as pd
 import scvi
 
 from helpers import data, figures, training
-from helpers.expression import differential_expression
+from helpers.expression import differential_expression, marker_genes
 from helpers.genes import log_normalisation
-from helpers.latent import embeddings, neighbours
+from helpers.latent import embedding_figures, neighbours
 from helpers.layers import architecture, architecture_drawing, descriptions
 from helpers.loss import convergence, elbo_figures, loss_ledger
 from helpers.own_data import preflight
@@ -257,9 +257,9 @@ def _rival(adata: Any, label_key: str) -> tuple[str, str]:
             f"{known.sum():,} cells have a label, of {labels.nunique()} values: too few to tell",
             "ok",
         )
-    rivals = {"scVI": latent, "PCA": log_normalisation.principal_components(adata, size)}
+    baselines = {"scVI": latent, "PCA": log_normalisation.principal_components(adata, size)}
     share = {
-        name: neighbours.label_accuracy(each[known], labels[known]) for name, each in rivals.items()
+        name: neighbours.label_accuracy(each[known], labels[known]) for name, each in baselines.items()
     }
     found = (
         f"the {neighbours.NEIGHBOURS} nearest cells tell it in {share['scVI']:.1%} of cells with "
@@ -367,7 +367,7 @@ def _latent(model: SCVI, cluster_key: str, label_key: str | None) -> Iterator[Pa
         known = labels.notna().to_numpy()
         if 2 <= labels.nunique() <= MOST_LABELS and known.sum() > neighbours.NEIGHBOURS:
             drawn = {f"UMAP, {key}": adata.obsm["X_umap"][known]}
-            yield _figure(embeddings.plot(drawn, labels[known].astype(str)))
+            yield _figure(embedding_figures.plot_labels(drawn, labels[known].astype(str)))
             if not known.all():
                 yield _text(f"{(~known).sum():,} cells have no {key}, and are not drawn.")
         else:
@@ -397,10 +397,10 @@ def _genes(model: SCVI, cluster_key: str) -> Iterator[Part]:
         "clusters were made from the same counts, so that genes differ between them proves "
         "nothing: it describes them. Only genes that were selected for the training can be named."
     )
-    table = differential_expression.of_each_class(model, cluster_key)
+    table = differential_expression.one_vs_rest(model, cluster_key)
     yield _table(
         f"First {TOP_GENES} genes of each cluster",
-        differential_expression.top(table, min(TOP_GENES, model.adata.n_vars)),
+        marker_genes.top(table, min(TOP_GENES, model.adata.n_vars)),
     )
 
 

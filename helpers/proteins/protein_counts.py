@@ -93,7 +93,7 @@ def thresholds(adata: ad.AnnData, batch_key: str = "batch") -> pd.DataFrame:
 
     Notes
     -----
-    ----- A mixture of two normal distributions of ln(1 + count), fitted to each protein and batch
+    A mixture of two normal distributions of ln(1 + count), fitted to each protein and batch
     (scikit-learn's GaussianMixture). There are two humps if the fitted curve has a valley between
     the two means, lower than 80 % of the lower hump.
     """
@@ -130,7 +130,7 @@ def _divide(counts: NDArray[np.float64]) -> dict[str, float]:
 
 
 def above(adata: ad.AnnData, proteins: Sequence[str], batch_key: str = "batch") -> pd.DataFrame:
-    """Return for each cell and protein whether the count is above the threshold of the cell's batch.
+    """Return whether each cell's count of each protein is above the threshold of its batch.
 
     Parameters
     ----------
@@ -305,7 +305,7 @@ def _rna(adata: ad.AnnData, protein: str) -> pd.Series:
 def plot_histogram(
     adata: ad.AnnData, protein: str, batch_key: str = "batch"
 ) -> figures.DescribedFigure:
-    """Draw how many cells have which count of a protein, a panel a batch, with the threshold if there is one.
+    """Draw how many cells have which count of a protein, one panel per batch, with thresholds.
 
     Parameters
     ----------

@@ -47,7 +47,8 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
     """Recompute every term of TotalVI's loss with NumPy and SciPy alone.
 
     From the model come only the numbers that its networks put out: the parameters of each count's
-    distribution, and centre and width of each cell's cloud and of each protein's background.
+    distribution, and mean and standard deviation of each cell's posterior and of each protein's
+    background.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
         ``proteins``
             -ln of the probability of the counts of the proteins: mixture of two negative binomials.
         ``kl_z``
-            KL divergence of the cell's cloud from the standard normal distribution.
+            KL divergence of the cell's posterior from the standard normal distribution.
         ``background``
             KL divergence of what the decoder says about the background of each protein from its
             prior, which is learned for each protein and batch. Both are normal distributions of
@@ -100,7 +101,7 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
 
     Notes
     -----
-    ----- Mixture with background mean b, foreground mean f, dispersion t and probability p of the
+    Mixture with background mean b, foreground mean f, dispersion t and probability p of the
     background: ``ln(p NB(y; b, t) + (1 - p) NB(y; f, t))``; formulas of NB and of the KL divergence
     in ``loss.by_hand``. The terms are those of the methods of Gayoso et al. 2021, but the last two:
     these are in the code of scvi-tools only.
@@ -187,9 +188,9 @@ def _log_weights(mixing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Draws(NamedTuple):
-    """What the decoder says about a protein, cells x draws from their clouds (``efficiency``.
+    """What the decoder says about a protein, cells x draws from their posteriors.
 
-    Cells x 1).
+    ``efficiency`` is cells x 1.
     """
 
     background: np.ndarray
@@ -211,7 +212,7 @@ def describe_protein(
     protein
         Its name, a column of the protein counts.
     n_samples
-        How many times to draw the position of each cell from its cloud, and its background. The
+        How many times to draw the position of each cell from its posterior, and its background. The
         columns are means over these draws.
     seed
         Seed of the random numbers. Those of the session stay as they are.
@@ -260,7 +261,7 @@ def describe_protein(
 def count_distribution(
     model: scvi.model.TOTALVI, protein: str, cell: str, n_samples: int = 25, seed: int = 0
 ) -> pd.DataFrame:
-    """Return how probable the model makes each count of a protein in a cell, divided by where it comes from.
+    """Return how probable each count of a protein in a cell is, by where the count comes from.
 
     Parameters
     ----------
@@ -396,8 +397,8 @@ def differences(
 
     Notes
     -----
-    ----- ``model.differential_expression`` in ``mode="change"`` for the proteins (Boyeau et al.
-    2019, bioRxiv 794289): see ``differential_expression.of_each_class``, which asks the same of
+    ``model.differential_expression`` in ``mode="change"`` for the proteins (Boyeau et al.
+    2019, bioRxiv 794289): see ``differential_expression.one_vs_rest``, which asks the same of
     genes. What is compared is the mean of the mixture of a cell of the group and of one of the
     others, background included, without the efficiencies, plus 0.1. The probability is the share of
     pairs in which the one is higher by ``delta``, or in which the other is, whichever is more.

@@ -25,14 +25,14 @@ class UntraceableModelError(RuntimeError):
     """The model's training step cannot be followed, so nothing is said about its layers."""
 
 
-def evenly_spaced(n_cells: int, most: int) -> np.ndarray:
-    """Return the positions of cells at even steps through the data, the first and the last among them.
+def evenly_spaced(n_cells: int, maximum: int) -> np.ndarray:
+    """Return positions of cells at even steps through the data, from the first to the last.
 
     Parameters
     ----------
     n_cells
         How many cells there are.
-    most
+    maximum
         How many to take; all if there are fewer.
 
     Returns
@@ -40,7 +40,7 @@ def evenly_spaced(n_cells: int, most: int) -> np.ndarray:
     ndarray of int
         The positions, in order.
     """
-    return np.linspace(0, n_cells - 1, min(most, n_cells)).round().astype(int)
+    return np.linspace(0, n_cells - 1, min(maximum, n_cells)).round().astype(int)
 
 
 def minibatch(model: BaseModelClass, n_cells: int = 128) -> dict[str, torch.Tensor]:
@@ -85,7 +85,7 @@ def minibatch(model: BaseModelClass, n_cells: int = 128) -> dict[str, torch.Tens
 
 
 def require_traceable(model: Any) -> None:
-    """Raise, with what to do, unless this is a scvi-tools model with data whose training step can be followed."""
+    """Raise, with what to do, unless the training step of this model can be followed."""
     if inspect.isclass(model) and issubclass(model, BaseModelClass):
         raise TypeError(
             f"This is the class {model.__name__}, not a model. Build one and pass that: "

@@ -112,7 +112,7 @@ def fetching(model: BaseModelClass, batch_size: int = 128) -> float:
 
 
 def operators(model: BaseModelClass, batch_size: int = 128) -> pd.DataFrame:
-    """Return how long each operator of PyTorch took in each minibatch, from the moment it has its cells.
+    """Return how long each operator of PyTorch took in each minibatch, once it had its cells.
 
     To start an operator takes some microseconds, which count too.
 
@@ -223,7 +223,7 @@ def _require_a_minibatch(model: BaseModelClass, batch_size: int) -> None:
 
 
 def _train_copy(model: BaseModelClass, batch_size: int, callbacks: Sequence[Callback]) -> None:
-    """Train a copy of the model on at least one more minibatch than are measured, all of them full."""
+    """Train a copy of the model on one more minibatch than are measured, all of them full."""
     _require_a_minibatch(model, batch_size)
     in_an_epoch = min(MINIBATCHES + 1, model.adata.n_obs // batch_size)
     twin = copy.copy(model)
@@ -269,7 +269,7 @@ def floor(model: BaseModelClass, batch_size: int = 128) -> pd.DataFrame:
 
     Notes
     -----
-    ----- Operations are the multiplications and additions of forward and backward, as
+    Operations are the multiplications and additions of forward and backward, as
     ``torch.utils.flop_counter`` counts them. Their rate is that of the fastest product with the
     largest layer. Bytes are those of the weights that have a gradient, the gradients and Adam's two
     states (each read and written once), and of the minibatch (likewise). Their rate is that of a
@@ -296,7 +296,7 @@ def floor(model: BaseModelClass, batch_size: int = 128) -> pd.DataFrame:
 
 
 def product_rate(cells: int, outputs: int, inputs: int) -> float:
-    """Return the operations in millions a ms of the fastest of the three matrix products that a layer needs.
+    """Return the rate (millions of operations per ms) of a layer's fastest matrix product.
 
     Parameters
     ----------
@@ -324,7 +324,7 @@ def copy_rate(moved: int) -> float:
 
 
 def _step(model: BaseModelClass, batch: dict[str, torch.Tensor]) -> tuple[torch.nn.Module, int]:
-    """Return a copy of the module that has the gradients of one step, and the operations of its matrix products."""
+    """Return a copy of the module after one step, and the operations of its matrix products."""
     module = minibatches.copy_of_module(model).cpu().train()
     module.zero_grad()
     with isolate_rng(), FlopCounterMode(display=False) as counter:
@@ -346,7 +346,7 @@ def _least_ms(work: Callable[[], Any], times: int = 30) -> float:
 
 
 def plot_shares(table: pd.DataFrame, floor: pd.DataFrame) -> figures.DescribedFigure:
-    """Draw the table of ``shares`` as bars (ms a minibatch), the whole first, with the sum of the table of ``floor`` as a line.
+    """Draw the table of ``shares`` as bars (ms a minibatch), with the sum of ``floor`` as a line.
 
     Parameters
     ----------

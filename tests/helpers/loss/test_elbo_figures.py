@@ -193,7 +193,7 @@ def test_cells_are_all_drawn_by_class(costs, adata):
 
 def test_clouds_have_the_widths_of_the_encoder(model):
     n_cells = elbo_figures.DRAWN_CELLS
-    shown = elbo_figures.plot_clouds({"one": model, "same": model})
+    shown = elbo_figures.plot_posteriors({"one": model, "same": model})
     centres, variances = model.get_latent_representation(
         indices=model.validation_indices[:n_cells], return_dist=True
     )

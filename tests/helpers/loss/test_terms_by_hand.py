@@ -35,7 +35,7 @@ def of_likelihood(runs, adata):
 
 
 def with_outputs(model, monkeypatch, function, *args):
-    """Return what a function returns, and what the module's loss was given meanwhile, in double precision."""
+    """Return what a function returns, and what the module's loss was given, in double precision."""
     given = []
     family = type(model.module)
     original = family.loss
@@ -65,7 +65,7 @@ def scipy_reconstruction(x, px):
 
 
 def integrated_kl(cloud, prior):
-    """Return the mean under the cloud of log cloud - log prior, by Gauss-Hermite quadrature, which is exact here."""
+    """Return the mean of log posterior - log prior by Gauss-Hermite quadrature, exact here."""
     nodes, parts = np.polynomial.hermite_e.hermegauss(5)
     c, s, pc, ps = (
         part.double().numpy()[..., None]

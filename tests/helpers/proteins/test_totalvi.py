@@ -1,4 +1,4 @@
-"""What TotalVI says about proteins, against SciPy, scvi-tools' own answers, and decoders whose numbers were set by hand."""
+"""What TotalVI says about proteins, against SciPy, scvi-tools, and decoders set by hand."""
 
 import copy
 
@@ -476,7 +476,7 @@ def test_labels_that_make_no_groups_are_refused(model, groups):
             totalvi.differences(model, groups, delta)
 
 
-# --- which models, and what stays as it was ---------------------------------------------------------
+# --- which models, and what stays as it was -------------------------------------------------------
 
 
 CALLS = {

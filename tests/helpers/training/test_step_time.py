@@ -224,7 +224,7 @@ def test_the_floor_is_amount_by_rate_and_below_the_whole(model):
 
 
 def test_rates_are_of_the_work_that_is_asked_for(monkeypatch):
-    """A millisecond for each: then the rates are the operations and the bytes themselves, in millions."""
+    """A millisecond for each: then the rates are the operations and the bytes, in millions."""
     done = []
     monkeypatch.setattr(step_time, "_least_ms", lambda work: done.append(work()) or 1.0)
     assert step_time.product_rate(4, 30, 500) == pytest.approx(2 * 4 * 30 * 500 / 1e6)
