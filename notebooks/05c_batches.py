@@ -124,7 +124,7 @@ embedding_figures.plot_labels(maps, adata.obs["cell_type"])
 from helpers.genes import log_normalisation
 
 baselines = {"PCA": log_normalisation.principal_components(adata)}
-baselines["Harmony"] = experiments.harmony(rivals["PCA"], adata)
+baselines["Harmony"] = experiments.harmony(baselines["PCA"], adata)
 measured = experiments.measure(latent_spaces | baselines, adata)
 mixing = measured["kNN batch accuracy"]
 print("without batch_key, above 0.9:", mixing["scVI"] > 0.9)

@@ -34,7 +34,7 @@
 import scvi
 
 from helpers import data, environment, genes, training
-from helpers.proteins import protein_counts
+from helpers.proteins import protein_counts, protein_figures
 
 environment.prepare(seed=0)
 blood = data.load_citeseq()
@@ -78,7 +78,7 @@ print(f"the smallest count of a cell: {cd3.min()}")
 # protein are the [foreground](../docs/glossary.md#foreground). You can see both as two humps:
 
 # %%
-protein_counts.plot_histogram(blood, "CD3")
+protein_figures.plot_histogram(blood, "CD3")
 
 # %% [markdown]
 # Two things to take from the picture. The humps lie far apart, so for CD3 it is plain which cells

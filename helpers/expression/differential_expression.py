@@ -89,13 +89,13 @@ def one_vs_rest(
 
     Notes
     -----
-    ``model.differential_expression`` in ``mode="change"`` (Boyeau et al. 2019, bioRxiv
-    794289), which goes through pairs: a cell of the class and a cell of the others, at random. For
-    each of the two it draws a position from the cell's posterior, and asks the decoder for the
-    expected fraction of each gene; no count is compared. The logarithm of their ratio is the log2 fold
-    change (LFC) of this pair. The probability is the larger of two shares of pairs: those with
-    LFC >= delta, and those with LFC < -delta. (``mode="vanilla"`` asks another question: in how
-    many pairs is the first cell higher, by however little? Its Bayes factor is not this one.)
+    ``model.differential_expression`` in ``mode="change"`` (Boyeau et al. 2019, bioRxiv 794289),
+    which goes through pairs: a cell of the class and a cell of the others, at random. For each of
+    the two it draws a position from the cell's posterior, and asks the decoder for the expected
+    fraction of each gene; no count is compared. The logarithm of their ratio is the log2 fold
+    change (LFC) of this pair. The probability is the larger of two shares of pairs: those with LFC
+    >= delta, and those with LFC < -delta. (``mode="vanilla"`` asks another question: in how many
+    pairs is the first cell higher, by however little? Its Bayes factor is not this one.)
 
     So the probability does not grow with the number of cells, as the certainty of a test does. It
     says how often the gene tells two cells apart, and 1 would mean in every pair. With a few

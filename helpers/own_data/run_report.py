@@ -259,7 +259,8 @@ def _rival(adata: Any, label_key: str) -> tuple[str, str]:
         )
     baselines = {"scVI": latent, "PCA": log_normalisation.principal_components(adata, size)}
     share = {
-        name: neighbours.label_accuracy(each[known], labels[known]) for name, each in baselines.items()
+        name: neighbours.label_accuracy(each[known], labels[known])
+        for name, each in baselines.items()
     }
     found = (
         f"the {neighbours.NEIGHBOURS} nearest cells tell it in {share['scVI']:.1%} of cells with "

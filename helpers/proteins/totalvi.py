@@ -23,11 +23,9 @@ from scvi.module.base import LossOutput
 from torch.distributions import Normal
 
 from helpers import training
-from helpers.expression import differential_expression
 from helpers.loss import forward_pass, terms_by_hand
 from helpers.loss.forward_pass import numbers
 from helpers.loss.terms_by_hand import negative_binomial
-from helpers.proteins.protein_counts import NO_GROUP, require_groups
 from helpers.training import minibatches
 
 # scvi-tools' own factor of the term that it adds for the probability of the background.
@@ -38,9 +36,6 @@ CELLS_AT_ONCE = 16
 
 # How much of a count's distribution may lie beyond the counts that are looked at.
 LEFT_OUT = 1e-3
-
-
-# --- the loss by hand ---------------------------------------------------------------------------
 
 
 def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd.DataFrame:
@@ -106,7 +101,7 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
     in ``loss.by_hand``. The terms are those of the methods of Gayoso et al. 2021, but the last two:
     these are in the code of scvi-tools only.
     """
-    _require(model)
+    require_totalvi(model)
     if not model.module.use_observed_lib_size:
         raise ValueError(
             "This TOTALVI learns the library size, which adds a term that is not worked out here. "
@@ -149,7 +144,7 @@ def _measured(model: scvi.model.TOTALVI) -> NDArray[np.bool_]:
     """Return which proteins were measured, batches (or panels, if there are) x proteins."""
     masks = model.module.protein_batch_mask
     if masks is None:
-        return np.ones((model.module.n_panel, len(_proteins(model))), dtype=bool)
+        return np.ones((model.module.n_panel, len(names_of_proteins(model))), dtype=bool)
     return np.stack([masks[str(code)] for code in range(len(masks))]).astype(bool)
 
 
@@ -182,9 +177,6 @@ def _log_weights(mixing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The decoder gives the log odds of the background.
     """
     return -np.logaddexp(0, -mixing), -np.logaddexp(0, mixing)
-
-
-# --- what it says about a protein ---------------------------------------------------------------
 
 
 class _Draws(NamedTuple):
@@ -285,7 +277,7 @@ def count_distribution(
     KeyError
         If there is no such protein or cell.
     """
-    _require(model)
+    require_totalvi(model)
     if cell not in model.adata.obs_names:
         raise KeyError(
             f"The data of this model have no cell '{cell}'. What to do: take a name from "
@@ -315,8 +307,8 @@ def _draw(
     cells: Sequence[int] | None = None,
 ) -> _Draws:
     """Draw positions of cells, and return what the decoder says about the protein there."""
-    _require(model)
-    names = _proteins(model)
+    require_totalvi(model)
+    names = names_of_proteins(model)
     if protein not in names:
         raise KeyError(f"There is no protein '{protein}'. Proteins: {', '.join(names)}.")
     if n_samples < 1:
@@ -348,128 +340,7 @@ def _of_protein(generative: forward_pass.Outputs, column: int, n_samples: int) -
     return _Draws(*means, np.exp(log_foreground), read(py["r"]), efficiency)
 
 
-# --- which proteins differ between groups -------------------------------------------------------
-
-
-def differences(
-    model: scvi.model.TOTALVI,
-    groups: pd.Series,
-    delta: float = differential_expression.DELTA,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Compare the proteins of each group with those of all other cells, by what the model expects.
-
-    Parameters
-    ----------
-    model
-        A trained model.
-    groups
-        The group of each cell, by name of the cell. Cells labelled "no group" are no group of their
-        own, but they are among the others of each group.
-    delta
-        How large a log2 fold change must be to count.
-    seed
-        Seed of the random numbers. Those of the session stay as they are.
-
-    Returns
-    -------
-    DataFrame
-        A row a group and protein: groups in alphabetical order, and in each the proteins by falling
-        log2 fold change.
-
-        ``group``, ``protein``
-            Their names, as text.
-        ``probability``
-            That the protein differs (see Notes), 0 to 1.
-        ``log2 fold change``
-            Median over pairs of cells; above 0 where the protein is higher in the group. 1 is twice
-            as much.
-        ``mean counts``, ``mean counts elsewhere``
-            As measured, per cell of the group and per cell of all others.
-
-    Raises
-    ------
-    TypeError
-        If this is not a TOTALVI, or ``groups`` is no Series.
-    ValueError
-        If the model was not trained, ``delta`` is not above 0, a cell has no label, or a group has
-        a single cell or no others to compare with.
-
-    Notes
-    -----
-    ``model.differential_expression`` in ``mode="change"`` for the proteins (Boyeau et al.
-    2019, bioRxiv 794289): see ``differential_expression.one_vs_rest``, which asks the same of
-    genes. What is compared is the mean of the mixture of a cell of the group and of one of the
-    others, background included, without the efficiencies, plus 0.1. The probability is the share of
-    pairs in which the one is higher by ``delta``, or in which the other is, whichever is more.
-
-    By default scvi-tools leaves the background out (``include_protein_background=False``). Then two
-    cells without the protein are compared by how nearly 0 the probability of a foreground is, which
-    no count shows: in a model of 400 blood cells, NK cells came out with 16 times as much CD19 as
-    the others, at fewer counts.
-
-    Both cells of a pair are decoded as if they were of the same batch, each batch as often as the
-    others (``batch_correction=True``): batches counted to different depths would differ in all
-    proteins.
-    """
-    _require(model)
-    differential_expression.require_delta(delta)
-    labels = _labels(model, groups)
-    counts = protein_counts(model)
-    tables = []
-    for name in sorted(set(labels) - {NO_GROUP}):
-        inside = labels == name
-        # Each group with the same random numbers: its rows do not depend on which other groups
-        # there are.
-        with training.evaluating(model, seed):
-            found = model.differential_expression(
-                idx1=inside,
-                mode="change",
-                delta=delta,
-                batch_correction=True,
-                use_field=["protein"],
-                include_protein_background=True,
-                # The means are taken from the counts below, by the names of the columns here.
-                all_stats=False,
-                silent=True,
-                n_samples_overall=differential_expression.PAIRS,
-            )
-        proteins = [str(row).removesuffix("_protein") for row in found.index]
-        table = pd.DataFrame(
-            {
-                "group": name,
-                "protein": proteins,
-                "probability": found["proba_de"].to_numpy(dtype=float),
-                "log2 fold change": found["lfc_median"].to_numpy(dtype=float),
-                "mean counts": counts.loc[inside, proteins].mean().to_numpy(),
-                "mean counts elsewhere": counts.loc[~inside, proteins].mean().to_numpy(),
-            }
-        )
-        tables.append(table.sort_values("log2 fold change", ascending=False))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _labels(model: scvi.model.TOTALVI, groups: pd.Series) -> NDArray[np.str_]:
-    """Return the group of each cell in the order of the data, checked."""
-    labels = require_groups(groups, model.adata.obs_names).to_numpy(dtype=str)
-    sizes = pd.Series(labels).value_counts().drop(NO_GROUP, errors="ignore")
-    if sizes.empty or sizes.max() == len(labels):
-        raise ValueError(
-            f"There is no group with others to compare it with: {', '.join(sorted(set(labels)))}. "
-            "What to do: give at least two labels."
-        )
-    if sizes.min() < 2:
-        raise ValueError(
-            f"The group '{sizes.idxmin()}' has a single cell, which shows no spread to compare "
-            f"with. What to do: label it '{NO_GROUP}', or give it another group."
-        )
-    return labels
-
-
-# --- the model and its proteins -----------------------------------------------------------------
-
-
-def _require(model: scvi.model.TOTALVI) -> None:
+def require_totalvi(model: scvi.model.TOTALVI) -> None:
     """Raise, with what to do, unless this is a trained TOTALVI with its data."""
     minibatches.require_traceable(model)
     # Not of a subclass: TOTALANVI adds terms to the loss.
@@ -482,7 +353,8 @@ def _require(model: scvi.model.TOTALVI) -> None:
     training.require_trained(model)
 
 
-def _proteins(model: scvi.model.TOTALVI) -> list[str]:
+def names_of_proteins(model: scvi.model.TOTALVI) -> list[str]:
+    """Return the names of the proteins in the order in which the model has them."""
     return list(map(str, model.protein_state_registry.column_names))
 
 
@@ -500,4 +372,6 @@ def protein_counts(model: scvi.model.TOTALVI) -> pd.DataFrame:
         Cells x proteins, by their names.
     """
     counts = model.adata_manager.get_from_registry(REGISTRY_KEYS.PROTEIN_EXP_KEY)
-    return pd.DataFrame(np.asarray(counts), index=model.adata.obs_names, columns=_proteins(model))
+    return pd.DataFrame(
+        np.asarray(counts), index=model.adata.obs_names, columns=names_of_proteins(model)
+    )

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from helpers import figures
 from helpers.figures import COLOURS, about
-from helpers.proteins import protein_counts, totalvi
+from helpers.proteins import protein_counts, protein_figures, totalvi
 from helpers.proteins.protein_counts import NO_GROUP
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def plot_foreground(
         panels = figure.subplots(2, len(tables), squeeze=False, sharex="col", sharey="row")
         for (top, bottom), (protein, table) in zip(panels.T, tables.items(), strict=True):
             for axes, column in ((top, "probability of foreground"), (bottom, "denoised")):
-                protein_counts.draw_groups(axes, table["count"], table[column], labels[protein])
+                protein_figures.draw_groups(axes, table["count"], table[column], labels[protein])
                 axes.tick_params(labelsize=11)
             top.set_title(protein, fontsize=13, loc="left")
             bottom.axline((0, 0), (1, 1), color="0.5", linestyle="--", linewidth=1, zorder=0)

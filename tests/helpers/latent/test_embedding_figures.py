@@ -5,9 +5,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba_array
 
 from helpers.figures import COLOURS
-from helpers.latent import embedding_figures, embeddings, neighbours
+from helpers.latent import embedding_figures, neighbours
 
 
 def drawn_points(axes):
@@ -43,7 +44,7 @@ def test_every_cell_is_drawn_once_at_its_place_in_the_colour_of_its_label(maps, 
         place = by_position(points)
         assert len(points) == len(positions)
         for cell in range(len(positions)):
-            expected = embeddings.to_rgba_array(COLOURS[["False", "True"].index(labels[cell])])[0]
+            expected = to_rgba_array(COLOURS[["False", "True"].index(labels[cell])])[0]
             assert colours[place[tuple(map(float, positions[cell]))]] == pytest.approx(expected)
 
 

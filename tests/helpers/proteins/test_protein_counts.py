@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from helpers.proteins import protein_counts
+from helpers.proteins import protein_counts, protein_figures
 
 
 def with_known_humps(blood, n_above, low=10, high=800):
@@ -176,7 +176,7 @@ def test_two_forms_of_one_gene_have_the_same_rna(blood):
 
 
 def test_the_histogram_shows_every_cell_and_says_its_numbers(blood):
-    drawn = protein_counts.plot_histogram(blood, "CD3")
+    drawn = protein_figures.plot_histogram(blood, "CD3")
     panels = drawn.figure.axes
     assert [round(sum(bar.get_height() for bar in axes.patches)) for axes in panels] == [200, 200]
     found = protein_counts.thresholds(blood).loc["CD3"]
@@ -187,14 +187,14 @@ def test_the_histogram_shows_every_cell_and_says_its_numbers(blood):
 
 
 def test_a_histogram_without_a_second_hump_says_so(blood):
-    drawn = protein_counts.plot_histogram(blood, "CD25")
+    drawn = protein_figures.plot_histogram(blood, "CD25")
     assert drawn.alt.count("one hump, so no threshold") == 2
     assert not any(axes.lines for axes in drawn.figure.axes)
 
 
 def test_the_scatter_plot_has_each_cell_at_its_counts(blood):
     groups = protein_counts.gate(blood)
-    drawn = protein_counts.plot_beside_rna(blood, "CD4", groups)
+    drawn = protein_figures.plot_beside_rna(blood, "CD4", groups)
     lines = {line.get_label(): line for line in drawn.figure.axes[0].lines}
     rna = blood[:, "CD4"].X.toarray().ravel()
     for name, line in lines.items():
@@ -215,9 +215,9 @@ def test_missing_proteins_batches_and_genes_are_named(blood, pbmc):
     with pytest.raises(KeyError, match=r"no column 'donor'\. Columns: batch"):
         protein_counts.gate(blood, batch_key="donor")
     with pytest.raises(KeyError, match=r"no protein CD99\. Proteins: CD3, CD4"):
-        protein_counts.plot_histogram(blood, "CD99")
+        protein_figures.plot_histogram(blood, "CD99")
     with pytest.raises(KeyError, match="No gene is known for CD15"):
-        protein_counts.plot_beside_rna(blood, "CD15", protein_counts.gate(blood))
+        protein_figures.plot_beside_rna(blood, "CD15", protein_counts.gate(blood))
     with pytest.raises(KeyError, match=r"gene CD3E of the protein CD3.*before genes\.select"):
         protein_counts.beside_rna(blood[:, blood.var_names != "CD3E"].copy())
     del blood.obsm["protein_expression"]["CD56"]
@@ -229,7 +229,7 @@ def test_too_few_cells_and_bad_counts_are_refused(blood):
     with pytest.raises(ValueError, match=r"Batch 5k has 20 cells; .*fewer than 50"):
         protein_counts.thresholds(blood[:220].copy())
     with pytest.raises(ValueError, match=r"1 cells have no group, the first is 'AAAC"):
-        protein_counts.plot_beside_rna(blood, "CD4", protein_counts.gate(blood)[1:])
+        protein_figures.plot_beside_rna(blood, "CD4", protein_counts.gate(blood)[1:])
     gap = blood.copy()
     gap.obs["batch"] = gap.obs["batch"].astype(object).where(np.arange(400) != 7)
     with pytest.raises(ValueError, match=r"1 cells have no batch in obs\['batch'\]"):
