@@ -92,7 +92,7 @@ def thresholds(adata: ad.AnnData, batch_key: str = "batch") -> pd.DataFrame:
 
 
 def thresholds_of(table: pd.DataFrame, batches: NDArray[np.str_]) -> pd.DataFrame:
-    """Return the table of ``thresholds`` for counts (cells x proteins) and the batch of each cell."""
+    """Return the table of ``thresholds`` for counts (cells x proteins) and each cell's batch."""
     rows = {
         (protein, batch): _divide(table.loc[batches == batch, protein].to_numpy(float))
         for protein in table

@@ -1,7 +1,5 @@
 """Background and foreground are found again where known, and gates are what their rules say."""
 
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,9 +20,6 @@ def with_known_humps(blood, n_above, low=10, high=800):
     table["CD3"] = np.rint(np.exp(random.normal(centres, 0.4))).astype(int)
     blood.obsm["protein_expression"] = table
     return is_above
-
-
-# --- thresholds ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_above", [10, 50, 85])
@@ -72,9 +67,6 @@ def test_a_threshold_divides_the_counts_as_it_says(blood):
     # All gates of the blood cells stand on two humps.
     for protein in protein_counts.rules():
         assert found.loc[protein, "threshold"].notna().all()
-
-
-# --- gates --------------------------------------------------------------------------------------
 
 
 def test_groups_are_what_the_rules_say(blood):
@@ -149,9 +141,6 @@ def test_centred_log_ratios_are_those_of_the_definition(blood):
     assert list(ratios.columns) == list(blood.obsm["protein_expression"].columns)
 
 
-# --- RNA ----------------------------------------------------------------------------------------
-
-
 def test_rna_beside_protein_is_counted(blood):
     table = protein_counts.beside_rna(blood)
     assert {"CD15", "CD25", "PD-1"}.isdisjoint(table.index)
@@ -170,43 +159,6 @@ def test_two_forms_of_one_gene_have_the_same_rna(blood):
     table = protein_counts.beside_rna(blood)
     assert table.loc["CD45RA", "gene"] == table.loc["CD45RO", "gene"]
     assert table.loc["CD45RA", "rank correlation"] < 0 < table.loc["CD45RO", "rank correlation"]
-
-
-# --- figures ------------------------------------------------------------------------------------
-
-
-def test_the_histogram_shows_every_cell_and_says_its_numbers(blood):
-    drawn = protein_figures.plot_histogram(blood, "CD3")
-    panels = drawn.figure.axes
-    assert [round(sum(bar.get_height() for bar in axes.patches)) for axes in panels] == [200, 200]
-    found = protein_counts.thresholds(blood).loc["CD3"]
-    lines = [axes.lines[0].get_xdata()[0] for axes in panels]
-    np.testing.assert_allclose(lines, found["threshold"])
-    assert re.search(r"Batch 5k: background around 13, .* threshold of 100", drawn.alt)
-    assert drawn.png().startswith(b"\x89PNG")
-
-
-def test_a_histogram_without_a_second_hump_says_so(blood):
-    drawn = protein_figures.plot_histogram(blood, "CD25")
-    assert drawn.alt.count("one hump, so no threshold") == 2
-    assert not any(axes.lines for axes in drawn.figure.axes)
-
-
-def test_the_scatter_plot_has_each_cell_at_its_counts(blood):
-    groups = protein_counts.gate(blood)
-    drawn = protein_figures.plot_beside_rna(blood, "CD4", groups)
-    lines = {line.get_label(): line for line in drawn.figure.axes[0].lines}
-    rna = blood[:, "CD4"].X.toarray().ravel()
-    for name, line in lines.items():
-        cells = (groups == name).to_numpy()
-        np.testing.assert_array_equal(np.rint(line.get_xdata()), rna[cells])
-        counts = blood.obsm["protein_expression"]["CD4"][cells]
-        np.testing.assert_array_equal(line.get_ydata(), counts)
-    without = (rna[(groups == "CD4 T cells").to_numpy()] == 0).mean()
-    assert f"CD4 T cells {100 * without:.0f} %" in drawn.alt
-
-
-# --- bad input ----------------------------------------------------------------------------------
 
 
 def test_missing_proteins_batches_and_genes_are_named(blood, pbmc):
