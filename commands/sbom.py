@@ -41,6 +41,7 @@ MEANT = {
     "Apache Software License": "Apache-2.0",
     "BSD": "BSD",
     "BSD License": "BSD",
+    "BSD 2-Clause License": "BSD-2-Clause",
     "3-Clause BSD License": "BSD",
     "BSD 3-Clause License": "BSD",
     "GNU General Public License (GPL)": "GPL-2.0-or-later",

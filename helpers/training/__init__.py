@@ -2,6 +2,7 @@
 
 from helpers.training.checkpoints import save as save_checkpoint
 from helpers.training.loss_curves import curves, plot_curves
+from helpers.training.minibatches import evenly_spaced, minibatch
 from helpers.training.model_state import evaluating
 from helpers.training.presets import PRESETS
 from helpers.training.runs import load_or_train, train
@@ -17,7 +18,9 @@ __all__ = [
     "defaults",
     "dropout",
     "evaluating",
+    "evenly_spaced",
     "load_or_train",
+    "minibatch",
     "plot_curves",
     "plot_default_epochs",
     "plot_schedule",
