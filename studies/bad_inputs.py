@@ -1,22 +1,27 @@
-"""Write ``docs/bad_inputs.md``: what learners bring and do, and what the kit says to it.
-
-Each answer is given anew.
-"""
+"""What learners bring and do, and what the kit says to it; each answer is given anew."""
 
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from helpers import environment
-from helpers.paths import DOCS
+from helpers.paths import RESULTS, ROOT
+from studies import keeping
+from studies.catalogue import Study
 from tests.bad_inputs import cases
 
-FILE = DOCS / "bad_inputs.md"
+STUDY = Study(
+    name="bad_inputs",
+    question="What does the kit say to all that learners bring and do wrong?",
+    minutes=2,
+    writes=("docs/results/bad_inputs.md",),
+)
+
+FILE = RESULTS / "bad_inputs.md"
 
 SECTIONS: dict[str, Sequence[cases.Case | cases.Cells | cases.File]] = {
     "Cells": cases.CELLS,
@@ -24,11 +29,12 @@ SECTIONS: dict[str, Sequence[cases.Case | cases.Cells | cases.File]] = {
     "The environment, and the order of things": cases.ENVIRONMENT,
 }
 
-TOP = """\
+TOP = f"""\
 # What goes wrong, and what the kit says
 
-Written by `make bad-inputs` from the cases in `tests/bad_inputs/`; do not edit. Each case was done, and this is what was said; the tests do it again. What is said of cells
-is a row of the pre-flight report (lesson 08): its line of Python is run in the tests, and mends them.
+{keeping.written_by(STUDY.name)} The cases are those of `tests/bad_inputs/`.
+Each was done, and this is what was said; the tests do it again. What is said of cells is a row of
+the pre-flight report (lesson 08): its line of Python is run in the tests, and fixes them.
 """
 
 
@@ -55,9 +61,5 @@ def answer(attempt: Callable[[Path], str]) -> str:
         said = attempt(Path(folder)).replace(folder, "FOLDER")
     said = said.rpartition("Traceback (most recent call last):")[2]
     said = re.split(r"\n(?=\w[\w.]*(?:Error|Exception): )", said)[-1]
-    said = said.replace(str(Path.cwd()), "HERE").replace(str(cases.ROOT), "HERE")
+    said = said.replace(str(Path.cwd()), "HERE").replace(str(ROOT), "HERE")
     return re.sub(r"\s*\n\s*", "<br>", said.strip()).replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

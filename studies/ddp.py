@@ -1,22 +1,22 @@
-"""One model trained in one and in two processes, made once and kept.
+"""One model trained in one and in two processes, for lesson 07b.
 
 Two processes and a notebook take more memory than Binder has.
-
-``python -m studies.ddp_runs`` (``make process-runs``) makes the runs and writes
-``docs/process_runs.csv``.
 """
 
 from __future__ import annotations
 
-import sys
-
 import pandas as pd
 
-from helpers import results
-from helpers.paths import DOCS
 from helpers.scale import ddp
+from studies import keeping
+from studies.catalogue import Study
 
-FILE = DOCS / "process_runs.csv"
+STUDY = Study(
+    name="ddp",
+    question="Do two processes that share the cells learn what one process learns?",
+    minutes=1,
+    writes=("docs/results/ddp.csv",),
+)
 
 # How many processes, and how many cells are in a minibatch of each.
 RUNS = {
@@ -37,7 +37,7 @@ def run(name: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a process: ``run``, ``process``, and as from ``ddp.run``, with the numbers of the
+        One row per process: ``run``, ``process``, and as from ``ddp.run``, with the numbers of the
         cells as text.
     """
     processes, batch_size = RUNS[name]
@@ -46,30 +46,9 @@ def run(name: str) -> pd.DataFrame:
     return table.drop(columns="seconds").assign(run=name)
 
 
-def load() -> dict[str, pd.DataFrame]:
-    """Return the kept runs by name, each as from ``ddp.run``, without ``seconds``."""
-    table = results.load(FILE, dtype={"weights": str, "running averages": str})
-    table["cells"] = [tuple(map(int, cells.split())) for cells in table["cells"]]
-    return {
-        str(name): rows.drop(columns="run").set_index("process")
-        for name, rows in table.groupby("run", sort=False)
-    }
-
-
-def origin() -> str:
-    """Return one line that says how the kept runs were made: cells, model and versions."""
-    return results.origin(FILE)
-
-
 def main() -> int:
     """Make all runs that are missing and write the file; return the exit status."""
-    runs = results.make(FILE, {"run": list(RUNS)}, run)
+    runs = keeping.make(STUDY.name, {"run": list(RUNS)}, run)
     what = "Two epochs of SCVI on 700 PBMCs x 765 genes in one and in two processes, seed 0"
-    results.write(
-        FILE, runs, what, ("scvi-tools", "torch", "lightning", "numpy"), "make process-runs"
-    )
+    keeping.write(STUDY.name, runs, what, ("scvi-tools", "torch", "lightning", "numpy"))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,8 @@
-"""Note each attempt of this Python, and of those that it starts, to reach or to be reached over a network.
+"""Note each attempt of this Python, and of those that it starts, to use a network.
 
 Python imports a module of this name when it starts, if it finds one on ``PYTHONPATH``. The notes
-go, a line of JSON an attempt, to the file that ``CONNECTIONS_RECORD`` names.
-``commands/connections.py`` puts both in place and reads the notes.
+go, one line of JSON per attempt, to the file that ``CONNECTIONS_RECORD`` names.
+``studies/network_recorder.py`` puts both in place and reads the notes.
 """
 
 import json
