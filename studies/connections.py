@@ -13,8 +13,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from commands import lab
-from helpers.paths import NOTEBOOKS, RESULTS
+from helpers.paths import NOTEBOOKS, RESULTS, ROOT
 from studies import keeping
 from studies.catalogue import Study
 from studies.network_recorder import KINDS, Attempt, tracer, watch
@@ -60,9 +59,10 @@ def watch_lab() -> tuple[list[Attempt], list[Attempt]]:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     token = secrets.token_hex()
+    # Its settings come from the folder that the variables of ``make`` name.
     command = [sys.executable, "-m", "jupyterlab", f"--port={port}", "--no-browser"]
-    settings = os.environ | {"JUPYTER_TOKEN": token}
-    return watch([*command, *lab.options(os.environ)], settings, lambda: visit(port, token))
+    command += [f"--ServerApp.root_dir={ROOT}", "--log-level=WARN", "--allow-root"]
+    return watch(command, os.environ | {"JUPYTER_TOKEN": token}, lambda: visit(port, token))
 
 
 def visit(port: int, token: str, patience: float = 90) -> None:
