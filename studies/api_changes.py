@@ -159,39 +159,6 @@ def _alike(one: Any, other: Any) -> bool:
     return one == other
 
 
-def complaint(kept: Snapshot, now: Snapshot) -> str:
-    """Say what changed in the libraries since a snapshot was kept, and what to do.
-
-    Empty if nothing did.
-
-    Parameters
-    ----------
-    kept, now
-        The snapshot of ``docs/results/api_changes.json``, and that of the libraries here.
-
-    Returns
-    -------
-    str
-        One line per change. Newer versions alone are no change: a test of the pins looks at them.
-    """
-    found = differences(kept, now)
-    is_version = found["kind"] == "versions"
-    if is_version.all():
-        return ""
-    lines = [
-        f"  {row['kind']}, {row['where']}: {row['before']} -> {row['now']}"
-        for row in pd.concat([found[~is_version], found[is_version]]).to_dict("records")
-    ]
-    return "\n".join(
-        [
-            f"The libraries changed since {FILE.name} was written ({track()}):",
-            *lines,
-            "What to do: look in lessons and helpers for what is said or assumed of these; fix "
-            "it, run make notebooks where outputs change, then make study ARGS=api_changes.",
-        ]
-    )
-
-
 # --- the page -----------------------------------------------------------------------------------
 
 

@@ -3,19 +3,20 @@
 import pandas as pd
 import pytest
 
-from helpers import data
+from helpers import results
 from helpers.scale import ddp
-from studies import ddp_runs
+from studies import ddp as study
+from studies import keeping
 
 
 @pytest.fixture
 def kept():
-    return ddp_runs.load()
+    return ddp.load()
 
 
 def test_kept_runs_are_those_that_are_named(kept):
-    assert list(kept) == list(ddp_runs.RUNS)
-    for name, (processes, batch_size) in ddp_runs.RUNS.items():
+    assert list(kept) == list(study.RUNS)
+    for name, (processes, batch_size) in study.RUNS.items():
         table = kept[name]
         assert list(table.index) == list(range(processes))
         for cells, steps in zip(table["cells"], table["steps an epoch"], strict=True):
@@ -55,10 +56,11 @@ def test_a_run_is_read_as_it_was_made(tmp_path, monkeypatch):
         return made
 
     monkeypatch.setattr(ddp, "run", run)
-    monkeypatch.setattr(ddp_runs, "FILE", tmp_path / "runs.csv")
-    monkeypatch.setattr(data, "FOLDER", tmp_path / "data")
-    assert ddp_runs.main() == 0
-    assert asked == list(ddp_runs.RUNS.values())
-    for table in ddp_runs.load().values():
+    monkeypatch.setattr(keeping, "DATA", tmp_path / "data")
+    for module in (keeping, results):
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    assert study.main() == 0
+    assert asked == list(study.RUNS.values())
+    for table in ddp.load().values():
         pd.testing.assert_frame_equal(table, made.drop(columns="seconds"))
-    assert "make process-runs" in ddp_runs.origin()
+    assert "make study ARGS=ddp" in results.origin("ddp")
