@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item):
-    """Let the kernel of a lesson, which starts before its first cell, note what it attempts on a network."""
+    """Let the kernel of a lesson note what it attempts on a network; it starts before cell one."""
     if not hasattr(item, "cell"):
         return (yield)
     # Held until the last cell of this notebook; see the teardown.

@@ -44,7 +44,8 @@ def complaint(kept, now):
     ]
     return "\n".join(
         [
-            f"The libraries changed since {api_changes.FILE.name} was written ({api_changes.track()}):",
+            f"The libraries changed since {api_changes.FILE.name} was written "
+            f"({api_changes.track()}):",
             *lines,
             "What to do: look in lessons and helpers for what is said or assumed of these; fix "
             "it, run make notebooks where outputs change, then make study ARGS=api_changes.",
@@ -136,11 +137,15 @@ CHANGES = {
         "modules, SCVI: z_encoder.mean_encoder: Linear in encoder, head, 128 to 10, 1,290 "
         "parameters, trained -> not there"
     ),
-    let_a_module_train: "129 parameters, idle -> Linear in l_encoder, head, 128 to 1, 129 parameters, trained",
+    let_a_module_train: (
+        "129 parameters, idle -> Linear in l_encoder, head, 128 to 1, 129 parameters, trained"
+    ),
     warn: "warnings, FutureWarning: layer= goes away: not there -> SCVI.setup_anndata",
     warn_elsewhere: "TOTALVI.train -> SCVI.train",
     lose_a_name: "names, scvi.train._trainingplans._compute_kl_weight: can be called -> missing",
-    move_a_method: "methods, SCVI.train: scvi UnsupervisedTrainingMixin.train() -> scvi OtherMixin.train()",
+    move_a_method: (
+        "methods, SCVI.train: scvi UnsupervisedTrainingMixin.train() -> scvi OtherMixin.train()"
+    ),
     change_a_type: "tables, SCVI: differential_expression, column lfc_mean: float32 -> float16",
     change_epochs: "epochs, 30,000 cells: 267 -> 100",
     choose_other_genes: ": selected -> not there",
@@ -246,7 +251,7 @@ def test_parameters_of_the_modules_add_up(model, kept):
 
 
 def test_losses_of_scvi_add_up(kept):
-    """The loss is reconstruction + weight x KL, and the second of 400 warm-up epochs has a weight of 1/400."""
+    """The loss is reconstruction + weight x KL; the second of 400 warm-up epochs has weight 1/400."""
     for snapshot in kept.values():
         numbers = {
             where.removeprefix("SCVI: ").removesuffix(" at the end"): value
@@ -283,7 +288,7 @@ def test_a_row_of_the_modules_is_that_of_the_module_table(kept, pbmc):
 
 
 def test_versions_are_those_of_the_pins(kept):
-    """Not of the tools for style, and not of the graphics card's libraries, which only some machines have."""
+    """Not of the tools for style, and not of libraries for graphics cards, which few machines have."""
     pins = [
         Requirement(line)
         for line in (api_changes.ROOT / "requirements/tested.txt").read_text("utf-8").splitlines()

@@ -107,7 +107,8 @@ def test_what_no_hook_in_python_sees_the_system_notes():
 def test_what_stays_on_this_machine_is_left_out():
     code = """
 import socket, tempfile, pathlib
-for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.53"), (socket.AF_INET6, "::1")):
+local = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.53"), (socket.AF_INET6, "::1")]
+for family, address in local:
     server = socket.socket(family)
     try:
         server.bind((address, 0))
@@ -115,7 +116,8 @@ for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0
         continue  # a container may have no IPv6
     server.listen()
     socket.socket(family).connect(server.getsockname())
-socket.getaddrinfo("localhost", 80), socket.getaddrinfo("127.0.0.1", 80), socket.getaddrinfo(None, 80)
+for name in ("localhost", "127.0.0.1", None):
+    socket.getaddrinfo(name, 80)
 if hasattr(socket, "AF_UNIX"):
     path = str(pathlib.Path(tempfile.mkdtemp(), "s"))
     server = socket.socket(socket.AF_UNIX); server.bind(path); server.listen()
