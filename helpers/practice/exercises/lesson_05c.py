@@ -166,10 +166,10 @@ def _confounded(correct: Any, positions: np.ndarray, batch: np.ndarray, classes:
 
 
 @exercise(
-    "`batches.train(cells)` trains without `batch_key`. Make the cells with a `strength` below "
+    "`experiments.train(cells)` trains without `batch_key`. Make the cells with a `strength` below "
     "0.8.",
     "Try half the strength of the lesson.",
-    "`weak_model = batches.train(batches.simulate(cortex, strength=0.4))`",
+    "`weak_model = experiments.train(experiments.simulate(cortex, strength=0.4))`",
 )
 def harmless(weak_model: Any) -> Reply:
     """Find a batch effect that does no harm though the model is not told of it."""
@@ -227,23 +227,23 @@ def _no_model_of_simulated_cells(given: Any) -> str:
     """Say what is wrong if this is not a trained SCVI of cells with a known batch effect."""
     if isinstance(given, type):
         return (
-            f"`weak_model` is the class `{given.__name__}`, not a model. `batches.train(...)` "
+            f"`weak_model` is the class `{given.__name__}`, not a model. `experiments.train(...)` "
             "returns one."
         )
     if isinstance(given, AnnData):
-        return "`weak_model` holds cells. Train a model on them: `batches.train(cells)`."
+        return "`weak_model` holds cells. Train a model on them: `experiments.train(cells)`."
     if not isinstance(given, SCVI):
         return (
-            f"`weak_model` is {a_kind(given)}. It should be the model that `batches.train(...)` "
+            f"`weak_model` is {a_kind(given)}. It should be the model that `experiments.train(...)` "
             "returns."
         )
     if "true_kept" not in given.adata.var:
         return (
             "The cells of this model have no batch effect that is known. Make some: "
-            "`batches.simulate(cortex, strength=...)`."
+            "`experiments.simulate(cortex, strength=...)`."
         )
     if not given.is_trained_:
-        return "This model is not trained yet. `batches.train(cells)` builds and trains one."
+        return "This model is not trained yet. `experiments.train(cells)` builds and trains one."
     return ""
 
 
