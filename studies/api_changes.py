@@ -27,7 +27,7 @@ Snapshot = Mapping[str, Mapping[str, Any]]
 
 STUDY = Study(
     name="api_changes",
-    question="What differs in the libraries between the version tracks, and since last time?",
+    question="What differs in the libraries between version tracks, and since last time?",
     minutes=1,
     writes=("docs/results/api_changes.json", "docs/results/api_changes.md"),
     both_tracks=True,

@@ -251,7 +251,7 @@ def test_parameters_of_the_modules_add_up(model, kept):
 
 
 def test_losses_of_scvi_add_up(kept):
-    """The loss is reconstruction + weight x KL; the second of 400 warm-up epochs has weight 1/400."""
+    """The loss is reconstruction + weight x KL; the second warm-up epoch has the weight 1/400."""
     for snapshot in kept.values():
         numbers = {
             where.removeprefix("SCVI: ").removesuffix(" at the end"): value
@@ -288,7 +288,7 @@ def test_a_row_of_the_modules_is_that_of_the_module_table(kept, pbmc):
 
 
 def test_versions_are_those_of_the_pins(kept):
-    """Not of the tools for style, and not of libraries for graphics cards, which few machines have."""
+    """Not of the tools for style, nor of libraries for graphics cards, which few machines have."""
     pins = [
         Requirement(line)
         for line in (api_changes.ROOT / "requirements/tested.txt").read_text("utf-8").splitlines()
