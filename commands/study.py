@@ -29,7 +29,8 @@ def main(arguments: list[str]) -> int:
         raise CommandError(str(error)) from None
     # The newer track first: where it has no Python, that is said before any work.
     tracks = [latest_environment()] if study.both_tracks else []
-    for environment in (*tracks, own_environment()):
+    own = own_environment()
+    for environment in (*tracks, own):
         set_up(environment, frozenset({study.extra}))
         version = python_version(environment.python)
         say(
@@ -43,9 +44,9 @@ def main(arguments: list[str]) -> int:
         ).returncode
         if status:
             return status
-    if study.both_tracks and not str(version).startswith("3.11."):
+    if study.both_tracks and not str(python_version(own.python)).startswith("3.11."):
         say(
-            f".venv is made of Python {version}, so what was found with Python 3.11 stays as it "
+            f".venv is made of Python {python_version(own.python)}, so what was found with Python 3.11 stays as it "
             f"was. To renew it: make clean, then make study ARGS={name} PYTHON=python3.11"
         )
     say(f"Look at the difference (git diff {' '.join(study.writes)}) before you commit it.")

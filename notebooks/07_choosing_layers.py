@@ -265,7 +265,7 @@ print(f"({gain.min():+.0f} to {gain.max():+.0f}), for {times:.1f} times the CPU 
 # `preset`, which are the kit's.) Here: three depths, two seeds.
 
 # %%
-from helpers.scale import sweep
+from helpers.scale import ray_cluster, sweep
 
 search_space = {
     "model_params": {"n_layers": [1, 2, 3], "n_hidden": [128], "seed": [1, 2]},
@@ -292,7 +292,7 @@ except ValueError as error:
 # %% tags=["nbval-ignore-output"]
 LIVE = False
 
-print(sweep.readiness())
+print(ray_cluster.readiness())
 
 # %%
 shown = sweep_results.kept(search_space)

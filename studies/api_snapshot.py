@@ -495,7 +495,7 @@ def _tables(model: BaseModelClass, said: _Said) -> Iterator[tuple[str, str]]:
 def _described(where: str, answer: Any) -> Iterator[tuple[str, str]]:
     if isinstance(answer, pd.DataFrame):
         yield f"{where}, index", str(answer.index.dtype)
-        if answer.shape[1] > 100:  # a column a gene
+        if answer.shape[1] > 100:  # one column per gene
             kinds = sorted({str(kind) for kind in answer.dtypes})
             yield where, f"{len(answer)} x {answer.shape[1]}, {', '.join(kinds)}"
         else:

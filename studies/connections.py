@@ -20,7 +20,7 @@ from studies.network_recorder import KINDS, Attempt, tracer, watch
 
 STUDY = Study(
     name="connections",
-    question="What do the lessons and JupyterLab attempt on a network? (Linux with strace)",
+    question="What do the lessons and JupyterLab attempt on a network? (on Linux)",
     minutes=6,
     writes=("docs/results/connections.md",),
 )

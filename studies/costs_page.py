@@ -190,7 +190,7 @@ def figure(measured: Mapping[str, Any]) -> figures.DescribedFigure:
         f"{figures.about(seconds.min(), 2)} ({seconds.idxmin()}) to "
         f"{figures.about(seconds.max(), 2)} ({seconds.idxmax()}). Beside them {len(differences)} "
         "dots: the negative ELBO of held-out cells with the class preset minus that with the "
-        f"default, a dot a seed. Means in nats per cell: {said}; the limit is {presets.LIMIT:+g}.",
+        f"default, one dot per seed. Means in nats per cell: {said}; the limit is {presets.LIMIT:+g}.",
     )
 
 
@@ -232,5 +232,5 @@ def _draw_differences(axes: Axes, differences: pd.DataFrame) -> None:
     axes.set(
         xlim=(-0.5, len(names) - 0.5),
         ylabel="class minus default, negative ELBO (nats per cell)",
-        title="Held-out cells, a dot a seed (line: mean)",
+        title="Held-out cells, one dot per seed (line: mean)",
     )

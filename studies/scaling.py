@@ -38,7 +38,7 @@ ROUNDS = (1, 2, 3)
 
 # An epoch of few cells is soon over, so there are more of them: at least so many steps, and the
 # first epoch is not counted.
-LEAST_STEPS = 200
+MINIMUM_STEPS = 200
 
 
 def synthetic_cells(n_cells: int, seed: int = 0) -> ad.AnnData:
@@ -123,7 +123,7 @@ def measure(n_cells: int, preset: str = "default") -> dict[str, Any]:
 
     clock = _EpochClock()
     model.train(
-        max_epochs=1 + math.ceil(LEAST_STEPS / steps),
+        max_epochs=1 + math.ceil(MINIMUM_STEPS / steps),
         batch_size=training.PRESETS[preset].get("batch_size", scvi.settings.batch_size),
         accelerator="cpu",
         enable_progress_bar=False,

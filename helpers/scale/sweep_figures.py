@@ -107,7 +107,7 @@ def plot_differences(compared: Mapping[str, pd.DataFrame], column: str) -> figur
     return figures.DescribedFigure(
         figure,
         f"Dot chart of the {' in '.join([column, *_units(column)])} of {len(rows)} architectures "
-        f"less that of the default, {default}, a dot a seed; {BETTER[column]} is better. Means "
+        f"less that of the default, {default}, one dot per seed; {BETTER[column]} is better. Means "
         f"over the seeds, and what the seeds say. {'. '.join(said)}.",
     )
 

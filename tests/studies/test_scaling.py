@@ -60,7 +60,7 @@ def test_a_size_is_measured_in_a_process_of_its_own():
 
 
 def test_training_is_that_of_the_preset(monkeypatch):
-    monkeypatch.setattr(scaling, "LEAST_STEPS", 1)
+    monkeypatch.setattr(scaling, "MINIMUM_STEPS", 1)
     for preset, steps in (("default", 2), ("class", 3)):
         row = scaling.measure(150, preset)
         assert row["steps an epoch"] == steps
