@@ -1,16 +1,20 @@
-# A thin front: each target runs `python3 commands <target>`, which also works where there is no make.
+# A thin front: `make GOAL` runs `python3 commands GOAL`, which also works where there is no make.
+# commands/command_line.py says which goals there are; `make` alone shows them.
 # A command's own arguments go into ARGS:  make lab ARGS="--no-browser --port 9999"
 # Another Python, when .venv is made:      make lab PYTHON=python3.12
-
-COMMANDS := lab lab-sweep test test-latest test-newest student teacher assignment slides book drift lint notebooks bench reference-run batch-runs citeseq-runs scaling-runs sweep-runs out-of-core-runs process-runs cortex-text-runs classroom bad-inputs connections teaching sbom setup pins clean
 
 # From the shell or from make, for commands/find-python.
 export PYTHON
 
-.PHONY: help $(COMMANDS)
+.DEFAULT_GOAL := help
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
 
-help:
-	@python=$$(sh commands/find-python) && exec "$$python" commands help
-
-$(COMMANDS):
+# Every goal, also where a file or folder has its name, such as build or docs.
+%: FORCE
 	@python=$$(sh commands/find-python) && exec "$$python" commands $@ $(ARGS)
+
+FORCE: ;
+
+# Make would make this file, too, by the rule above.
+Makefile: ;

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import connections
+from studies import network_recorder
 from tests.notebooks import notebook_checks as checks
 from tests.notebooks.one_at_a_time import turn
 
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item):
-    """Let the kernel of a lesson, which starts before its first cell, note what it attempts on a network."""
+    """Let the kernel of a lesson note what it attempts on a network; it starts before cell one."""
     if not hasattr(item, "cell"):
         return (yield)
     # Held until the last cell of this notebook; see the teardown.
@@ -50,7 +50,7 @@ def pytest_runtest_setup(item):
     if not lock.is_locked:
         lock.acquire()
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in connections.recording(os.environ, item.config.stash[NOTES]).items():
+        for name, value in network_recorder.recording(os.environ, item.config.stash[NOTES]).items():
             patch.setenv(name, value)
         return (yield)
 
@@ -65,7 +65,10 @@ def pytest_runtest_call(item):
     start = notes.stat().st_size if notes.exists() else 0
     result = yield
     if hasattr(item, "cell"):
-        faults = [*checks.noise(item.test_outputs or ()), *connections.read_python(notes, start)]
+        faults = [
+            *checks.noise(item.test_outputs or ()),
+            *network_recorder.read_python(notes, start),
+        ]
         assert not faults, "\n".join([item.cell.source, *map(str, faults)])
     return result
 

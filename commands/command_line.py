@@ -6,91 +6,60 @@ import sys
 from commands import (
     book,
     clean,
-    connections,
-    drift,
     editions,
-    kept_results,
+    hub,
     lab,
     lint,
     notebooks,
     pins,
-    sbom,
     set_up,
     slides,
+    study,
     test,
 )
 from commands.console import CommandError
 
 COMMANDS = {
-    "lab": (lab.main, "set up, then open JupyterLab on the first lesson"),
-    "lab-sweep": (lab.with_sweep, "the same with Ray, for the live sweep of lesson 07"),
-    "test": (test.main, "set up, then run all tests"),
-    "test-latest": (test.latest, "the same on Python 3.12 or newer, in .venv-latest"),
-    "test-newest": (test.newest, "the same with the newest releases instead of the tested ones"),
+    "lab": (lab.main, "set up, then open JupyterLab (ARGS=--sweep: with Ray, for lesson 07)"),
+    "test": (test.main, "set up, then run the tests (ARGS=--latest or --newest: other versions)"),
+    "test-all": (test.everything, "the same with those tests that take long by their nature"),
+    "lint": (lint.main, "check style, spelling and types"),
+    "notebooks": (notebooks.main, "run the lessons afresh and store their outputs"),
+    "book": (book.main, "make a static site of the lessons and pages, in build/book"),
+    "slides": (slides.main, "make slides of the lessons, to present offline (ARGS=03 for one)"),
     "student": (editions.student, "write the lessons without solutions, to hand out"),
     "teacher": (editions.teacher, "write the lessons with solutions and teacher's notes"),
     "assignment": (
         editions.assignment,
         'write assignments, or mark a class: make assignment ARGS="grade FOLDER"',
     ),
-    "drift": (drift.main, "note what differs between the two lanes (about a minute)"),
-    "lint": (lint.main, "check style, spelling and types"),
-    "notebooks": (notebooks.main, "run the lessons afresh and store their outputs"),
-    "slides": (slides.main, "make slides of the lessons, to present offline (ARGS=03 for one)"),
-    "book": (book.main, "make a static site of the lessons and pages, in build/book"),
-    "bench": (kept_results.bench, "measure set-up, lessons and presets (about 45 minutes)"),
-    "reference-run": (
-        kept_results.reference_run,
-        "train the default run that lesson 04 shows (about five minutes)",
-    ),
-    "batch-runs": (
-        kept_results.batch_runs,
-        "try ways to remove batch effects, for lesson 05c (about ten minutes)",
-    ),
-    "citeseq-runs": (
-        kept_results.citeseq_runs,
-        "compare TotalVI with models of the RNA alone, for lesson 06b (about ten minutes)",
-    ),
-    "scaling-runs": (
-        kept_results.scaling_runs,
-        "measure time and memory against the number of cells (about 15 minutes)",
-    ),
-    "sweep-runs": (
-        kept_results.sweep_runs,
-        "train the architectures that lesson 07 compares (about an hour)",
-    ),
-    "out-of-core-runs": (
-        kept_results.out_of_core_runs,
-        "measure training in memory and from a file, for lesson 07b (about five minutes)",
-    ),
-    "process-runs": (
-        kept_results.process_runs,
-        "train one model in one and in two processes, for lesson 07b (about a minute)",
-    ),
-    "cortex-text-runs": (
-        kept_results.cortex_text_runs,
-        "measure reading the full cortex as a stream and by scvi-tools (about two minutes)",
-    ),
-    "classroom": (
-        kept_results.classroom,
-        "write what a class on JupyterHub needs, from what was measured",
-    ),
-    "bad-inputs": (
-        kept_results.bad_inputs,
-        "do all that goes wrong, and write what the kit says (about two minutes)",
-    ),
-    "teaching": (
-        kept_results.teaching,
-        "write plans, minutes and misconceptions for teachers, from the lessons",
-    ),
-    "connections": (
-        connections.main,
-        "record what all lessons attempt on a network (about six minutes)",
-    ),
-    "sbom": (sbom.main, "list all packages with their licences, for the docs"),
-    "setup": (set_up.main, "set up only (--here: into the Python that runs this)"),
+    "hub": (hub.main, "write what a class on JupyterHub needs, from what was measured"),
+    "study": (study.main, "list the experiments that take minutes; make one: ARGS=NAME"),
     "pins": (pins.main, "renew requirements/tested.txt from the newest releases"),
+    "setup": (set_up.main, "set up only (--here: into the Python that runs this)"),
     "clean": (clean.main, "remove what set-up made; the data stay"),
+}
+
+# What commands were called once, and what to type now.
+OLD_NAMES = {
+    "lab-sweep": "make lab ARGS=--sweep",
+    "test-latest": "make test ARGS=--latest",
+    "test-newest": "make test ARGS=--newest",
+    "classroom": "make hub",
+    "teaching": "make notebooks",
+    "bench": "make study ARGS=costs",
+    "drift": "make study ARGS=api_changes",
+    "connections": "make study ARGS=connections",
+    "bad-inputs": "make study ARGS=bad_inputs",
+    "reference-run": "make study ARGS=default_run",
+    "batch-runs": "make study ARGS=batches",
+    "citeseq-runs": "make study ARGS=citeseq",
+    "scaling-runs": "make study ARGS=scaling",
+    "sweep-runs": "make study ARGS=architectures",
+    "out-of-core-runs": "make study ARGS=out_of_core",
+    "process-runs": "make study ARGS=ddp",
+    "cortex-text-runs": "nothing; `make study` lists what is measured",
+    "sbom": "the lists of packages are made for a release, see CONTRIBUTING.md",
 }
 
 
@@ -110,6 +79,9 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("help", "-h", "--help"):
         return show_help()
     name, *rest = arguments
+    if name in OLD_NAMES:
+        print(f"There is no command {name!r} any more. Now: {OLD_NAMES[name]}", file=sys.stderr)
+        return 2
     if name not in COMMANDS:
         print(f"There is no command {name!r}.", file=sys.stderr)
         show_help()

@@ -12,28 +12,25 @@ from commands.set_up import set_up
 
 FIRST_LESSON = "00_setup"
 LESSON_WITH_SWEEP = "07_choosing_layers"
+SWEEP = "--sweep"
 
 
 def main(arguments: list[str]) -> int:
-    """Set up, then start Lab on the first lesson; arguments go to ``jupyter lab``."""
-    return _start(FIRST_LESSON, frozenset(), arguments)
+    """Set up, then start Lab; arguments go to ``jupyter lab``.
 
-
-def with_sweep(arguments: list[str]) -> int:
-    """Set up with what a sweep needs, then start Lab on the lesson that runs one."""
-    return _start(LESSON_WITH_SWEEP, frozenset({"sweep"}), arguments)
-
-
-def _start(lesson: str, extras: frozenset[str], arguments: list[str]) -> int:
+    With ``--sweep`` among them Ray is set up as well, and Lab starts on the lesson that runs one.
+    """
+    sweep = SWEEP in arguments
+    lesson, extras = (LESSON_WITH_SWEEP, {"sweep"}) if sweep else (FIRST_LESSON, set())
     environment = own_environment()
-    set_up(environment, extras)
+    set_up(environment, frozenset(extras))
     say("Starting JupyterLab; Ctrl-C stops it.")
     command = [
         str(environment.python),
         *("-m", "jupyterlab"),
         f"--LabApp.default_url=/lab/tree/notebooks/{lesson}.ipynb",
         *options(os.environ),
-        *arguments,
+        *(each for each in arguments if each != SWEEP),
     ]
     return replace_by(
         command, variables(environment) | memory_limit(os.environ) | genes_switch(os.environ)

@@ -20,6 +20,11 @@ def main(arguments: list[str]) -> int:
     return run(own_environment(), arguments)
 
 
+def everything(arguments: list[str]) -> int:
+    """Do the same with those tests, too, that take long by their nature."""
+    return main(arguments)
+
+
 def latest(arguments: list[str]) -> int:
     """Do the same on Python 3.12 or newer, with the tested packages."""
     return run(latest_environment(), arguments)

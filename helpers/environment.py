@@ -20,7 +20,7 @@ from packaging.specifiers import SpecifierSet
 
 from helpers import memory
 
-# What every lesson fits into (measured with `make bench`).
+# What every lesson fits into (measured by the study ``costs``).
 MEMORY_GB = 1.0
 DISK_GB = 0.1
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import psutil
 
-from helpers.paths import ROOT
+from helpers.paths import RESULTS
 
-MEASUREMENTS = ROOT / "docs" / "measurements.json"
+# What the study ``costs`` found.
+MEASUREMENTS = RESULTS / "costs.json"
 
 # The step in it that tells what a lesson's imports take.
 IMPORTS = "import scvi-tools"
@@ -192,7 +193,7 @@ def measured_growth(notebook: str, measurements: Path = MEASUREMENTS) -> int | N
     notebook
         The file name of a lesson, or of a copy such as ``06_totalvi-Copy1.ipynb``.
     measurements
-        The file that ``make bench`` writes.
+        The file that the study ``costs`` writes.
 
     Returns
     -------

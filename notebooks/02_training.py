@@ -178,7 +178,7 @@ training.plot_schedule(adata.n_obs)
 # the end settle there.
 #
 # Is it as good as the default? That was measured, on the same held-out cells, with five seeds and
-# on other data: see the [report](../docs/measurements.md#the-class-preset-against-the-default).
+# on other data: see the [report](../docs/results/costs.md#the-class-preset-against-the-default).
 #
 # ## Train
 #
@@ -232,10 +232,10 @@ print(f"so about {figures.about(loss / adata.n_vars, digits=2)} nats for each co
 # > **Predict.** From epoch 50 to 100 it falls by about 60 nats. By how much from epoch 200 to 400?
 
 # %%
-from studies import default_run
+from helpers import results
 
-kept = default_run.load()
-print(default_run.origin())
+kept = results.load("default_run", index_col="epoch")
+print(results.origin("default_run"))
 kept.loc[[50, 100, 200, 400], ["held_out_elbo"]].map(figures.about)
 
 # %% [markdown]

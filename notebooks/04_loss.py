@@ -287,10 +287,10 @@ print("In use in every epoch:", int((per_dimension >= loss.IN_USE).all().sum()),
 # This is scVI's default run on the same cells: 400 epochs, made once and kept.
 
 # %%
-from studies import default_run
+from helpers import results
 
-kept = default_run.load()
-print(default_run.origin())
+kept = results.load("default_run", index_col="epoch")
+print(results.origin("default_run"))
 
 # %% [markdown]
 # > **Predict.** Below, the loss of the held-out cells falls, and from the middle on it rises. Does

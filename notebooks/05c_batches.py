@@ -138,18 +138,19 @@ measured.round(2)
 # `batch_key` does what it promises: the batches are mixed, and the classes are as easy to find as
 # before. But look at Harmony: it does so, too, in a second and without training. One run can be
 # luck. Here are three seeds, with other cells and another batch effect each time. They take
-# minutes, so they are kept in a file; `make batch-runs` makes it again.
+# minutes, so they are kept in a file; `make study ARGS=batches` makes it again.
 
 # %%
-from studies import batches
+from helpers import results
 
-print(batches.origin())
-batches.summary("balanced", ["kNN batch accuracy", "iLISI", "kNN class accuracy", "ARI"])
+measures = ["kNN batch accuracy", "iLISI", "kNN class accuracy", "ARI"]
+print(results.origin("batches"))
+results.summary("batches", measures, design="balanced")
 
 # %%
 from helpers.batches import batch_figures
 
-runs = batches.load().set_index("method")
+runs = results.load("batches").set_index("method")
 batch_figures.plot_measures(runs[runs["design"] == "balanced"])
 
 # %% [markdown]
@@ -206,7 +207,8 @@ columns = ["class difference in the batch effect", "class difference found"]
 designs = ("balanced", "two classes confounded", "fully confounded")
 rows = ["scVI, before the effect", "scVI with batch_key"]
 for design in designs:
-    print(f"{design}\n{batches.summary(design, columns).loc[rows].to_string()}\n")
+    table = results.summary("batches", columns, design=design)
+    print(f"{design}\n{table.loc[rows].to_string()}\n")
 
 # %% [markdown]
 # With two of seven classes confounded, the model loses about half of the difference between them.
@@ -219,7 +221,7 @@ for design in designs:
 # %%
 column = ["batch effect in the class difference"]
 for design in designs:
-    table = batches.summary(design, column)
+    table = results.summary("batches", column, design=design)
     print(f"{design}: {table.loc['scVI', column[0]]}")
 
 # %% [markdown]
@@ -251,7 +253,7 @@ blood.obs.groupby(["group", "batch"], observed=True).size().unstack()
 # three seeds, kept:
 
 # %%
-batches.summary("real PBMCs", ["kNN batch accuracy", "iLISI", "kNN class accuracy", "ARI"])
+results.summary("batches", measures, design="real PBMCs")
 
 # %% [markdown]
 # ### You may think: "I gave it the `batch_key`, so the batches are corrected"
@@ -400,9 +402,9 @@ check.harmless(weak_model)
 # ```
 #
 # Where no gene loses more than two fifths of its molecules, the batches are nearly mixed without
-# `batch_key`: so weak an effect hardly reaches the latent space. `experiments.train_both` trains the
-# model with `batch_key`, too. Its batches are mixed, and the classes are as easy to find: no harm,
-# and little good.
+# `batch_key`: so weak an effect hardly reaches the latent space. `experiments.train_both` trains
+# the model with `batch_key`, too. Its batches are mixed, and the classes are as easy to find: no
+# harm, and little good.
 #
 # </details>
 

@@ -262,9 +262,10 @@ print("nats per cell that held-out cells cost more, above 100:", more > 100)
 # nats per cell, for three kept runs with three seeds. Below 0, the preset is better.
 
 # %%
-from studies import citeseq
+from helpers import results
 
-elbo_by_run = citeseq.load().pivot(index="seed", columns="method", values="negative ELBO")
+runs = results.load("citeseq")
+elbo_by_run = runs.pivot(index="seed", columns="method", values="negative ELBO")
 (elbo_by_run["TotalVI"] - elbo_by_run["TotalVI, default training"]).round().astype(int).to_dict()
 
 # %% [markdown]

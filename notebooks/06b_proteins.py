@@ -144,14 +144,14 @@ of_cd8.apply(lambda column: column.value_counts()).fillna(0).astype(int)
 # - **gate proteins hidden**: a TotalVI that gets only the eight proteins of which no gate makes
 #   use. To it, the groups are news.
 #
-# Each with three seeds, made once and kept (`make citeseq-runs`):
+# Each with three seeds, made once and kept (`make study ARGS=citeseq`):
 
 # %%
-from studies import citeseq
+from helpers import results
 
-print(citeseq.origin())
+print(results.origin("citeseq"))
 measures = ["kNN group accuracy", "CD8 T cells found", "k-means ARI", "k-means NMI"]
-citeseq.summary(measures)
+results.summary("citeseq", measures)
 
 # %% [markdown]
 # Read it slowly. (Mean of three seeds; in brackets the lowest and the highest.)
@@ -198,7 +198,7 @@ print("                   more than 3 in 4 in the other:   ", high > 0.75)
 # method best:
 
 # %%
-citeseq.summary(["Leiden ARI", "Leiden NMI"])
+results.summary("citeseq", ["Leiden ARI", "Leiden NMI"])
 
 # %% [markdown]
 # TotalVI is a little ahead; with the gate proteins hidden it is not.
@@ -210,7 +210,7 @@ citeseq.summary(["Leiden ARI", "Leiden NMI"])
 # batches are everywhere alike.
 
 # %%
-citeseq.summary(["kNN batch accuracy", "iLISI"])
+results.summary("citeseq", ["kNN batch accuracy", "iLISI"])
 
 # %% [markdown]
 # Partly. After the 80 epochs of the lesson, TotalVI mixes them *less* well than SCVI. After its
@@ -317,14 +317,14 @@ print("the model's log2 fold change above -1:", of_nk["log2 fold change"] > -1)
 # > **Predict.** Which of these sentences hold in all three seeds?
 
 # %%
-runs = citeseq.load().set_index(["seed", "method"])
+runs = results.load("citeseq").set_index(["seed", "method"])
 found, mixing = runs["CD8 T cells found"].unstack(), runs["kNN batch accuracy"].unstack()
-default = ", default training"
+hidden, default = "TotalVI, gate proteins hidden", ", default training"
 
 # %%
 sentences = {
     "TotalVI finds more CD8 T cells than scVI": found["TotalVI"] > found["scVI"],
-    "... with the gate proteins hidden, too": found[citeseq.HIDDEN] > found["scVI"],
+    "... with the gate proteins hidden, too": found[hidden] > found["scVI"],
     "TotalVI mixes the batches as well as scVI": mixing["TotalVI"] <= mixing["scVI"],
     "... after default training": mixing[f"TotalVI{default}"] <= mixing[f"scVI{default}"],
 }
@@ -355,7 +355,7 @@ with_rna = beside_rna["of these, with RNA"]
 mean = runs["CD8 T cells found"].groupby("method").mean()
 print(f"Cells with CD4 protein in which CD4 RNA was counted: {with_rna['CD4']:.0%}")
 print("CD8 T cells found, mean of three seeds:")
-for name in ("scVI", citeseq.HIDDEN, "TotalVI", "proteins alone"):
+for name in ("scVI", hidden, "TotalVI", "proteins alone"):
     print(f"  {name}: {mean[name]:.2f}")
 
 # %% [markdown]

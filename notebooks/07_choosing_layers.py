@@ -58,14 +58,14 @@ environment.prepare(seed=0)
 #
 # And it is repeated: eight seeds. A seed sets the weights at the start, the order of the cells, and
 # which cells are held out. Nine architectures with eight seeds are 72 trials, which took about half
-# an hour on two cores. So they are kept in a file. (`make sweep-runs` makes it again, with the
-# longer trainings of below: about an hour.)
+# an hour on two cores. So they are kept in a file. (`make study ARGS=architectures` makes it again,
+# with the longer trainings of below: about an hour.)
 
 # %%
-from studies import architectures
+from helpers import results
 
-print(architectures.origin())
-kept = architectures.load()
+print(results.origin("architectures"))
+kept = results.load("architectures")
 trials = kept[kept["budget"] == "class preset"]
 trials.loc[:, "n_layers":"negative ELBO"].head(3).round(1)
 
@@ -87,7 +87,7 @@ trials[["n_layers", "hidden layers"]].drop_duplicates().set_index("n_layers")
 # > makes the larger difference in the negative ELBO?
 
 # %%
-from helpers.scale import sweep_figures
+from helpers.scale import sweep_figures, sweep_results
 
 sweep_figures.plot_trials(trials)
 
@@ -102,8 +102,8 @@ sweep_figures.plot_trials(trials)
 # [paired comparison](../docs/glossary.md#paired-comparison).
 
 # %%
-compared = architectures.differences(trials)
-architectures.spreads(trials).round(0)
+compared = sweep_results.differences(trials)
+sweep_results.spreads(trials).round(0)
 
 # %% [markdown]
 # (The spread is the [standard deviation](../docs/glossary.md#standard-deviation): roughly, how far
@@ -116,7 +116,7 @@ architectures.spreads(trials).round(0)
 sweep_figures.plot_differences({"class preset": compared}, "negative ELBO")
 
 # %%
-architectures.verdicts(compared, "negative ELBO").round(1)
+sweep_results.verdicts(compared, "negative ELBO").round(1)
 
 # %% [markdown]
 # Each dot is a seed, the black bar their mean. Left of the dashed line is better than the default,
@@ -128,7 +128,7 @@ architectures.verdicts(compared, "negative ELBO").round(1)
 #
 # For scale: the class preset is about 12 nats better than scvi-tools' own default training
 # (measured with these cells, see
-# [measurements](../docs/measurements.md#the-class-preset-against-the-default)).
+# [measurements](../docs/results/costs.md#the-class-preset-against-the-default)).
 #
 # How sure can you be? Suppose an architecture is just as good as the default. Then each seed says
 # "better" or "worse" like a coin. Eight coins all fall alike in 2 of 256 throws. But there are
@@ -137,7 +137,7 @@ architectures.verdicts(compared, "negative ELBO").round(1)
 
 # %%
 for seeds in (1, 3, 5, 8):
-    chance = architectures.by_chance(seeds, architectures=8)
+    chance = sweep_results.by_chance(seeds, architectures=8)
     print(f"seeds = {seeds}: in {chance:.0%} of sweeps all agree about one or more, by luck alone")
 
 # %% [markdown]
@@ -165,7 +165,7 @@ sweep_figures.plot_differences({"class preset": compared}, "kNN accuracy")
 
 # %%
 for measure in ("kNN accuracy", "k-means ARI"):
-    print(f"{measure}\n{architectures.verdicts(compared, measure).round(3).to_string()}\n")
+    print(f"{measure}\n{sweep_results.verdicts(compared, measure).round(3).to_string()}\n")
 
 # %% [markdown]
 # The types care, too. With two or three layers the neighbours name a cell's type less often, with
@@ -182,7 +182,7 @@ for measure in ("kNN accuracy", "k-means ARI"):
 # > **Predict.** Which costs more time: twice the layers, or twice the neurons?
 
 # %% tags=["nbval-ignore-output"]
-architectures.costs(trials).round(0).astype(int)
+sweep_results.costs(trials).round(0).astype(int)
 
 # %% [markdown]
 # Twice the neurons, by a little. As in lesson 03, most parameters are where 2,000 genes come in and
@@ -200,12 +200,12 @@ architectures.costs(trials).round(0).astype(int)
 # > **Predict.** Will two layers catch up? Will three?
 
 # %%
-longer = architectures.differences(kept[kept["budget"] == "three times as long"])
+longer = sweep_results.differences(kept[kept["budget"] == "three times as long"])
 by_budget = {"class preset": compared, "three times as long": longer}
 sweep_figures.plot_differences(by_budget, "negative ELBO")
 
 # %%
-architectures.verdicts(longer, "negative ELBO").round(1)
+sweep_results.verdicts(longer, "negative ELBO").round(1)
 
 # %% [markdown]
 # Look at two layers of 128 or 256: clearly worse with the short budget, within 4 nats of the
@@ -217,7 +217,7 @@ architectures.verdicts(longer, "negative ELBO").round(1)
 # Have the types caught up, too?
 
 # %%
-architectures.verdicts(longer, "k-means ARI").round(3)
+sweep_results.verdicts(longer, "k-means ARI").round(3)
 
 # %% [markdown]
 # Not quite: with two layers k-means still finds the types worse, with all five seeds.
@@ -229,7 +229,7 @@ architectures.verdicts(longer, "k-means ARI").round(3)
 # What would you have chosen with a single seed?
 
 # %%
-architectures.winners(kept[kept["budget"] == "three times as long"]).round(1)
+sweep_results.winners(kept[kept["budget"] == "three times as long"]).round(1)
 
 # %% [markdown]
 # A winner each time. Four of five have two layers: is that something? Four architectures are level,
@@ -265,7 +265,7 @@ print(f"({gain.min():+.0f} to {gain.max():+.0f}), for {times:.1f} times the CPU 
 # `preset`, which are the kit's.) Here: three depths, two seeds.
 
 # %%
-from helpers.scale import sweep
+from helpers.scale import ray_cluster, sweep
 
 search_space = {
     "model_params": {"n_layers": [1, 2, 3], "n_hidden": [128], "seed": [1, 2]},
@@ -286,20 +286,22 @@ except ValueError as error:
 # Now the switch. With `LIVE = False` the next cell takes these six trials from the file. Set it to
 # `True`, and it trains them, in about a minute and a half on two cores.
 #
-# Ray is not part of the usual set-up. Close JupyterLab and start it with `make lab-sweep` instead
-# of `make lab`: that installs it. Each trial takes about 1.2 GB of memory, too much for Binder.
+# Ray is not part of the usual set-up. Close JupyterLab and start it with `make lab ARGS=--sweep`:
+# that installs it. Each trial takes about 1.2 GB of memory, too much for Binder.
 
 # %% tags=["nbval-ignore-output"]
 LIVE = False
 
-print(sweep.readiness())
+print(ray_cluster.readiness())
 
 # %%
-shown = sweep.run(architectures.cells(), search_space) if LIVE else architectures.kept(search_space)
+shown = sweep_results.kept(search_space)
+if LIVE:
+    shown = sweep.run(sweep_results.cells(), search_space)
 shown[["n_layers", "seed", "negative ELBO"]].round(1)
 
 # %%
-sweep_figures.plot_differences({"two seeds": architectures.differences(shown)}, "negative ELBO")
+sweep_figures.plot_differences({"two seeds": sweep_results.differences(shown)}, "negative ELBO")
 
 # %% [markdown]
 # With two seeds and two architectures, luck alone would let the seeds agree about one or more in
@@ -322,7 +324,7 @@ sweep_figures.plot_differences({"two seeds": architectures.differences(shown)}, 
 # .venv/bin/ray get-auth-token --generate > /dev/null              # on the first: makes a token
 # RAY_AUTH_MODE=token .venv/bin/ray start --head --port=6379       # on the first; it prints its ADDRESS
 # RAY_AUTH_MODE=token .venv/bin/ray start --address=ADDRESS:6379   # on every other
-# RAY_AUTH_MODE=token RAY_ADDRESS=ADDRESS:6379 make lab-sweep      # on the one where you work
+# RAY_AUTH_MODE=token RAY_ADDRESS=ADDRESS:6379 make lab ARGS=--sweep   # on the one where you work
 # ```
 #
 # With `RAY_AUTH_MODE=token`, Ray lets in only who has its token, a long password in a file. Before
@@ -348,7 +350,7 @@ sweep_figures.plot_differences({"two seeds": architectures.differences(shown)}, 
 # %%
 print("Negative ELBO less that of the default (1 layer of 128), nats per held-out cell:")
 for name, table in by_budget.items():
-    found = architectures.verdicts(table, "negative ELBO")
+    found = sweep_results.verdicts(table, "negative ELBO")
     for layers, neurons in ((1, 256), (2, 128), (3, 128)):
         row = found.loc[(layers, neurons)]
         print(f"{name}, {layers} x {neurons}: {row['mean']:+.1f} ({row['verdict']})")
@@ -431,7 +433,7 @@ check.equal_seconds(n_epochs, trials=trials)
 # <details><summary>Solution</summary>
 #
 # ```python
-# seconds_of = architectures.costs(trials)["CPU seconds"]
+# seconds_of = sweep_results.costs(trials)["CPU seconds"]
 # n_epochs = 14 * seconds_of[1, 128] / seconds_of[3, 256]
 # ```
 #
@@ -526,7 +528,7 @@ check.fair_pair(usual, other)
 #
 # ```python
 # sizes = {"model_params": {"n_latent": [5, 10, 20], "seed": [1, 2]}}
-# tried = sweep.run(architectures.cells(), sizes)
+# tried = sweep.run(sweep_results.cells(), sizes)
 # tried[["n_latent", "seed", "negative ELBO", "kNN accuracy"]].round(3)
 # ```
 #

@@ -31,7 +31,7 @@
 import numpy as np
 import scvi
 
-from helpers import data, environment, figures
+from helpers import data, environment, figures, results
 from helpers.scale import scaling
 
 environment.prepare(seed=0)
@@ -46,7 +46,7 @@ environment.prepare(seed=0)
 # Memory is counted in [GiB](../docs/glossary.md#gib): 1 GiB = 1,024 MiB, about 1.07 GB.
 
 # %%
-print(scaling.origin())
+print(results.origin("scaling"))
 measured = scaling.load()
 
 # %% [markdown]
@@ -276,10 +276,10 @@ except ValueError as error:
 # above: this one also reads a file.)
 
 # %%
-from studies import out_of_core_costs
+from helpers.scale import out_of_core_costs
 
-print(out_of_core_costs.origin())
-kept = out_of_core_costs.load()
+print(results.origin("out_of_core"))
+kept = results.load("out_of_core")
 kept.pivot(index="cells", columns="how", values=["peak MiB", "CPU seconds"]).round().astype(int)
 
 # %%
@@ -384,15 +384,15 @@ with warnings.catch_warnings():
 #
 # </details>
 #
-# `ddp.run` starts such scripts for you, lets them talk to each other on this machine
-# only, and stops all if one dies. They train on the 700 blood cells, for two epochs. Their answers
-# are kept in a file.
+# `ddp.run` starts such scripts for you, lets them talk to each other on this machine only, and
+# stops all if one dies. They train on the 700 blood cells, for two epochs. Their answers are kept
+# in a file.
 
 # %%
-from studies import ddp_runs
+from helpers.scale import ddp
 
-print(ddp_runs.origin())
-runs = ddp_runs.load()
+print(results.origin("ddp"))
+runs = ddp.load()
 one, two, large = runs
 
 # %% [markdown]
@@ -403,8 +403,6 @@ one, two, large = runs
 # (`LIVE = True` above trains both afresh.)
 
 # %%
-from helpers.scale import ddp
-
 if LIVE:
     runs[one] = ddp.run(1, batch_size=128)
     runs[two] = ddp.run(2, batch_size=64)
@@ -472,7 +470,7 @@ parts
 # %% [markdown]
 # *Idle* parts never run, so they get no gradient, and plain DDP waits for one.
 # `strategy="ddp_find_unused_parameters_true"` looks in each step which parts were used. That is
-# what `several_processes` takes.
+# what `helpers.scale.ddp` takes.
 #
 # Two things more that scvi-tools does with DDP, and says at most in a warning:
 # [early stopping](../docs/glossary.md#early-stopping) is switched off; and a folder
@@ -492,7 +490,7 @@ parts
 # own, on a [cluster of computers](../docs/glossary.md#cluster-of-computers), in the browser. Nobody
 # installs anything. How large must the cluster be?
 #
-# Each lesson was run on one core and watched (`make bench`). Start from there.
+# Each lesson was run on one core and watched (`make study ARGS=costs`). Start from there.
 #
 # > **Predict.** How much memory does one learner need? And 200?
 
@@ -747,7 +745,8 @@ folder.cleanup()
 #     one = next(out_of_core.copies_of_cortex(1))
 #     for how in (None, "gzip"):
 #         one.write_h5ad(Path(place, "one.h5ad"), compression=how)
-#         print(how, out_of_core_costs.measure(Path(place, "one.h5ad"), "from the file")["CPU seconds"])
+#         taken = out_of_core_costs.measure(Path(place, "one.h5ad"), "from the file")
+#         print(how, taken["CPU seconds"])
 # ```
 #
 # Next: lesson 08 brings in your own data.

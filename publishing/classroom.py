@@ -1,7 +1,7 @@
 """What a class on JupyterHub needs, computed from what the lessons were measured to take.
 
 ``python -m publishing.classroom`` (``make classroom``) writes ``docs/jupyterhub.md`` and
-``docs/jupyterhub-values.yaml`` from ``docs/measurements.json``.
+``docs/jupyterhub-values.yaml`` from ``docs/results/costs.json``.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 import pandas as pd
 
 from helpers import markdown
-from helpers.paths import DOCS, ROOT
+from helpers.paths import DOCS, RESULTS, ROOT
 
-MEASUREMENTS = DOCS / "measurements.json"
+MEASUREMENTS = RESULTS / "costs.json"
 VALUES = DOCS / "jupyterhub-values.yaml"
 PAGE = DOCS / "jupyterhub.md"
 
@@ -68,7 +68,7 @@ THREAD_CAPS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NU
 
 
 def load(file: Path = MEASUREMENTS) -> dict[str, Any]:
-    """Return what ``make bench`` measured.
+    """Return what ``make study ARGS=costs`` measured.
 
     Raises
     ------
@@ -78,16 +78,20 @@ def load(file: Path = MEASUREMENTS) -> dict[str, Any]:
         If the file is damaged or has no lessons.
     """
     if not file.is_file():
-        raise FileNotFoundError(f"There is no file {file.name}. What to do: make bench.")
+        raise FileNotFoundError(f"There is no file {file.name}. What to do: make study ARGS=costs.")
     try:
         measured = json.loads(file.read_text("utf-8"))
         rows = measured["lessons"]
         needed = {"lesson", "CPU seconds", "wall seconds", "peak MiB"}
         complete = rows and all(needed <= set(row) for row in rows)
     except (ValueError, LookupError, TypeError) as error:
-        raise ValueError(f"{file.name} is damaged. What to do: make bench. ({error})") from error
+        raise ValueError(
+            f"{file.name} is damaged. What to do: make study ARGS=costs. ({error})"
+        ) from error
     if not complete:
-        raise ValueError(f"{file.name} holds no complete lessons. What to do: make bench.")
+        raise ValueError(
+            f"{file.name} holds no complete lessons. What to do: make study ARGS=costs."
+        )
     return measured
 
 
@@ -275,7 +279,7 @@ def values(measured: Mapping[str, Any], learners: int = LEARNERS) -> str:
     caps = "\n".join(f'    {cap}: "1"' for cap in THREAD_CAPS)
     return f"""\
 # Values for the Helm chart "Zero to JupyterHub with Kubernetes", for a class of {learners} learners.
-# Written by `make classroom` from docs/measurements.json; do not edit, but give changes in a file of your own (see jupyterhub.md).
+# Written by `make classroom` from docs/results/costs.json; do not edit, but give changes in a file of your own (see jupyterhub.md).
 
 singleuser:
   image:
@@ -430,7 +434,7 @@ def page(measured: Mapping[str, Any], learners: int = LEARNERS) -> str:
     return f"""\
 # A class on JupyterHub
 
-Written by `make classroom` from [measurements.json](measurements.json); do not edit. How to give {learners} learners the lessons in a browser,
+Written by `make classroom` from [costs.json](results/costs.json); do not edit. How to give {learners} learners the lessons in a browser,
 with nothing to install. You need a Kubernetes cluster, `helm` and `kubectl`, a machine with Docker, and a registry for the image.
 
 **What was tried**: names and types of the values were checked by hand against the schema that the Helm chart publishes, and repo2docker writes the

@@ -18,7 +18,7 @@ from helpers.practice.exercises import parts
 
 LESSONS = ROOT / "notebooks"
 NOTES = ROOT / "docs" / "teaching" / "notes"
-MEASUREMENTS = ROOT / "docs" / "measurements.json"
+MEASUREMENTS = ROOT / "docs" / "results" / "costs.json"
 
 # Silent reading of English non-fiction: 238 words a minute on average, and 175 to 300 for most
 # adults (Brysbaert 2019, doi:10.1016/j.jml.2019.104047). The slow end, because the words are new
@@ -213,7 +213,7 @@ def running(lesson: str, measurements: Path = MEASUREMENTS) -> float:
     rows = json.loads(measurements.read_text("utf-8"))["lessons"]
     seconds = {row["lesson"]: row["wall seconds"] for row in rows}
     if lesson not in seconds:
-        raise ValueError(f"Lesson {lesson} was not measured. What to do: make bench.")
+        raise ValueError(f"Lesson {lesson} was not measured. What to do: make study ARGS=costs.")
     return seconds[lesson] / 60
 
 

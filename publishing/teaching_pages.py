@@ -55,7 +55,7 @@ def minutes_page() -> str:
     text = f"""\
 # Minutes
 
-Written by `make teaching` from the lessons, the [notes](guide.md#notes-for-each-lesson) and [measurements.json](../measurements.json); do not edit.
+Written by `make teaching` from the lessons, the [notes](guide.md#notes-for-each-lesson) and [costs.json](../results/costs.json); do not edit.
 
 - *planned*: teaching, as the lesson's line **Time** and the notes say: reading, running, guessing, talking.
 - *computed*: one person who reads all, runs all and talks to nobody. {lesson_minutes.WORDS_A_MINUTE} words of prose a minute (most adults read 175 to 300 words of

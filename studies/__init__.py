@@ -1,1 +1,1 @@
-"""Experiments that take minutes: each is made once, and keeps its result in ``docs/results/``."""
+"""Experiments that take minutes, each a module that declares itself and keeps what it finds."""

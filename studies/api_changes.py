@@ -1,8 +1,7 @@
-"""What changed in the libraries: between the two lanes, and since the last look.
+"""What changed in the libraries: between the two version tracks, and since the last look.
 
-``python -m studies.api_changes`` (``make drift`` runs it in both lanes) takes a snapshot of the
-lane that it runs in (see ``studies.api_snapshot``), keeps it in ``docs/drift.json``, and writes how
-the lanes differ into ``docs/drift.md``. A test takes the snapshot again and compares it with the
+It takes a snapshot of the track that it runs in (see ``studies.api_snapshot``), keeps it, and
+writes how the tracks differ as a page. A test takes the snapshot again and compares it with the
 kept one, so that a maintainer sees an upstream change before a learner does.
 """
 
@@ -21,15 +20,25 @@ from typing import Any
 import pandas as pd
 
 from helpers import markdown
-from helpers.paths import ROOT
+from helpers.paths import RESULTS, ROOT
+from studies import keeping
+from studies.catalogue import Study
 
 Snapshot = Mapping[str, Mapping[str, Any]]
 
-FILE = ROOT / "docs" / "drift.json"
-PAGE = ROOT / "docs" / "drift.md"
+STUDY = Study(
+    name="api_changes",
+    question="What differs in the libraries between version tracks, and since last time?",
+    minutes=1,
+    writes=("docs/results/api_changes.json", "docs/results/api_changes.md"),
+    both_tracks=True,
+)
 
-# The lanes of requirements/tested.txt.
-LANES = ("Python 3.11", "Python 3.12 or newer")
+FILE = RESULTS / "api_changes.json"
+PAGE = RESULTS / "api_changes.md"
+
+# The version tracks of requirements/tested.txt.
+TRACKS = ("Python 3.11", "Python 3.12 or newer")
 
 NOT_THERE = "not there"
 
@@ -63,13 +72,13 @@ KINDS = {
 ASKED_BY_THE_KIT = ("names", "defaults")
 
 
-def lane() -> str:
-    """Return the name of the lane of this Python."""
-    return LANES[sys.version_info >= (3, 12)]
+def track() -> str:
+    """Return the name of the version track of this Python."""
+    return TRACKS[sys.version_info >= (3, 12)]
 
 
 def load() -> dict[str, Snapshot]:
-    """Return the kept snapshots by lane; none if there is no file yet."""
+    """Return the kept snapshots by version track; none if there is no file yet."""
     return json.loads(FILE.read_text("utf-8")) if FILE.exists() else {}
 
 
@@ -98,7 +107,7 @@ def take() -> Snapshot:
                 "more:\n"
                 f"{answer.stderr[-2000:]}\n"
                 "What to do: see in the last lines what failed; the lessons that use it fail too. "
-                "Mend both, then run make drift."
+                "Fix both, then run make study ARGS=api_changes."
             )
         return json.loads(file.read_text("utf-8"))
 
@@ -118,8 +127,8 @@ def differences(
     Returns
     -------
     DataFrame
-        A row a difference: ``kind`` (a key of ``KINDS``), ``where``, and what it is in the first
-        and in the second, or ``NOT_THERE``.
+        One row per difference: ``kind`` (a key of ``KINDS``), ``where``, and what it is in the
+        first and in the second, or ``NOT_THERE``.
     """
     rows = []
     for kind in KINDS:
@@ -151,69 +160,36 @@ def _alike(one: Any, other: Any) -> bool:
     return one == other
 
 
-def complaint(kept: Snapshot, now: Snapshot) -> str:
-    """Say what changed in the libraries since a snapshot was kept, and what to do.
-
-    Empty if nothing did.
-
-    Parameters
-    ----------
-    kept, now
-        The snapshot of ``docs/drift.json``, and that of the libraries here.
-
-    Returns
-    -------
-    str
-        A line a change. Newer versions alone are no change: a test of the pins looks at them.
-    """
-    found = differences(kept, now)
-    is_version = found["kind"] == "versions"
-    if is_version.all():
-        return ""
-    lines = [
-        f"  {row['kind']}, {row['where']}: {row['before']} -> {row['now']}"
-        for row in pd.concat([found[~is_version], found[is_version]]).to_dict("records")
-    ]
-    return "\n".join(
-        [
-            f"The libraries changed since docs/drift.json was written ({lane()}):",
-            *lines,
-            "What to do: look in lessons and helpers for what is said or assumed of these; mend "
-            "it, run make notebooks where outputs change, then make drift.",
-        ]
-    )
-
-
 # --- the page -----------------------------------------------------------------------------------
 
 
 def page(snapshots: Mapping[str, Snapshot]) -> str:
-    """Write how the lanes differ as a page.
+    """Write how the version tracks differ as a page.
 
     Parameters
     ----------
     snapshots
-        By lane, both of ``LANES``.
+        By version track, both of ``TRACKS``.
 
     Returns
     -------
     str
-        Markdown, a section a kind; where nothing differs it says so.
+        Markdown, one section per kind; where nothing differs it says so.
     """
-    first, second = (snapshots[name] for name in LANES)
-    found = differences(first, second, LANES)
+    first, second = (snapshots[name] for name in TRACKS)
+    found = differences(first, second, TRACKS)
     key = ("Python", "scvi-tools", "torch", "anndata", "scanpy", "pandas")
     stand = [
         f"- {name}: "
         + ", ".join(f"{package} {snapshots[name]['versions'][package]}" for package in key)
-        for name in LANES
+        for name in TRACKS
     ]
     changed = found["kind"].value_counts()
     brief = ", ".join(f"{kind} {changed[kind]}" for kind in KINDS if kind in changed)
     parts = [
-        "# What differs between the two lanes",
-        "Written by `make drift` from [drift.json](drift.json); do not edit. Both lanes were "
-        "asked the same, on the same cells.",
+        "# What differs between the two version tracks",
+        f"{keeping.written_by(STUDY.name)} All of it is in\n[{FILE.name}]({FILE.name}). Both "
+        "tracks were asked the same, on the same cells.",
         "\n".join(stand),
         f"Differences: {brief or 'none'}.",
     ]
@@ -232,19 +208,15 @@ def page(snapshots: Mapping[str, Snapshot]) -> str:
 
 
 def main() -> int:
-    """Take the snapshot of this lane and write the file and, once both lanes are in it, the page.
+    """Take the snapshot of this track and write the file and, once both are in it, the page.
 
     Return the exit status.
     """
-    snapshots = load() | {lane(): take()}
+    snapshots = load() | {track(): take()}
     text = json.dumps(snapshots, indent=0, ensure_ascii=False, sort_keys=True)
     FILE.write_text(text + "\n", "utf-8")
-    print(f"{FILE.name} holds the snapshot of {lane()}")
-    if set(snapshots) == set(LANES):
+    print(f"{FILE.name} holds the snapshot of {track()}")
+    if set(snapshots) == set(TRACKS):
         PAGE.write_text(page(load()), "utf-8")
         print(f"{PAGE.name} is written")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

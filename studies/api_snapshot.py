@@ -1,4 +1,6 @@
-"""Take down what the installed libraries are in the things that the kit relies on, to be compared with another time or lane.
+"""Take down what the installed libraries are in the things that the kit relies on.
+
+To be compared with another time or version track.
 
 ``python -m studies.api_snapshot FILE`` writes it into a JSON file. Each snapshot needs a process of
 its own: what a library says when it is imported, it says once. Nothing is written down that another
@@ -187,7 +189,7 @@ def take() -> Snapshot:
 
 
 def versions() -> dict[str, str]:
-    """Return the public versions of Python and of all packages that the kit and its tests stand on, by name."""
+    """Return the versions of Python and of all packages that the kit and its tests stand on."""
     found = {"Python": platform.python_version()}
     waiting = [("scvi-teaching-kit", frozenset({"test", "sweep"}))]
     seen = set()
@@ -248,7 +250,7 @@ def names_used(files: Iterable[Path]) -> tuple[dict[str, str], list[Any]]:
 
 
 class _Names(ast.NodeVisitor):
-    """The full names from ``PACKAGES`` that a file uses, and the private members of anything but its own objects."""
+    """The full names from ``PACKAGES`` that a file uses, and private members of others' objects."""
 
     def __init__(self, tree: ast.Module) -> None:
         self.dotted: set[str] = set()
@@ -494,7 +496,7 @@ def _tables(model: BaseModelClass, said: _Said) -> Iterator[tuple[str, str]]:
 def _described(where: str, answer: Any) -> Iterator[tuple[str, str]]:
     if isinstance(answer, pd.DataFrame):
         yield f"{where}, index", str(answer.index.dtype)
-        if answer.shape[1] > 100:  # a column a gene
+        if answer.shape[1] > 100:  # one column per gene
             kinds = sorted({str(kind) for kind in answer.dtypes})
             yield where, f"{len(answer)} x {answer.shape[1]}, {', '.join(kinds)}"
         else:

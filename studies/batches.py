@@ -1,32 +1,47 @@
-"""Ways to remove batch effects, tried on four designs with three seeds each, made once and kept, so that nobody waits for the trainings.
+"""Ways to remove batch effects, tried on four designs with three seeds each; lesson 05c shows them.
 
-``python -m studies.batches`` (``make batch-runs``) makes them and writes ``docs/batch_runs.csv``.
+Each row is a design, seed and method: what ``experiments.measure`` returns and, for models of
+simulated batches, the slopes of ``batch_effects.attribution``:
+
+``batch effect found``
+    How much of the true batch effect is in the learned one; 1 is right.
+``class difference in the batch effect``
+    How much of the true difference between the two pyramidal classes is in the learned batch
+    effect; 0 is right.
+``batch effect in the class difference``
+    How much of the true batch effect is in the learned difference of the two classes; 0 is right.
+``class difference found``
+    How much of the true difference of the two classes is in the learned one. 1 is right, but a
+    model makes the differences of genes with few counts smaller: compare with the row "scVI, before
+    the effect".
 """
 
 from __future__ import annotations
-
-import sys
-from collections.abc import Sequence
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import scvi
 
-from helpers import environment, genes, results
+from helpers import environment, genes
 from helpers.batches import batch_effects, experiments
 from helpers.data import datasets
 from helpers.genes import log_normalisation
-from helpers.paths import DOCS
 from helpers.proteins import protein_counts
+from studies import keeping
+from studies.catalogue import Study
 
-FILE = DOCS / "batch_runs.csv"
+STUDY = Study(
+    name="batches",
+    question="Which way removes a batch effect, and what does it take along?",
+    minutes=10,
+    writes=("docs/results/batches.csv",),
+)
 
 SEEDS = (0, 1, 2)
 
-# Two similar classes, and in which batch alone they are when a design is confounded.
-PAIR = ("pyramidal CA1", "pyramidal SS")
-ONLY_IN = {"pyramidal CA1": "A", "pyramidal SS": "B"}
+# In which batch alone each class of the pair is when a design is confounded.
+ONLY_IN = dict(zip(experiments.PAIR, "AB", strict=True))
 
 BALANCED, CONFOUNDED, FULLY_CONFOUNDED, REAL = DESIGNS = (
     "balanced",
@@ -49,7 +64,9 @@ COLUMNS = (*experiments.BETTER, *ATTRIBUTION)
 
 
 def cells(design: str, seed: int) -> ad.AnnData:
-    """Return the cells of a design, with ``layers["counts"]``, ``obs["batch"]`` and ``obs["cell_type"]``.
+    """Return the cells of a design.
+
+    They have ``layers["counts"]``, ``obs["batch"]`` and ``obs["cell_type"]``.
 
     Parameters
     ----------
@@ -77,7 +94,7 @@ def cells(design: str, seed: int) -> ad.AnnData:
         return adata
     adata = datasets.load_cortex(genes="packaged")
     if design == FULLY_CONFOUNDED:
-        adata = adata[adata.obs["cell_type"].isin(PAIR)]
+        adata = adata[adata.obs["cell_type"].isin(experiments.PAIR)]
     return experiments.simulate(adata, only_in=None if design == BALANCED else ONLY_IN, seed=seed)
 
 
@@ -124,7 +141,7 @@ def run(design: str, seed: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a method: ``design``, ``seed``, ``method`` and ``COLUMNS``, see ``load``.
+        One row per method: ``design``, ``seed``, ``method`` and ``COLUMNS``.
     """
     adata = cells(design, seed)
     trained = models(design, adata, seed)
@@ -134,78 +151,21 @@ def run(design: str, seed: int) -> pd.DataFrame:
     table = experiments.measure(representations, adata)
     if design != REAL:
         for name, model in trained.items():
-            slopes = batch_effects.attribution(batch_effects.compare(model, PAIR))
+            slopes = batch_effects.attribution(batch_effects.compare(model, experiments.PAIR))
             table.loc[name, list(ATTRIBUTION)] = slopes.to_numpy().ravel()
     table = table.reset_index().assign(design=design, seed=seed)
     return table.reindex(columns=["design", "seed", "method", *COLUMNS])
 
 
-def load() -> pd.DataFrame:
-    """Return the kept runs.
-
-    Returns
-    -------
-    DataFrame
-        A row a design, seed and method: what ``experiments.measure`` returned and, for models of
-        simulated batches, the slopes of ``batch_effects.attribution``:
-
-        ``batch effect found``
-            How much of the true batch effect is in the learned one; 1 is right.
-        ``class difference in the batch effect``
-            How much of the true difference between the two pyramidal classes is in the learned
-            batch effect; 0 is right.
-        ``batch effect in the class difference``
-            How much of the true batch effect is in the learned difference of the two classes; 0 is
-            right.
-        ``class difference found``
-            How much of the true difference of the two classes is in the learned one. 1 is right,
-            but a model makes the differences of genes with few counts smaller: compare with the row
-            "scVI, before the effect".
-    """
-    return results.load(FILE)
-
-
-def origin() -> str:
-    """Return one line that says how the kept runs were made: models, seeds and versions."""
-    return results.origin(FILE)
-
-
-def summary(design: str, columns: Sequence[str] = tuple(experiments.BETTER)) -> pd.DataFrame:
-    """Return the kept runs of a design as text.
-
-    Mean over the seeds, and in brackets the lowest and the highest.
-
-    Parameters
-    ----------
-    design
-        See ``cells``.
-    columns
-        Which columns of ``load``; methods without any of them are left out.
-
-    Raises
-    ------
-    ValueError
-        If there is no such design.
-    """
-    table = load().query("design == @design")
-    if table.empty:
-        raise ValueError(f"There is no design '{design}'. Designs: {', '.join(DESIGNS)}.")
-    return results.spread(table, columns)
-
-
 def main() -> int:
     """Make all runs that are missing and write the file; return the exit status."""
     environment.prepare()
-    runs = results.make(FILE, {"design": DESIGNS, "seed": SEEDS}, run)
+    runs = keeping.make(STUDY.name, {"design": DESIGNS, "seed": SEEDS}, run)
     what = (
         "PCA, Harmony and SCVI (class preset) on 1,200 cortex cells x 500 genes with simulated "
         f"batches, and on 370 PBMCs x {REAL_GENES:,} genes with real ones, seeds "
         f"{', '.join(map(str, SEEDS))}"
     )
     packages = ("scvi-tools", "torch", "numpy", "harmonypy")
-    results.write(FILE, runs, what, packages, "make batch-runs")
+    keeping.write(STUDY.name, runs, what, packages)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

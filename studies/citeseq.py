@@ -1,28 +1,32 @@
-"""TotalVI against models of the RNA alone on the 400 blood cells, three seeds each, made once and kept.
+"""TotalVI against models of the RNA alone on the 400 blood cells, for lessons 06 and 06b.
 
-``python -m studies.citeseq`` (``make citeseq-runs``) makes them and writes
-``docs/citeseq_runs.csv``.
+Each row is a method and seed: what ``measure`` returns, and ``negative ELBO`` of the held-out cells
+in nats per cell, where a model was trained. Compare it between runs of the same model, the same
+data and the same seed only.
 """
 
 from __future__ import annotations
-
-import sys
-from collections.abc import Sequence
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 from scvi.model.base import BaseModelClass
 
-from helpers import environment, genes, results, training
+from helpers import environment, genes, training
 from helpers.batches import experiments
 from helpers.data import datasets
 from helpers.genes import log_normalisation
 from helpers.latent import clusters, neighbours
-from helpers.paths import DOCS
 from helpers.proteins import protein_counts
+from studies import keeping
+from studies.catalogue import Study
 
-FILE = DOCS / "citeseq_runs.csv"
+STUDY = Study(
+    name="citeseq",
+    question="What do the proteins add to what the RNA tells of the blood cells?",
+    minutes=10,
+    writes=("docs/results/citeseq.csv",),
+)
 
 SEEDS = (0, 1, 2)
 
@@ -87,7 +91,7 @@ def run(method: str, seed: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row: ``method``, ``seed``, ``COLUMNS`` and ``negative ELBO``, see ``load``.
+        One row: ``method``, ``seed``, ``COLUMNS`` and ``negative ELBO``.
     """
     environment.prepare(seed)
     preset = METHODS[method]
@@ -114,12 +118,12 @@ def _without_training(method: str, blood: ad.AnnData, seed: int) -> np.ndarray:
 
 
 def measure(positions: np.ndarray, blood: ad.AnnData, seed: int = 0) -> dict[str, float]:
-    """Tell how well positions show the groups of the protein gates, and how far they hide the batches.
+    """Tell how well positions show the groups of the gates, and how far they hide the batches.
 
     Parameters
     ----------
     positions
-        A position a cell (cells x dimensions).
+        The position of each cell (cells x dimensions).
     blood
         The cells, in the same order, with all proteins.
     seed
@@ -147,47 +151,11 @@ def measure(positions: np.ndarray, blood: ad.AnnData, seed: int = 0) -> dict[str
     }
 
 
-def load() -> pd.DataFrame:
-    """Return the kept runs.
-
-    Returns
-    -------
-    DataFrame
-        A row a method and seed: what ``measure`` returned, and ``negative ELBO``: of the held-out
-        cells, in nats per cell, where a model was trained. Compare it between runs of the same
-        model, the same data and the same seed only.
-    """
-    return results.load(FILE)
-
-
-def origin() -> str:
-    """Return one line that says how the kept runs were made: cells, models, seeds and versions."""
-    return results.origin(FILE)
-
-
-def summary(columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
-    """Return the kept runs as text.
-
-    Mean over the seeds, and in brackets the lowest and the highest.
-
-    Parameters
-    ----------
-    columns
-        Which columns of ``load``; methods without any of them are left out.
-    """
-    return results.spread(load(), columns)
-
-
 def main() -> int:
     """Make all runs that are missing and write the file; return the exit status."""
-    runs = results.make(FILE, {"method": list(METHODS), "seed": SEEDS}, run)
-    what = (
-        f"SCVI, TOTALVI and rivals on 400 PBMCs x 2,000 genes, seeds {', '.join(map(str, SEEDS))}"
-    )
+    runs = keeping.make(STUDY.name, {"method": list(METHODS), "seed": SEEDS}, run)
+    seeds = ", ".join(map(str, SEEDS))
+    what = f"SCVI, TOTALVI and baselines on 400 PBMCs x 2,000 genes, seeds {seeds}"
     packages = ("scvi-tools", "torch", "numpy", "harmonypy")
-    results.write(FILE, runs, what, packages, "make citeseq-runs")
+    keeping.write(STUDY.name, runs, what, packages)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,34 +1,36 @@
-"""What set-up, single steps and lessons cost, and whether the class preset is as good as the default.
+"""What set-up, single steps and lessons cost, and how good the class preset is.
 
-``python -m studies.costs`` (``make bench``) measures all of it on this machine and writes
-``docs/measurements.json``, and from that ``docs/measurements.md`` and ``docs/measurements.png``.
+All of it is measured on this machine and kept as JSON, from which a page and a picture are made.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import psutil
-from jupyter_client.kernelspec import get_kernel_spec
 
-from helpers import environment, training
-from helpers.paths import DOCS, ROOT
-from studies import costs_page, presets
+from helpers import environment, processes, training
+from helpers.paths import NOTEBOOKS, RESULTS, ROOT
+from studies import costs_page, keeping, presets
+from studies.catalogue import Study
 
-RESULTS = DOCS / "measurements.json"
+STUDY = Study(
+    name="costs",
+    question="What do set-up, steps and lessons cost, and is the class preset as good?",
+    minutes=45,
+    writes=("docs/results/costs.json", "docs/results/costs.md", "docs/results/costs.png"),
+)
+
+FILE = RESULTS / "costs.json"
 
 # Each step is measured so often, all of them in turn, and the median counts: one slow moment of the
 # machine is not in it.
@@ -46,9 +48,9 @@ PREPARE = "from helpers import environment; environment.prepare()"
 CORTEX = f"{PREPARE}; from helpers import data, genes; adata = data.load_cortex()"
 MODEL = (
     "from helpers import training; from helpers.training import shared_models; "
+    "from helpers.expression import differential_expression; "
     "from helpers.latent import embeddings; "
-    "from helpers.expression import differential_expression; model = "
-    "training.load_or_train(shared_models.cortex_model())"
+    "model = training.load_or_train(shared_models.cortex_model())"
 )
 LATENT = f"{MODEL}; latent_space = model.get_latent_representation()"
 STEPS = {
@@ -70,62 +72,7 @@ print("\\n", time.process_time() - cpu, time.perf_counter() - wall)
 """
 
 
-# --- processes ----------------------------------------------------------------------------------
-
-
-def watch(command: Sequence[str], cores: int | None = None, **how: Any) -> dict[str, Any]:
-    """Run a command, and measure it with all the processes that it starts.
-
-    Parameters
-    ----------
-    command
-        The program and its arguments.
-    cores
-        How many processor cores it may use; all if left out.
-    **how
-        As for ``subprocess.Popen``.
-
-    Returns
-    -------
-    dict
-        ``CPU seconds`` of all its processes together, ``wall seconds``, ``peak MiB`` (resident
-        memory of the largest process), read twenty times a second; and ``output``, what it printed.
-
-    Raises
-    ------
-    subprocess.CalledProcessError
-        If the command fails.
-    """
-    peak, cpu = 0, {}
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as printed:
-        start = time.perf_counter()
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=printed, **how) as process:
-            first = psutil.Process(process.pid)
-            if cores and hasattr(os, "sched_getaffinity"):  # macOS cannot tie a process to a core
-                first.cpu_affinity(sorted(os.sched_getaffinity(0))[:cores])
-            while process.poll() is None:
-                for each in (first, *first.children(recursive=True)):
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        peak = max(peak, each.memory_info().rss)
-                        times = each.cpu_times()
-                        cpu[each.pid] = times.user + times.system
-                time.sleep(0.05)
-        wall = time.perf_counter() - start
-        printed.seek(0)
-        output = printed.read()
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command, output)
-    return {
-        "CPU seconds": round(sum(cpu.values()), 1),
-        "wall seconds": round(wall, 1),
-        "peak MiB": round(peak / 2**20),
-        "output": output,
-    }
-
-
-def kernel_variables() -> dict[str, str]:
-    """Return the variables of a lesson's kernel, which say how many threads there are."""
-    return os.environ | get_kernel_spec("python3").env
+# --- steps and lessons ----------------------------------------------------------------------------
 
 
 def lesson_cost(lesson: Path, cores: int) -> dict[str, object]:
@@ -141,7 +88,7 @@ def lesson_cost(lesson: Path, cores: int) -> dict[str, object]:
     Returns
     -------
     dict
-        ``lesson``, ``cores``, and what ``watch`` measures, with the start of the kernel.
+        ``lesson``, ``cores``, and what ``processes.watch`` measures, with the start of the kernel.
 
     Raises
     ------
@@ -151,7 +98,7 @@ def lesson_cost(lesson: Path, cores: int) -> dict[str, object]:
     command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook"]
     with tempfile.TemporaryDirectory() as scratch:
         command += ["--log-level=ERROR", "--output-dir", scratch, str(lesson)]
-        cost = watch(command, cores)
+        cost = processes.watch(command, cores)
     del cost["output"]
     return {"lesson": lesson.stem, "cores": cores, **cost}
 
@@ -177,7 +124,9 @@ def step_cost(name: str) -> dict[str, object]:
     """
     before, work = STEPS[name]
     code = TIMED.format(before=before, work=work)
-    whole = watch([sys.executable, "-c", code], cwd=ROOT, env=kernel_variables())
+    whole = processes.watch(
+        [sys.executable, "-c", code], cwd=ROOT, env=processes.kernel_variables()
+    )
     cpu, wall = map(float, whole["output"].splitlines()[-1].split())
     return {
         "step": name,
@@ -188,7 +137,7 @@ def step_cost(name: str) -> dict[str, object]:
 
 
 def step_costs() -> pd.DataFrame:
-    """Return a row a step: the medians of ``ROUNDS`` runs of ``step_cost``."""
+    """Return one row per step: the medians of ``ROUNDS`` runs of ``step_cost``."""
     rows = []
     for number in range(1, ROUNDS + 1):
         for name in STEPS:
@@ -198,12 +147,12 @@ def step_costs() -> pd.DataFrame:
 
 
 def lesson_costs() -> pd.DataFrame:
-    """Return a row a lesson, run on one core, see ``lesson_cost``.
+    """Return one row per lesson, run on one core, see ``lesson_cost``.
 
     A second core would have nothing to do: lessons use one thread.
     """
     rows = []
-    for lesson in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for lesson in sorted(NOTEBOOKS.glob("*.ipynb")):
         print(f"Running {lesson.name} on one core ...", flush=True)
         rows.append(lesson_cost(lesson, cores=1))
     return pd.DataFrame(rows)
@@ -223,8 +172,8 @@ def set_up_cost() -> dict[str, object]:
         clone = ["git", "clone", "--quiet", str(ROOT), "kit"]
         set_up = [sys.executable, "commands", "setup"]
         try:
-            watch(clone, cwd=scratch, stderr=subprocess.STDOUT)
-            cost = watch(set_up, cwd=Path(scratch, "kit"), stderr=subprocess.STDOUT)
+            processes.watch(clone, cwd=scratch, stderr=subprocess.STDOUT)
+            cost = processes.watch(set_up, cwd=Path(scratch, "kit"), stderr=subprocess.STDOUT)
         except OSError as error:
             return {"step": "set-up", "not measured": f"{error.filename}: {error.strerror}"}
         except subprocess.CalledProcessError as error:
@@ -245,8 +194,8 @@ def _reason(output: str) -> str:
 # --- all of it ----------------------------------------------------------------------------------
 
 
-def together(
-    steps: pd.DataFrame, lessons: pd.DataFrame, pairs: pd.DataFrame, last: Path = RESULTS
+def gather(
+    steps: pd.DataFrame, lessons: pd.DataFrame, pairs: pd.DataFrame, last: Path = FILE
 ) -> dict[str, Any]:
     """Gather all that was measured, with what it was measured with.
 
@@ -260,7 +209,7 @@ def together(
     Returns
     -------
     dict
-        What ``docs/measurements.json`` holds: numbers, text, and lists of rows.
+        What ``docs/results/costs.json`` holds: numbers, text, and lists of rows.
     """
     now = {
         "date": datetime.date.today().isoformat(),
@@ -318,7 +267,7 @@ def compare(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[dict[str,
     Parameters
     ----------
     now, before
-        As from ``results``.
+        As from ``gather``.
 
     Returns
     -------
@@ -348,13 +297,13 @@ def _cpu_seconds(measured: Mapping[str, Any]) -> dict[str, float]:
     return {what: float(seconds) for what, seconds in (steps | lessons).items() if seconds}
 
 
-def write(measured: Mapping[str, Any], file: Path = RESULTS) -> None:
+def write(measured: Mapping[str, Any], file: Path = FILE) -> None:
     """Write results as JSON, page and picture, side by side; the JSON whole or not at all.
 
     Parameters
     ----------
     measured
-        As from ``results``.
+        As from ``gather``.
     file
         Where the JSON goes; page and picture have its name with other endings.
     """
@@ -376,12 +325,8 @@ def main() -> int:
     presets.paired(pairs)
     steps, lessons = step_costs(), lesson_costs()
     steps = pd.concat([pd.DataFrame([set_up_cost()]), steps], ignore_index=True)
-    measured = together(steps, lessons, pairs)
+    measured = gather(steps, lessons, pairs)
     write(measured)
-    presets.PAIRS.unlink(missing_ok=True)
+    keeping.discard(presets.STUDY.name)
     print(costs_page.page(measured))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The page and the picture that ``make bench`` makes from what it measured."""
+"""The page and the picture that the study ``costs`` makes from what it measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers import figures
-from studies import presets
+from helpers.scale import evaluation
+from studies import keeping, presets
 
 # --- the page -----------------------------------------------------------------------------------
 
@@ -22,7 +23,7 @@ def page(measured: Mapping[str, Any]) -> str:
     Parameters
     ----------
     measured
-        As from ``measurements.results``, or read back from ``docs/measurements.json``.
+        As from ``costs.gather``, or read back from ``docs/results/costs.json``.
 
     Returns
     -------
@@ -31,10 +32,10 @@ def page(measured: Mapping[str, Any]) -> str:
     """
     parts = [
         "# Measurements",
-        "Written by `make bench` from [measurements.json](measurements.json); do not edit. "
+        f"{keeping.written_by('costs')} The numbers are in [costs.json](costs.json). "
         "Measured on one machine: look at the order of magnitude, not at the last digit.",
         _origin(measured),
-        f"![{figure(measured).alt}](measurements.png)",
+        f"![{figure(measured).alt}](costs.png)",
         "## What a step costs",
         *_steps(measured),
         "## What a lesson costs",
@@ -76,12 +77,12 @@ def _presets(measured: Mapping[str, Any]) -> list[str]:
         "The same seed holds out the same cells, so only rows of one seed are compared: splits "
         "differ by more than presets do. The two of a pair run one after the other, and take "
         "turns in who goes first. The negative ELBO is that of the held-out cells (nats per cell, "
-        f"lower is better), mean over {presets.ELBO_DRAWS} draws. A preset is as good as the "
+        f"lower is better), mean over {evaluation.ELBO_DRAWS} draws. A preset is as good as the "
         f"default where it is higher by at most {presets.LIMIT:g} on average.",
         _verdicts(found),
         "\n".join(_verdict(name, row) for name, row in found.to_dict("index").items()),
         "Single runs. Agreement with the types of the cells: of k-means clusters (ARI and NMI, "
-        f"mean over {len(presets.KMEANS_SEEDS)} seeds), and of the 15 nearest cells (kNN "
+        f"mean over {len(evaluation.KMEANS_SEEDS)} seeds), and of the 15 nearest cells (kNN "
         "accuracy).",
         _runs(runs),
     ]
@@ -189,7 +190,7 @@ def figure(measured: Mapping[str, Any]) -> figures.DescribedFigure:
         f"{figures.about(seconds.min(), 2)} ({seconds.idxmin()}) to "
         f"{figures.about(seconds.max(), 2)} ({seconds.idxmax()}). Beside them {len(differences)} "
         "dots: the negative ELBO of held-out cells with the class preset minus that with the "
-        f"default, a dot a seed. Means in nats per cell: {said}; the limit is {presets.LIMIT:+g}.",
+        f"default, one dot per seed. Means in nats per cell: {said}; the limit is {presets.LIMIT:+g}.",
     )
 
 
@@ -202,10 +203,10 @@ def _bars(measured: Mapping[str, Any]) -> pd.Series:
 
 
 def _draw_seconds(axes: Axes, seconds: pd.Series) -> None:
-    places = np.arange(len(seconds))
-    drawn = axes.barh(places, seconds, color=figures.COLOURS[0])
+    heights = np.arange(len(seconds))
+    drawn = axes.barh(heights, seconds, color=figures.COLOURS[0])
     axes.bar_label(drawn, [figures.about(value, 2) for value in seconds], padding=3)
-    axes.set_yticks(places, list(seconds.index))
+    axes.set_yticks(heights, list(seconds.index))
     axes.set(xlabel="CPU seconds", title="Steps, and lessons on one core")
     axes.margins(x=0.12)
     axes.invert_yaxis()
@@ -213,12 +214,12 @@ def _draw_seconds(axes: Axes, seconds: pd.Series) -> None:
 
 def _draw_differences(axes: Axes, differences: pd.DataFrame) -> None:
     names = list(differences["data set"].unique())
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         values = differences.loc[differences["data set"] == name, "negative ELBO"]
         # Beside one another, or equal differences would hide each other.
-        beside = place + 0.06 * (np.arange(len(values)) - (len(values) - 1) / 2)
-        axes.plot(beside, values, "o", color=figures.COLOURS[place])
-        axes.hlines(values.mean(), place - 0.25, place + 0.25, color=figures.COLOURS[place])
+        beside = index + 0.06 * (np.arange(len(values)) - (len(values) - 1) / 2)
+        axes.plot(beside, values, "o", color=figures.COLOURS[index])
+        axes.hlines(values.mean(), index - 0.25, index + 0.25, color=figures.COLOURS[index])
     axes.axhline(0, color=figures.COLOURS[6], linewidth=0.8)
     axes.axhline(presets.LIMIT, color=figures.COLOURS[6], linewidth=0.8, linestyle="--")
     axes.annotate(
@@ -231,5 +232,5 @@ def _draw_differences(axes: Axes, differences: pd.DataFrame) -> None:
     axes.set(
         xlim=(-0.5, len(names) - 0.5),
         ylabel="class minus default, negative ELBO (nats per cell)",
-        title="Held-out cells, a dot a seed (line: mean)",
+        title="Held-out cells, one dot per seed (line: mean)",
     )

@@ -1,29 +1,29 @@
-"""scVI's default run on the cortex cells, made once and kept, so that nobody waits for its 400 epochs.
-
-``python -m studies.default_run`` (``make reference-run``) trains it and writes
-``docs/reference_run.csv``.
-"""
+"""scVI's default run of 400 epochs on the cortex cells, which lessons 02 and 04 show."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from helpers import results, training
+from helpers import training
 from helpers.loss import loss_ledger
-from helpers.paths import DOCS
 from helpers.training import shared_models
+from studies import keeping
+from studies.catalogue import Study
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
 
-FILE = DOCS / "reference_run.csv"
+STUDY = Study(
+    name="default_run",
+    question="How do the parts of the loss go in 400 epochs of default training?",
+    minutes=5,
+    writes=("docs/results/default_run.csv",),
+)
 
 SEED = 0
 
-# What the file keeps of the ledger; the rest can be computed from these.
+# What is kept of ``loss_ledger.ledger``, in nats per cell; the rest can be computed from these.
 COLUMNS = [
     "reconstruction",
     "kl",
@@ -51,16 +51,6 @@ def train(**train_kwargs: Any) -> BaseModelClass:
     )
 
 
-def load() -> pd.DataFrame:
-    """Return the kept run: some columns of ``loss_ledger.ledger``, a row an epoch, in nats per cell."""
-    return results.load(FILE, index_col="epoch")
-
-
-def origin() -> str:
-    """Return one line that says how the kept run was made: model, seed and versions."""
-    return results.origin(FILE)
-
-
 def main() -> int:
     """Train the default run and write the file; return the exit status."""
     print("Training scVI for 400 epochs (about five minutes, once) ...", flush=True)
@@ -72,9 +62,5 @@ def main() -> int:
     )
     table = loss_ledger.ledger(model)[COLUMNS]
     packages = ("scvi-tools", "torch", "numpy")
-    results.write(FILE, table.reset_index(), what, packages, "make reference-run")
+    keeping.write(STUDY.name, table.reset_index(), what, packages)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -22,6 +22,9 @@ from helpers.training import runs
 
 BATCHES = ("A", "B")
 
+# Two similar classes, whose difference a batch effect may swallow.
+PAIR = ("pyramidal CA1", "pyramidal SS")
+
 # Korsunsky et al. 2019 look at about 30 neighbours; the nearest 90 cells get a weight.
 PERPLEXITY = 30
 

@@ -1,7 +1,7 @@
-"""Train one model in several processes that share the work, with Lightning's distributed data parallel (DDP).
+"""Train one model in several processes: Lightning's distributed data parallel (DDP).
 
-On a machine with several GPUs there is one process a GPU. The processes here use the processor, so
-that all of it can be seen anywhere.
+On a machine with several GPUs there is one process per GPU. The processes here use the processor,
+so that all of it can be seen anywhere.
 
 ``python -m helpers.scale.ddp PROCESS SETTINGS`` is one such process; ``run`` starts them.
 """
@@ -30,7 +30,7 @@ import torch.distributed
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 
-from helpers import environment
+from helpers import environment, results
 from helpers.data import datasets
 from helpers.paths import ROOT
 
@@ -38,8 +38,8 @@ from helpers.paths import ROOT
 # (see lesson 03).
 STRATEGY = "ddp_find_unused_parameters_true"
 
-# What a process takes at its peak: 842 MiB in the smallest run of docs/out_of_core_runs.csv, of
-# which importing takes 745 (docs/scaling_runs.csv).
+# What a process takes at its peak: 842 MiB in the smallest run of docs/results/out_of_core.csv, of
+# which importing takes 745 (docs/results/scaling.csv).
 PROCESS_BYTES = 850 * 2**20
 
 # Without these the processes would look for each other by the name of the machine, perhaps on a
@@ -75,7 +75,7 @@ def run(
     Returns
     -------
     DataFrame
-        A row a process:
+        One row per process:
 
         ``steps an epoch``
             How many minibatches it had in an epoch.
@@ -208,7 +208,7 @@ def _raise_for_dead(workers: list[subprocess.Popen], folder: Path) -> None:
         "\n".join(parts)
         + (
             "\n"
-            "The others were stopped. What to do: mend what it says; with status -9 there was too "
+            "The others were stopped. What to do: fix what it says; with status -9 there was too "
             "little memory, so use fewer processes."
         )
     )
@@ -296,10 +296,10 @@ def train(process: int, settings: dict[str, Any]) -> dict[str, Any]:
     scvi.model.SCVI.setup_anndata(cells, layer="counts")
     model = scvi.model.SCVI(cells)
     seen = SeenCells(cells)
-    together = {}
+    shared = {}
     if settings["processes"] > 1:
         _meet(process, settings)
-        together = {
+        shared = {
             "devices": settings["processes"],
             "strategy": STRATEGY,
             # Otherwise a cluster's scheduler, if we are inside one of its jobs, would be asked for
@@ -315,7 +315,7 @@ def train(process: int, settings: dict[str, Any]) -> dict[str, Any]:
         callbacks=[seen],
         # With DDP scvi-tools writes its history to a file, by default below the current folder.
         log_save_dir=str(Path(settings["folder"], f"log {process}")),
-        **together,
+        **shared,
     )
     seconds = time.perf_counter() - start
     first = seen.epochs[0]
@@ -359,6 +359,17 @@ def main(arguments: list[str]) -> int:
 # --- compare ------------------------------------------------------------------------------------
 
 
+def load() -> dict[str, pd.DataFrame]:
+    """Return the runs of the study ``ddp`` by name, each as from ``run``, without ``seconds``."""
+    # A digest of digits alone would be read as a number.
+    table = results.load("ddp", dtype={"weights": str, "running averages": str})
+    table["cells"] = [tuple(map(int, cells.split())) for cells in table["cells"]]
+    return {
+        str(name): rows.drop(columns="run").set_index("process")
+        for name, rows in table.groupby("run", sort=False)
+    }
+
+
 def summary(runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Put runs side by side.
 
@@ -370,7 +381,7 @@ def summary(runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a run: ``processes``; ``steps an epoch`` of each; ``cells each`` and
+        One row per run: ``processes``; ``steps an epoch`` of each; ``cells each`` and
         ``cells together`` in the first epoch, each cell counted once; ``equal weights`` in all
         processes, and ``equal running averages``; "-" for both where there is one process.
     """

@@ -2,9 +2,9 @@
 
 The counts stay in a .h5ad file, and each minibatch is read from there.
 
-scvi-tools trains on an AnnData that was opened with ``backed="r"`` as on any other, on both lanes.
-Only ``X`` stays in the file then; layers are read into memory at once, so here the counts are in
-``X``.
+scvi-tools trains on an AnnData that was opened with ``backed="r"`` as on any other, in both version
+tracks. Only ``X`` stays in the file then; layers are read into memory at once, so here the counts
+are in ``X``.
 
 ``python -m helpers.scale.out_of_core FILE HOW`` trains one epoch in a fresh process, so that its
 memory can be measured.
@@ -44,7 +44,7 @@ BLOCK = 4096
 def copies_of_cortex(
     copies: int, n_genes: int = 2000, keep: float = 0.5, seed: int = 0
 ) -> Iterator[ad.AnnData]:
-    """Make many cells from few: the cortex cells again and again, each time without the molecules that were lost at random.
+    """Make many cells from few: the cortex cells again and again, each time thinned at random.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def copies_of_cortex(
 
 
 def write(file: Path | str, pieces: Iterable[ad.AnnData]) -> Path:
-    """Write pieces of data one below the other into one .h5ad file, with one piece in memory at a time.
+    """Write pieces of data one below the other into one .h5ad file; one is in memory at a time.
 
     Parameters
     ----------
@@ -123,15 +123,15 @@ def write(file: Path | str, pieces: Iterable[ad.AnnData]) -> Path:
             cells.append(piece.obs)
         if first is None:
             raise ValueError("There is nothing to write: no piece was given.")
-        together = pd.concat(cells)
-        if not together.index.is_unique:
-            twice = together.index[together.index.duplicated()][0]
+        joined = pd.concat(cells)
+        if not joined.index.is_unique:
+            twice = joined.index[joined.index.duplicated()][0]
             raise ValueError(
                 f"Two cells have the name '{twice}'. What to do: put the number of the piece "
                 "before the names of its cells."
             )
         with h5py.File(draft, "r+") as store:
-            ad.io.write_elem(store, "obs", together)
+            ad.io.write_elem(store, "obs", joined)
             _shorten(store["X"])
         draft.replace(file)
     finally:
@@ -141,20 +141,20 @@ def write(file: Path | str, pieces: Iterable[ad.AnnData]) -> Path:
 
 def _rows(piece: ad.AnnData) -> sp.csr_matrix:
     rows = sp.csr_matrix(piece.X, dtype=np.float32)
-    # Places are counted over all pieces; 32 bits would end at two thousand million counts above 0.
+    # Positions are counted over all pieces; 32 bits would end at two thousand million counts.
     rows.indptr = rows.indptr.astype(np.int64)
     return rows
 
 
 def _shorten(matrix: h5py.Group) -> None:
-    """Count the places of rows in 32 bits where they suffice, as SciPy does.
+    """Count the positions of rows in 32 bits where they suffice, as SciPy does.
 
     Else it would copy the matrix for each minibatch in memory.
     """
-    places = matrix["indptr"][:]
-    if places[-1] <= np.iinfo(np.int32).max:
+    positions = matrix["indptr"][:]
+    if positions[-1] <= np.iinfo(np.int32).max:
         del matrix["indptr"]
-        matrix.create_dataset("indptr", data=places.astype(np.int32))
+        matrix.create_dataset("indptr", data=positions.astype(np.int32))
 
 
 @contextlib.contextmanager
@@ -308,13 +308,13 @@ def same_weights(model: BaseModelClass, other: BaseModelClass) -> bool:
 
 @contextlib.contextmanager
 def rows_in_order() -> Iterator[None]:
-    """Inside this block, read the rows of a minibatch from memory in the order in which they would be read from a file.
+    """Inside this block, read the rows of a minibatch from memory in the order of a file.
 
     Notes
     -----
-    ----- From a file scvi-tools reads the rows of each minibatch in ascending order, from memory in
+    From a file scvi-tools reads the rows of each minibatch in ascending order, from memory in
     the order that was drawn. The cells of each minibatch are the same; but random numbers (dropout,
-    positions drawn from the clouds) fall on other cells.
+    latent positions that are drawn) fall on other cells.
     """
     read = AnnTorchDataset.__getitem__
 
@@ -331,7 +331,10 @@ def rows_in_order() -> Iterator[None]:
 
 
 def main(arguments: list[str]) -> int:
-    """Train one epoch in this process on a file, and print how long that took with ``setup_anndata`` and ``SCVI()``; return the exit status."""
+    """Train one epoch here on a file, and print how long it took; return the exit status.
+
+    With ``setup_anndata`` and ``SCVI()``.
+    """
     file, how = arguments
     environment.prepare()
     adata = {IN_MEMORY: load_counts, FROM_FILE: open_counts}[how](file)

@@ -1,53 +1,35 @@
 """What more cells cost in time and memory.
 
-Measured up to 100,000 cells, and estimated with a straight line for more.
-
-``python -m helpers.scale.scaling`` (``make scaling-runs``) measures and writes
-``docs/scaling_runs.csv``. The cells are synthetic: their counts carry no biology, only their size
-matters here.
+The study ``scaling`` measured up to 100,000 cells; for more it is estimated with a straight line.
+The cells are synthetic: their counts carry no biology, only their size matters here.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
-import time
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import anndata as ad
 import numpy as np
 import pandas as pd
-import psutil
-import scipy.sparse as sp
 import scvi
-from lightning.pytorch.callbacks import Callback
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from helpers import environment, figures, results, training
-from helpers.paths import DOCS
-from studies import costs
-
-FILE = DOCS / "scaling_runs.csv"
+from helpers import figures, results, training
+from helpers.paths import RESULTS
 
 # --- what is measured ---
 
-SIZES = (300, 1_000, 3_000, 10_000, 30_000, 100_000)
 PRESETS = ("default", "class")
-ROUNDS = (1, 2, 3)
 
 GENES = 2_000
 # Of each cell one gene in so many has a count: about what droplet data have.
 ONE_IN = 10
-
-# An epoch of few cells is soon over, so there are more of them: at least so many steps, and the
-# first epoch is not counted.
-LEAST_STEPS = 200
 
 # What a line is fitted to.
 QUANTITIES = ("set-up seconds", "epoch seconds", "latent seconds", "data MiB", "peak MiB")
@@ -60,170 +42,9 @@ EXTENDED = (1_000_000, 10_000_000)
 MACHINES = {"Binder": 2, "laptop": 16}
 
 # SciPy counts the values of a sparse matrix with 4 bytes while it can.
-MOST_CELLS_WITH_SMALL_INDICES = np.iinfo(np.int32).max // (GENES // ONE_IN)
+MAXIMUM_CELLS_WITH_SMALL_INDICES = np.iinfo(np.int32).max // (GENES // ONE_IN)
 
 MEASURED, ESTIMATED = "measured", "estimated"
-
-
-# --- measure ------------------------------------------------------------------------------------
-
-
-def synthetic_cells(n_cells: int, seed: int = 0) -> ad.AnnData:
-    """Make cells that have the size of real ones and nothing else.
-
-    Each has a count from 1 to 3 in a tenth of the genes, at random.
-
-    Parameters
-    ----------
-    n_cells
-        How many.
-    seed
-        Seed of the random numbers.
-
-    Returns
-    -------
-    AnnData
-        ``X`` and ``layers["counts"]``: counts, cells x 2,000 genes, CSR float32, 10 % of them not 0.
-        The two are one matrix in memory; where ``X`` holds other values, it takes as much again.
-
-    Raises
-    ------
-    ValueError
-        If there is no cell to make.
-    """
-    if n_cells < 1:
-        raise ValueError(f"There must be at least one cell, not {n_cells}.")
-    random = np.random.default_rng(seed)
-    values = n_cells * (GENES // ONE_IN)
-    # One gene in each ten, so that the indices of a cell are sorted; nothing larger than the matrix
-    # is made on the way.
-    indices = random.integers(0, ONE_IN, (n_cells, GENES // ONE_IN), dtype=np.int32)
-    indices += np.arange(0, GENES, ONE_IN, dtype=np.int32)
-    counts = random.integers(1, 4, values, dtype=np.int8).astype(np.float32)
-    ends = np.arange(0, values + 1, GENES // ONE_IN)
-    matrix = sp.csr_matrix((counts, indices.ravel(), ends), shape=(n_cells, GENES))
-    return ad.AnnData(
-        matrix,
-        layers={"counts": matrix},
-        obs=pd.DataFrame(index=[f"synthetic cell {i + 1}" for i in range(n_cells)]),
-        var=pd.DataFrame(index=[f"synthetic gene {i + 1}" for i in range(GENES)]),
-    )
-
-
-def measure(n_cells: int, preset: str = "default") -> dict[str, Any]:
-    """Set up, train and ask a default SCVI in this process, and measure it.
-
-    For a process of its own.
-
-    Parameters
-    ----------
-    n_cells
-        How many synthetic cells.
-    preset
-        "default" or "class", which decides the size of a minibatch.
-
-    Returns
-    -------
-    dict
-        ``cells``, ``preset``; ``steps an epoch``; processor time in seconds: ``set-up seconds``
-        (``setup_anndata`` and ``SCVI()``), ``epoch seconds`` (the median epoch), ``latent seconds``
-        (``get_latent_representation`` of all cells); resident memory: ``import MiB`` before there
-        are cells, and ``data MiB``, what they add.
-
-    Notes
-    -----
-    ----- It is trained with ``model.train`` itself. ``training.train`` would add what belongs to
-    the kit: the curve of held-out cells, the record of the loss, and the key of the checkpoint,
-    which reads all counts.
-    """
-    environment.prepare()
-    before = _resident_mib()
-    adata = synthetic_cells(n_cells)
-    with_data = _resident_mib()
-    length = training.run_length(n_cells, preset)
-    steps = length["steps"] // length["epochs"]
-
-    start = time.process_time()
-    scvi.model.SCVI.setup_anndata(adata, layer="counts")
-    model = scvi.model.SCVI(adata)
-    set_up = time.process_time() - start
-
-    clock = _EpochClock()
-    model.train(
-        max_epochs=1 + math.ceil(LEAST_STEPS / steps),
-        batch_size=training.PRESETS[preset].get("batch_size", scvi.settings.batch_size),
-        accelerator="cpu",
-        enable_progress_bar=False,
-        callbacks=[clock],
-    )
-
-    start = time.process_time()
-    model.get_latent_representation()
-    return {
-        "cells": n_cells,
-        "preset": preset,
-        "steps an epoch": clock.steps,
-        "set-up seconds": set_up,
-        "epoch seconds": float(np.median(np.diff(clock.ends))),
-        "latent seconds": time.process_time() - start,
-        "import MiB": before,
-        "data MiB": with_data - before,
-    }
-
-
-class _EpochClock(Callback):
-    """Note the processor time at the end of each epoch in seconds, and how many steps it has."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-        self.steps = 0
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Look at the clock."""
-        self.ends.append(time.process_time())
-        self.steps = trainer.num_training_batches
-
-
-def _resident_mib() -> float:
-    return psutil.Process().memory_info().rss / 2**20
-
-
-def run(number: int, n_cells: int, preset: str) -> pd.DataFrame:
-    """Measure one size in a process of its own, on one core.
-
-    Parameters
-    ----------
-    number
-        Which round it is.
-    n_cells, preset
-        As for ``measure``.
-
-    Returns
-    -------
-    DataFrame
-        One row: ``round``, what ``measure`` returned, and ``peak MiB``: the peak of the process
-        above ``import MiB``.
-
-    Raises
-    ------
-    subprocess.CalledProcessError
-        If the process fails.
-    """
-    code = f"from helpers import scaling; scaling.print_measured({n_cells}, {preset!r})"
-    watched = costs.watch(
-        [sys.executable, "-c", code],
-        cores=1,
-        cwd=costs.ROOT,
-        env=costs.kernel_variables(),
-    )
-    row = json.loads(watched["output"].splitlines()[-1])
-    peak = watched["peak MiB"] - row["import MiB"]
-    return pd.DataFrame([{"round": number, **row, "peak MiB": peak}])
-
-
-def print_measured(n_cells: int, preset: str) -> None:
-    """Print what ``measure`` returns as a line of JSON, for the process that waits for it."""
-    print(json.dumps(measure(n_cells, preset)))
 
 
 def load(preset: str = "default") -> pd.DataFrame:
@@ -237,16 +58,18 @@ def load(preset: str = "default") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a size: what ``measure`` returned, and ``peak MiB``. Times are processor time on one
-        core. ``data MiB`` and ``peak MiB`` are resident memory above ``import MiB``, which depends
-        on what else is installed.
+        One row per size: ``cells``, ``preset``; ``steps an epoch``; processor time in seconds on
+        one core: ``set-up seconds`` (``setup_anndata`` and ``SCVI()``), ``epoch seconds`` (the
+        median epoch), ``latent seconds`` (``get_latent_representation`` of all cells); resident
+        memory: ``import MiB`` before there are cells, which depends on what else is installed, and
+        above it ``data MiB``, what the cells add, and ``peak MiB``, the most of the process.
 
     Raises
     ------
     ValueError
         If there are no runs with this preset.
     """
-    table = results.load(FILE)
+    table = results.load("scaling")
     if preset not in set(table["preset"]):
         raise ValueError(
             f"There are no runs with preset '{preset}'. Presets: {', '.join(PRESETS)}."
@@ -255,11 +78,6 @@ def load(preset: str = "default") -> pd.DataFrame:
     medians = of_preset.groupby("cells").median().astype({"steps an epoch": int}).reset_index()
     medians.insert(1, "preset", preset)
     return medians
-
-
-def origin() -> str:
-    """Return one line that says how the kept runs were made: cells, model and versions."""
-    return results.origin(FILE)
 
 
 # --- a line, and how far it can be trusted ------------------------------------------------------
@@ -276,8 +94,8 @@ def lines(measured: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a quantity of ``QUANTITIES``: ``fixed`` and ``per 1,000 cells``, in the unit of the
-        quantity.
+        One row per quantity of ``QUANTITIES``: ``fixed`` and ``per 1,000 cells``, in the unit of
+        the quantity.
 
     Raises
     ------
@@ -286,7 +104,7 @@ def lines(measured: pd.DataFrame) -> pd.DataFrame:
 
     Notes
     -----
-    ----- Least squares, all sizes with the same weight. So the largest decide the slope, from which
+    Least squares, all sizes with the same weight. So the largest decide the slope, from which
     everything follows that lies beyond them.
     """
     _require_measured(measured)
@@ -320,7 +138,7 @@ def _require_measured(measured: pd.DataFrame) -> None:
 
 
 def predict_the_largest(measured: pd.DataFrame, up_to: int | None = None) -> pd.DataFrame:
-    """Leave the largest size out, predict it with the lines through smaller ones, and compare with what was measured.
+    """Leave the largest size out, predict it with the lines through smaller ones, and compare.
 
     Parameters
     ----------
@@ -332,8 +150,8 @@ def predict_the_largest(measured: pd.DataFrame, up_to: int | None = None) -> pd.
     Returns
     -------
     DataFrame
-        A row a quantity of ``QUANTITIES``: ``measured``, ``predicted``, and ``error``, the share of
-        the measured value by which the prediction is too high.
+        One row per quantity of ``QUANTITIES``: ``measured``, ``predicted``, and ``error``, the
+        share of the measured value by which the prediction is too high.
 
     Raises
     ------
@@ -357,7 +175,7 @@ def predict_the_largest(measured: pd.DataFrame, up_to: int | None = None) -> pd.
 
 
 def check_of_the_line(measured: pd.DataFrame) -> pd.DataFrame:
-    """Return the error with which the lines predict the largest size, the further away the further down.
+    """Return the errors with which lines predict the largest size: the lower, the further away.
 
     Parameters
     ----------
@@ -367,7 +185,7 @@ def check_of_the_line(measured: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a size up to which the lines were fitted: ``reach``, how many times larger the
+        One row per size up to which the lines were fitted: ``reach``, how many times larger the
         predicted size is, and the ``error`` of ``predict_the_largest`` for each quantity of
         ``QUANTITIES`` (a share; 0 is right).
 
@@ -406,7 +224,7 @@ def estimate(measured: pd.DataFrame, cells: Sequence[int] = EXTENDED) -> pd.Data
     Returns
     -------
     DataFrame
-        A row a size, the smallest first. ``kind`` says where the row's ``QUANTITIES`` (epoch,
+        One row per size, the smallest first. ``kind`` says where the row's ``QUANTITIES`` (epoch,
         latent space, set-up, data and peak) come from: "measured", or "estimated" from the lines.
         ``cells``, ``preset``, and the ``QUANTITIES``. What follows is arithmetic in each row:
 
@@ -432,7 +250,7 @@ def estimate(measured: pd.DataFrame, cells: Sequence[int] = EXTENDED) -> pd.Data
 
     Notes
     -----
-    ----- The line of the memory is that of indices with 4 bytes. From 10.7 million of these cells
+    The line of the memory is that of indices with 4 bytes. From 10.7 million of these cells
     on, SciPy takes 8, which is added. The cells are made in memory, so the time to read them from a
     disk is in no row. Nor is a second matrix, such as normalised values in ``X`` beside the counts,
     which takes ``sparse MiB`` once more.
@@ -473,7 +291,7 @@ def _sparse_mib(n_cells: int, index_bytes: int | None = None) -> float:
     A float and the index of its gene for each value, and where each cell ends.
     """
     if index_bytes is None:
-        index_bytes = 4 if n_cells <= MOST_CELLS_WITH_SMALL_INDICES else 8
+        index_bytes = 4 if n_cells <= MAXIMUM_CELLS_WITH_SMALL_INDICES else 8
     values = n_cells * (GENES // ONE_IN)
     return (4 * values + index_bytes * (values + n_cells + 1)) / 2**20
 
@@ -494,14 +312,14 @@ def _length(n_cells: int, preset: str) -> dict[str, Any]:
 
 
 def whole_runs() -> list[float]:
-    """Return the processor seconds of default runs of the 3,005 cortex cells that ``make bench`` watched from the first epoch to the last.
+    """Return the processor seconds of whole default runs of the 3,005 cortex cells.
 
     Notes
     -----
-    ----- From ``docs/measurements.json``. Unlike the runs of this module they look at the held-out
-    cells after each epoch.
+    From the study ``costs``, which watched them from the first epoch to the last. Unlike the runs
+    of the study ``scaling`` they look at the held-out cells after each epoch.
     """
-    runs = json.loads(costs.RESULTS.read_text("utf-8"))["preset runs"]
+    runs = json.loads((RESULTS / "costs.json").read_text("utf-8"))["preset runs"]
     return [
         run["CPU seconds"]
         for run in runs
@@ -510,7 +328,9 @@ def whole_runs() -> list[float]:
 
 
 def largest_that_fits(measured: pd.DataFrame, gibibytes: float) -> int:
-    """Return how many cells can be trained on in a memory, by inverting the line of the peak, with the wider indices where SciPy needs them.
+    """Return how many cells can be trained on in a memory, by inverting the line of the peak.
+
+    With the wider indices where SciPy needs them.
 
     Parameters
     ----------
@@ -541,18 +361,18 @@ def largest_that_fits(measured: pd.DataFrame, gibibytes: float) -> int:
         )
     empty = measured["import MiB"].median() + fixed
     free = 1024 * gibibytes - empty
-    most = math.floor(1000 * free / slope)
-    if most < 1:
+    maximum = math.floor(1000 * free / slope)
+    if maximum < 1:
         raise ValueError(
             f"{gibibytes:g} GiB do not hold one cell: importing scvi-tools and a model take "
             f"{empty / 1024:.2f} GiB."
         )
-    if most > MOST_CELLS_WITH_SMALL_INDICES:
+    if maximum > MAXIMUM_CELLS_WITH_SMALL_INDICES:
         # Four more bytes for the index of each value, and for the end of each cell.
         wider = 1000 * 4 * (GENES // ONE_IN + 1) / 2**20
-        most = math.floor(1000 * free / (slope + wider))
-        most = max(most, MOST_CELLS_WITH_SMALL_INDICES)
-    return most
+        maximum = math.floor(1000 * free / (slope + wider))
+        maximum = max(maximum, MAXIMUM_CELLS_WITH_SMALL_INDICES)
+    return maximum
 
 
 def bottlenecks(table: pd.DataFrame) -> pd.DataFrame:
@@ -566,9 +386,9 @@ def bottlenecks(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a number of cells: ``kind``; for each machine of ``MACHINES`` "memory" where the peak
-        is more than it has, else the work that takes the longest; and ``share of the time``, from 0
-        to 1, of the longest work, also where memory is named.
+        One row per number of cells: ``kind``; for each machine of ``MACHINES`` "memory" where the
+        peak is more than it has, else the work that takes the longest; and ``share of the time``,
+        from 0 to 1, of the longest work, also where memory is named.
     """
     times = _times(table)
     longest = times.idxmax(axis=1)
@@ -649,7 +469,7 @@ def plot(table: pd.DataFrame) -> figures.DescribedFigure:
 def _draw(
     axes: Axes, table: pd.DataFrame, values: pd.Series, label: str, colour: str, marker: str
 ) -> None:
-    """Draw a line with filled markers where it was measured, and hollow ones where it was estimated."""
+    """Draw a line, with filled markers where it was measured and hollow ones beyond."""
     axes.plot(table["cells"], values, color=colour, linewidth=1)
     for kind, inside in ((MEASURED, colour), (ESTIMATED, "white")):
         chosen = table["kind"] == kind
@@ -696,23 +516,3 @@ def _duration(seconds: float) -> str:
         if seconds >= size:
             return f"{figures.about(seconds / size, 2)} {name}"
     return f"{figures.about(seconds, 2)} s"
-
-
-# --- all of it ----------------------------------------------------------------------------------
-
-
-def main() -> int:
-    """Measure what is missing and write the file; return the exit status."""
-    keys = {"round": ROUNDS, "cells": SIZES, "preset": PRESETS}
-    runs = results.make(FILE, keys, run)
-    what = (
-        f"Default SCVI on one core, minibatches of the presets default and class, {min(SIZES):,} "
-        f"to {max(SIZES):,} synthetic cells (random counts) x {GENES:,} genes, {1 / ONE_IN:.0%} "
-        f"not 0, {len(ROUNDS)} rounds"
-    )
-    results.write(FILE, runs, what, ("scvi-tools", "torch", "numpy"), "make scaling-runs")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Figures of a sweep: every trial, and every architecture against the default, a dot a seed."""
+"""Figures of a sweep: every trial, and every architecture against the default, seed by seed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from helpers import figures
-from studies import architectures
-from studies.architectures import ARCHITECTURE, BETTER, DEFAULT
+from helpers.scale import sweep_results
+from helpers.scale.sweep_results import ARCHITECTURE, BETTER, DEFAULT
 
 MARKERS = "osD^v"
 
@@ -22,9 +22,9 @@ def plot_trials(trials: pd.DataFrame, column: str = "negative ELBO") -> figures.
     Parameters
     ----------
     trials
-        As from ``architectures.load``, of one budget, or from ``sweep.run``.
+        As from ``results.load("architectures")``, of one budget, or from ``sweep.run``.
     column
-        A key of ``architectures.BETTER``.
+        A key of ``sweep_results.BETTER``.
     """
     seeds = sorted(trials["seed"].unique())
     layers = sorted(trials["n_layers"].unique())
@@ -43,7 +43,7 @@ def plot_trials(trials: pd.DataFrame, column: str = "negative ELBO") -> figures.
         axes.set(xlabel="seed", xticks=seeds, ylabel="\n".join([column, *_units(column)]))
         axes.legend(title="hidden layers", loc="center left", bbox_to_anchor=(1, 0.5))
     by_seed = trials.groupby("seed")[column]
-    within, between = (
+    span, between = (
         (by_seed.max() - by_seed.min()).mean(),
         by_seed.mean().max() - by_seed.mean().min(),
     )
@@ -51,19 +51,19 @@ def plot_trials(trials: pd.DataFrame, column: str = "negative ELBO") -> figures.
         figure,
         f"Dot chart of the {column} of {len(trials)} trials above their {len(seeds)} seeds. The "
         f"means of the seeds lie up to {figures.about(between, 2)} apart; the trials of one seed "
-        f"span {figures.about(within, 2)} on average.",
+        f"span {figures.about(span, 2)} on average.",
     )
 
 
 def plot_differences(compared: Mapping[str, pd.DataFrame], column: str) -> figures.DescribedFigure:
-    """Draw how much each architecture differs from the default, a row an architecture and a dot a seed.
+    """Draw how much each architecture differs from the default: one row each, one dot per seed.
 
     Parameters
     ----------
     compared
-        By name, one panel each: tables as from ``architectures.differences``.
+        By name, one panel each: tables as from ``sweep_results.differences``.
     column
-        A key of ``architectures.BETTER``.
+        A key of ``sweep_results.BETTER``.
     """
     rows = sorted(
         {tuple(key) for table in compared.values() for key in table[ARCHITECTURE].to_numpy()}
@@ -73,7 +73,7 @@ def plot_differences(compared: Mapping[str, pd.DataFrame], column: str) -> figur
         figure = Figure(figsize=(1.4 + max(5, 3.4 * len(compared)), 1.2 + 0.36 * len(rows)))
         panels = figure.subplots(1, len(compared), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (name, table) in zip(panels, compared.items(), strict=True):
-            verdicts = architectures.verdicts(table, column)
+            verdicts = sweep_results.verdicts(table, column)
             for row, key in enumerate(rows):
                 of_this = (table["n_layers"] == key[0]) & (table["n_hidden"] == key[1])
                 values = table.loc[of_this, column]
@@ -107,7 +107,7 @@ def plot_differences(compared: Mapping[str, pd.DataFrame], column: str) -> figur
     return figures.DescribedFigure(
         figure,
         f"Dot chart of the {' in '.join([column, *_units(column)])} of {len(rows)} architectures "
-        f"less that of the default, {default}, a dot a seed; {BETTER[column]} is better. Means "
+        f"less that of the default, {default}, one dot per seed; {BETTER[column]} is better. Means "
         f"over the seeds, and what the seeds say. {'. '.join(said)}.",
     )
 

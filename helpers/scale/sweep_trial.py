@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import anndata as ad
-import pandas as pd
 import ray
 import scvi
 from ray import tune
 
 from helpers import environment
-from helpers.layers import model_anatomy
-from studies import presets
+from helpers.layers import architecture
+from helpers.scale import evaluation
 
 # Ray looks for this one while a trial runs; it is what scvi-tools calls the negative ELBO of the
 # held-out cells.
@@ -21,10 +20,7 @@ METRIC = "elbo_validation"
 
 # What a trial reports at its end, in the order of the table.
 MEASURES = (
-    "negative ELBO",
-    "k-means ARI",
-    "k-means NMI",
-    "kNN accuracy",
+    *evaluation.MEASURES,
     "hidden layers",
     "trained parameters",
     "CPU seconds",
@@ -34,14 +30,8 @@ MEASURES = (
 )
 
 
-def types(adata: ad.AnnData) -> pd.Series:
-    """Return the type of each cell, missing where it is not known."""
-    known = "cell_type" in adata.obs
-    return presets.cell_types(adata) if known else presets.no_types(adata)
-
-
 class Trial(scvi.model.SCVI):
-    """SCVI that is built from a seed, trains with a preset of the kit, and reports to Ray how good it became.
+    """SCVI that is built from a seed, trains with a preset, and reports to Ray how good it became.
 
     ``scvi.autotune`` builds one in each trial, and calls its ``train``.
 
@@ -76,11 +66,11 @@ class Trial(scvi.model.SCVI):
         train_params.pop("logger", None)
         # training.train calls the model's own train, which from here on is that of scvi-tools.
         self.train = super().train
-        costs = presets.train_measured(self, preset, callbacks=callbacks, **train_params)
-        anatomy = model_anatomy.read(self)
+        costs = evaluation.train_measured(self, preset, callbacks=callbacks, **train_params)
+        anatomy = architecture.read(self)
         report = {
             **costs,
-            **presets.judge(self, self.validation_indices, types(self.adata)),
+            **evaluation.judge(self, self.validation_indices, evaluation.cell_types(self.adata)),
             "hidden layers": str(anatomy.hidden_layers),
             "trained parameters": int(anatomy.parameters["trained"]),
         }

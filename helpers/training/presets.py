@@ -11,7 +11,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {"check_val_every_n_epoch": 1},
     # At least as good on held-out cells as the default run: measured with SCVI on 400 to 20,000
     # cells, for a twentieth of its time on the cortex cells and a sixth to a sixteenth on others
-    # (docs/measurements.md). Half the minibatch makes twice the steps for a third more time. A
+    # (docs/results/costs.md). Half the minibatch makes twice the steps for a third more time. A
     # large learning rate makes up for the fewer epochs; its fall to 0 ends the jumps that large
     # steps make.
     "class": {
@@ -26,7 +26,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # For TOTALVI on some hundred cells, and for SCVI beside it. On the 400 blood cells the held-out
     # negative ELBO of TOTALVI ends 9 to 12 nats per cell below that of its default training, and
-    # that of SCVI between 5 below and 29 above (docs/citeseq_runs.csv). TOTALVI would stop early,
+    # that of SCVI between 5 below and 29 above (docs/results/citeseq.csv). TOTALVI would stop early,
     # and at another epoch on another processor.
     "few cells": {
         "check_val_every_n_epoch": 1,

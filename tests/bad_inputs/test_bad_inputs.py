@@ -13,7 +13,8 @@ import scvi
 
 from helpers import data, environment, training
 from helpers.own_data import preflight, raw_counts
-from tests.bad_inputs import cases, page
+from studies import bad_inputs
+from tests.bad_inputs import cases
 
 FEWEST = 40
 
@@ -159,8 +160,8 @@ def test_what_goes_wrong_around_the_lessons_is_explained(case, folder):
 
 
 def test_the_page_has_a_row_for_each_with_what_was_said():
-    rows = page.FILE.read_text("utf-8").splitlines()
+    rows = bad_inputs.FILE.read_text("utf-8").splitlines()
     for case in [*cases.CELLS, *cases.FILES, *cases.ENVIRONMENT]:
         row = next((row for row in rows if row.startswith(f"| {case.what} |")), None)
-        assert row is not None, f"{case.what}: run make bad-inputs"
-        assert all(part in row for part in case.says), f"{case.what}: run make bad-inputs"
+        assert row is not None, f"{case.what}: make study ARGS=bad_inputs"
+        assert all(part in row for part in case.says), f"{case.what}: make study ARGS=bad_inputs"

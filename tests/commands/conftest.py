@@ -111,6 +111,7 @@ def make_clone(folder: Path) -> Clone:
     shutil.copytree(
         ROOT / "commands", root / "commands", ignore=shutil.ignore_patterns("__pycache__")
     )
+    shutil.copy(ROOT / "studies" / "catalogue.py", root / "studies")
     wheels = folder / "wheels"
     wheels.mkdir()
     clone = Clone(root, wheels)

@@ -72,7 +72,7 @@ def test_computed_minutes_hold_all_reading_and_running(lesson):
     read = [
         c for title, cells in there.items() if title not in lesson_minutes.HOME[1:] for c in cells
     ]
-    measured = json.loads((ROOT / "docs" / "measurements.json").read_text("utf-8"))["lessons"]
+    measured = json.loads((ROOT / "docs" / "results" / "costs.json").read_text("utf-8"))["lessons"]
     (seconds,) = [row["wall seconds"] for row in measured if row["lesson"] == lesson]
     expected = lesson_minutes.minutes(lesson_minutes.contents(read)) + seconds / 60
     assert by_lesson().loc[lesson, "computed"] == pytest.approx(expected)
@@ -195,7 +195,7 @@ def test_notes_without_minutes_are_named(tmp_path):
 
 
 def test_unmeasured_lesson_is_named():
-    with pytest.raises(ValueError, match="make bench"):
+    with pytest.raises(ValueError, match="make study ARGS=costs"):
         lesson_minutes.running("09_new")
 
 

@@ -10,13 +10,13 @@ from helpers.paths import ROOT
 # The files that may speak to another machine, or hand over to a program that does.
 FETCHING = {
     "publishing/classroom.py": "writes a guide that says how an image is built",
-    "commands/connections.py": "asks the Lab that it has started on this machine",
     "commands/pins.py": "renews the tested versions",
     "commands/set_up.py": "installs the tested versions",
+    "studies/connections.py": "asks the Lab that it has started on this machine",
     "helpers/data/archives.py": "lets scvi-tools read a listed source, which it downloads itself",
     "helpers/data/fetching.py": "fetches the listed sources",
     "helpers/data/download.py": "downloads the listed sources from the web",
-    "helpers/scale/sweep.py": "asks whether there is a cluster where the user says",
+    "helpers/scale/ray_cluster.py": "asks whether there is a cluster where the user says",
 }
 
 # Modules and functions that reach other machines.
@@ -66,7 +66,7 @@ def reaching(text):
 
 PROGRAMS = sorted(
     path
-    for folder in ("commands", "helpers", "notebooks")
+    for folder in ("commands", "helpers", "notebooks", "studies")
     for path in (ROOT / folder).rglob("*.py")
     if "checkpoints" not in path.name
 )

@@ -107,8 +107,8 @@ def test_senseless_numbers_are_refused(call, message):
 
 
 def test_measurements_that_are_missing_or_damaged(tmp_path):
-    file = tmp_path / "measurements.json"
-    with pytest.raises(FileNotFoundError, match="make bench"):
+    file = tmp_path / "costs.json"
+    with pytest.raises(FileNotFoundError, match="make study ARGS=costs"):
         classroom.load(file)
     for content in (
         "{",
@@ -120,14 +120,14 @@ def test_measurements_that_are_missing_or_damaged(tmp_path):
         '{"lessons": [3]}',
     ):
         file.write_text(content, "utf-8")
-        with pytest.raises(ValueError, match=r"measurements\.json .*make bench"):
+        with pytest.raises(ValueError, match=r"costs\.json .*make study ARGS=costs"):
             classroom.load(file)
     file.write_text(json.dumps(measured()), "utf-8")
     assert classroom.load(file) == measured()
 
 
 def test_every_lesson_was_measured():
-    """If this fails: `make bench`, then `make classroom`."""
+    """If this fails: `make study ARGS=costs`, then `make hub`."""
     names = sorted(file.stem for file in (ROOT / "notebooks").glob("*.ipynb"))
     assert sorted(classroom.lessons(classroom.load()).index) == names
 
@@ -153,7 +153,7 @@ def test_the_lesson_says_what_the_tables_say():
 
 
 def test_files_are_what_the_measurements_make_of_them():
-    """If this fails after `make bench`: `make classroom` writes them anew."""
+    """If this fails after `make study ARGS=costs`: `make hub` writes them anew."""
     known = classroom.load()
     assert classroom.VALUES.read_text("utf-8") == classroom.values(known)
     assert classroom.PAGE.read_text("utf-8") == classroom.page(known)

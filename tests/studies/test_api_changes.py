@@ -1,10 +1,11 @@
-"""The libraries are what they were when docs/drift.json was written, and whatever changes is named."""
+"""The libraries are what they were when their snapshot was kept, and whatever changes is named."""
 
 import copy
 import json
 import re
 import warnings
 
+import pandas as pd
 import pytest
 import scvi
 from packaging.requirements import Requirement
@@ -24,8 +25,32 @@ def kept():
 
 @pytest.fixture
 def two(kept):
-    """The snapshot of this lane, and one to be changed."""
-    return kept[api_changes.lane()], copy.deepcopy(kept[api_changes.lane()])
+    """The snapshot of this version track, and one to be changed."""
+    return kept[api_changes.track()], copy.deepcopy(kept[api_changes.track()])
+
+
+def complaint(kept, now):
+    """Say what changed in the libraries since a snapshot was kept, and what to do.
+
+    Empty if nothing did. Newer versions alone are no change: a test of the pins looks at them.
+    """
+    found = api_changes.differences(kept, now)
+    is_version = found["kind"] == "versions"
+    if is_version.all():
+        return ""
+    lines = [
+        f"  {row['kind']}, {row['where']}: {row['before']} -> {row['now']}"
+        for row in pd.concat([found[~is_version], found[is_version]]).to_dict("records")
+    ]
+    return "\n".join(
+        [
+            f"The libraries changed since {api_changes.FILE.name} was written "
+            f"({api_changes.track()}):",
+            *lines,
+            "What to do: look in lessons and helpers for what is said or assumed of these; fix "
+            "it, run make notebooks where outputs change, then make study ARGS=api_changes.",
+        ]
+    )
 
 
 # --- what is installed --------------------------------------------------------------------------
@@ -33,12 +58,14 @@ def two(kept):
 
 def test_libraries_are_what_they_were(kept):
     """If this fails, the message names what changed upstream, and what to do."""
-    complaint = api_changes.complaint(kept[api_changes.lane()], api_changes.take())
-    assert not complaint, complaint
+    said = complaint(kept[api_changes.track()], api_changes.take())
+    assert not said, said
 
 
 def test_page_is_that_of_the_kept_snapshots(kept):
-    assert api_changes.PAGE.read_text("utf-8") == api_changes.page(kept), "run make drift"
+    assert api_changes.PAGE.read_text("utf-8") == api_changes.page(kept), (
+        "make study ARGS=api_changes"
+    )
 
 
 # --- a change is seen and named -----------------------------------------------------------------
@@ -110,11 +137,15 @@ CHANGES = {
         "modules, SCVI: z_encoder.mean_encoder: Linear in encoder, head, 128 to 10, 1,290 "
         "parameters, trained -> not there"
     ),
-    let_a_module_train: "129 parameters, idle -> Linear in l_encoder, head, 128 to 1, 129 parameters, trained",
+    let_a_module_train: (
+        "129 parameters, idle -> Linear in l_encoder, head, 128 to 1, 129 parameters, trained"
+    ),
     warn: "warnings, FutureWarning: layer= goes away: not there -> SCVI.setup_anndata",
     warn_elsewhere: "TOTALVI.train -> SCVI.train",
     lose_a_name: "names, scvi.train._trainingplans._compute_kl_weight: can be called -> missing",
-    move_a_method: "methods, SCVI.train: scvi UnsupervisedTrainingMixin.train() -> scvi OtherMixin.train()",
+    move_a_method: (
+        "methods, SCVI.train: scvi UnsupervisedTrainingMixin.train() -> scvi OtherMixin.train()"
+    ),
     change_a_type: "tables, SCVI: differential_expression, column lfc_mean: float32 -> float16",
     change_epochs: "epochs, 30,000 cells: 267 -> 100",
     choose_other_genes: ": selected -> not there",
@@ -129,12 +160,12 @@ def test_each_kind_of_change_is_named(change, two):
     change(now)
     found = api_changes.differences(before, now)
     assert len(found) == 1
-    said = api_changes.complaint(before, now)
+    said = complaint(before, now)
     assert CHANGES[change] in said
-    assert api_changes.lane() in said
+    assert api_changes.track() in said
     assert "What to do: " in said
-    # The page calls the two by their lanes, and names the same entry with both values.
-    shown = api_changes.page(dict(zip(api_changes.LANES, two, strict=True)))
+    # The page calls the two by their tracks, and names the same entry with both values.
+    shown = api_changes.page(dict(zip(api_changes.TRACKS, two, strict=True)))
     row = found.iloc[0]
     for text in (row["where"], row["before"], row["now"]):
         assert str(text) in shown
@@ -146,7 +177,7 @@ def test_changes_are_all_named_at_once(two):
     for change in CHANGES:
         change(now)
     assert len(api_changes.differences(before, now)) == len(CHANGES)
-    said = api_changes.complaint(before, now)
+    said = complaint(before, now)
     assert all(expected in said for expected in CHANGES.values())
 
 
@@ -161,8 +192,8 @@ def test_every_kind_has_a_change_that_is_tried(two):
 
 def test_equal_snapshots_have_no_difference_and_the_page_says_so(two):
     assert api_changes.differences(*two).empty
-    assert api_changes.complaint(*two) == ""
-    shown = api_changes.page(dict(zip(api_changes.LANES, two, strict=True)))
+    assert complaint(*two) == ""
+    shown = api_changes.page(dict(zip(api_changes.TRACKS, two, strict=True)))
     assert "Differences: none." in shown
     assert shown.count("No difference in ") == len(api_changes.KINDS)
 
@@ -170,9 +201,9 @@ def test_equal_snapshots_have_no_difference_and_the_page_says_so(two):
 def test_newer_versions_alone_are_no_complaint_but_stand_beside_one(two):
     before, now = two
     now["versions"]["scvi-tools"] = "9.0"
-    assert api_changes.complaint(before, now) == ""
+    assert complaint(before, now) == ""
     warn(now)
-    assert re.search(r"versions, scvi-tools: 1\.\d\.\d -> 9\.0", api_changes.complaint(before, now))
+    assert re.search(r"versions, scvi-tools: 1\.\d\.\d -> 9\.0", complaint(before, now))
 
 
 def test_rounding_of_another_processor_is_no_difference(two):
@@ -184,7 +215,7 @@ def test_rounding_of_another_processor_is_no_difference(two):
 def test_what_the_kit_itself_asks_for_anew_is_no_difference(two):
     """A new import in a helper changes no library.
 
-    One that the library has not is missing in both lanes.
+    One that the library has not is missing in both version tracks.
     """
     before, now = two
     now["names"]["scvi.model.AUTOZI"] = "class"
@@ -197,7 +228,7 @@ def test_bar_in_a_text_does_not_break_the_table(two):
     now["epochs"]["a|b"] = 1
     (line,) = [
         line
-        for line in api_changes.page(dict(zip(api_changes.LANES, two, strict=True))).splitlines()
+        for line in api_changes.page(dict(zip(api_changes.TRACKS, two, strict=True))).splitlines()
         if "a\\|b" in line
     ]
     assert line.replace("\\|", "").count("|") == 4
@@ -220,7 +251,7 @@ def test_parameters_of_the_modules_add_up(model, kept):
 
 
 def test_losses_of_scvi_add_up(kept):
-    """The loss is reconstruction + weight x KL, and the second of 400 warm-up epochs has a weight of 1/400."""
+    """The loss is reconstruction + weight x KL; the second warm-up epoch has the weight 1/400."""
     for snapshot in kept.values():
         numbers = {
             where.removeprefix("SCVI: ").removesuffix(" at the end"): value
@@ -247,7 +278,7 @@ def test_known_things_are_in_it(kept):
 def test_a_row_of_the_modules_is_that_of_the_module_table(kept, pbmc):
     model = small_models.build(pbmc)
     table = architecture.module_table(model).set_index("path")
-    modules = kept[api_changes.lane()]["modules"]
+    modules = kept[api_changes.track()]["modules"]
     paths = [where.removeprefix("SCVI: ") for where in modules if where.startswith("SCVI: ")]
     assert sorted(paths) == sorted([*table.index, "all", "all, by torchinfo"])
     for path, row in table.iterrows():
@@ -257,24 +288,24 @@ def test_a_row_of_the_modules_is_that_of_the_module_table(kept, pbmc):
 
 
 def test_versions_are_those_of_the_pins(kept):
-    """Not of the tools for style, and not of the graphics card's libraries, which only some machines have."""
+    """Not of the tools for style, nor of libraries for graphics cards, which few machines have."""
     pins = [
         Requirement(line)
         for line in (api_changes.ROOT / "requirements/tested.txt").read_text("utf-8").splitlines()
         if not line.startswith("#")
     ]
-    for lane, python in zip(api_changes.LANES, ("3.11", "3.12"), strict=True):
+    for track, python in zip(api_changes.TRACKS, ("3.11", "3.12"), strict=True):
         tested = {
             pin.name: pin.specifier
             for pin in pins
             if pin.marker is None or pin.marker.evaluate({"python_version": python})
         }
-        versions = kept[lane]["versions"]
+        versions = kept[track]["versions"]
         assert versions["Python"].startswith("3.11." if python == "3.11" else "3.")
         for package, version in versions.items():
             # Python 3.11 brings setuptools itself, as it is.
             if package not in ("Python", "setuptools"):
-                assert version in tested[package], "run make drift"
+                assert version in tested[package], "make study ARGS=api_changes"
         assert {"scvi-tools", "torch", "scipy", "ray", "pytest"} <= set(versions)
         assert without_tools_and_graphics(versions)
     assert without_tools_and_graphics(api_snapshot.versions())
@@ -333,20 +364,20 @@ def test_warnings_are_free_of_places_and_moments(message, expected):
 
 
 def test_libraries_that_fail_are_said_with_their_error(monkeypatch, tmp_path):
-    helpers = tmp_path / "helpers"
-    helpers.mkdir()
-    (helpers / "drift_snapshot.py").write_text("raise AttributeError('scvi.model has no SCVI')")
+    studies = tmp_path / "studies"
+    studies.mkdir()
+    (studies / "api_snapshot.py").write_text("raise AttributeError('scvi.model has no SCVI')")
     monkeypatch.setattr(api_changes, "ROOT", tmp_path)
     monkeypatch.delenv("PYTHONPATH", raising=False)
     with pytest.raises(RuntimeError, match=r"(?s)scvi\.model has no SCVI.*What to do: "):
         api_changes.take()
 
 
-def test_a_new_snapshot_leaves_that_of_the_other_lane(monkeypatch, tmp_path, kept):
-    other = next(lane for lane in api_changes.LANES if lane != api_changes.lane())
-    monkeypatch.setattr(api_changes, "FILE", tmp_path / "drift.json")
-    monkeypatch.setattr(api_changes, "PAGE", tmp_path / "drift.md")
-    monkeypatch.setattr(api_changes, "take", lambda: kept[api_changes.lane()])
+def test_a_new_snapshot_leaves_that_of_the_other_track(monkeypatch, tmp_path, kept):
+    other = next(track for track in api_changes.TRACKS if track != api_changes.track())
+    monkeypatch.setattr(api_changes, "FILE", tmp_path / "api_changes.json")
+    monkeypatch.setattr(api_changes, "PAGE", tmp_path / "api_changes.md")
+    monkeypatch.setattr(api_changes, "take", lambda: kept[api_changes.track()])
     api_changes.FILE.write_text(json.dumps({other: kept[other]}), "utf-8")
     assert api_changes.main() == 0
     assert api_changes.load() == kept

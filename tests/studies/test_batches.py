@@ -7,7 +7,7 @@ import pytest
 from helpers import data, results
 from helpers.batches import batch_effects, experiments
 from helpers.proteins import protein_counts
-from studies import batches
+from studies import batches, keeping
 
 SIMULATED = batches.DESIGNS[:3]
 UNTRAINED = ["PCA, before the effect", "PCA", "Harmony"]
@@ -25,7 +25,7 @@ REAL = [
 
 @pytest.fixture(scope="module")
 def kept():
-    return batches.load()
+    return results.load("batches")
 
 
 def of(kept, design, seed):
@@ -97,7 +97,7 @@ def test_a_run_has_each_slope_in_its_column(monkeypatch, whole_cortex):
     assert set(table["design"]) == {"balanced"} and set(table["seed"]) == {4}
     assert list(table["method"]) == [*UNTRAINED, "a model", "random positions"]
     row = table.set_index("method").loc["a model"]
-    slopes = batch_effects.attribution(batch_effects.compare(model, batches.PAIR))
+    slopes = batch_effects.attribution(batch_effects.compare(model, experiments.PAIR))
     for found, learned, true in (
         ("batch effect found", "learned batch effect", "true batch effect"),
         ("class difference in the batch effect", "learned batch effect", "true class difference"),
@@ -123,7 +123,7 @@ def test_the_kept_runs_say_what_the_lesson_says(kept):
 
 
 def test_the_summary_is_recomputed(kept):
-    table = batches.summary("balanced")
+    table = results.summary("batches", list(experiments.BETTER), design="balanced")
     assert list(table.columns) == list(experiments.BETTER)
     assert list(table.index) == list(of(kept, "balanced", 0).index)
     # The mean of these three is not the one in the middle.
@@ -131,14 +131,14 @@ def test_the_summary_is_recomputed(kept):
     values = [of(kept, "balanced", seed).loc[method, "ARI"] for seed in (0, 1, 2)]
     expected = f"{np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
     assert table.loc[method, "ARI"] == expected
-    slopes = batches.summary("balanced", batches.ATTRIBUTION)
+    slopes = results.summary("batches", batches.ATTRIBUTION, design="balanced")
     assert list(slopes.index) == TRAINED
     with pytest.raises(ValueError, match="no design 'nested'"):
-        batches.summary("nested")
+        results.summary("batches", ["ARI"], design="nested")
 
 
 def test_origin_says_how_they_were_made():
-    origin = batches.origin()
+    origin = results.origin("batches")
     for part in (
         "1,200 cortex cells x 500 genes",
         "370 PBMCs x 1,000",
@@ -158,8 +158,9 @@ def test_every_design_and_seed_is_run(monkeypatch, tmp_path):
         return pd.DataFrame([row | dict.fromkeys(batches.COLUMNS, len(done) / 3)])
 
     monkeypatch.setattr(batches, "run", run)
-    monkeypatch.setattr(batches, "FILE", tmp_path / "kept.csv")
-    monkeypatch.setattr(results, "DATA", tmp_path / "data")
+    monkeypatch.setattr(keeping, "DATA", tmp_path / "data")
+    for module in (keeping, results):
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
     assert batches.main() == 0
     assert done == [(design, seed) for design in batches.DESIGNS for seed in batches.SEEDS]
-    np.testing.assert_allclose(batches.load()["ARI"], np.arange(1, 13) / 3, atol=1e-4)
+    np.testing.assert_allclose(results.load("batches")["ARI"], np.arange(1, 13) / 3, atol=1e-4)

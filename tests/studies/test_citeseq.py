@@ -1,10 +1,10 @@
-"""The kept runs on the blood cells are what the methods give, and the groups are news to the model that is judged by them."""
+"""The kept runs are what the methods give, and the groups are news to the model judged by them."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import data, environment, genes
+from helpers import data, environment, genes, results
 from helpers.batches import experiments
 from helpers.genes import log_normalisation
 from helpers.latent import clusters, neighbours
@@ -16,7 +16,7 @@ SEEDS = (0, 1, 2)
 
 @pytest.fixture(scope="module")
 def kept():
-    return citeseq.load()
+    return results.load("citeseq")
 
 
 def test_all_methods_and_seeds_are_kept(kept):
@@ -108,6 +108,6 @@ def test_a_run_has_the_seed_and_preset_of_its_row(monkeypatch):
 def test_the_summary_and_the_origin_are_those_of_the_file(kept):
     values = kept.query("method == 'scVI'")["iLISI"]
     expected = f"{values.mean():.2f} ({values.min():.2f} to {values.max():.2f})"
-    assert citeseq.summary(["iLISI"]).loc["scVI", "iLISI"] == expected
+    assert results.summary("citeseq", ["iLISI"]).loc["scVI", "iLISI"] == expected
     for part in ("400 PBMCs x 2,000 genes", "seeds 0, 1, 2", "scvi-tools 1."):
-        assert part in citeseq.origin()
+        assert part in results.origin("citeseq")

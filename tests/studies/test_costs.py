@@ -1,9 +1,8 @@
-"""What `make bench` measures is what ran, a pair compares equal cells, and the page says what the JSON says."""
+"""What is measured is what ran, a pair compares equal cells, the page says what the JSON says."""
 
 import io
 import json
 import subprocess
-import sys
 import time
 
 import nbformat
@@ -12,10 +11,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import results, training
+from helpers import training
 from helpers.proteins import protein_counts
-from studies import costs, costs_page, presets
+from helpers.scale import evaluation
+from studies import costs, costs_page, keeping, presets
 from studies.presets import COMPARED
+
+# In place of what agrees with the types of cells.
+NO_TYPES = (np.nan, np.nan, np.nan)
 
 # Class minus default in negative ELBO is +2 and -1 for one data set, +3 for the other.
 RUNS = pd.DataFrame(
@@ -24,8 +27,8 @@ RUNS = pd.DataFrame(
         ("cortex", 1, "class", 40.0, 50.0, 14, 1.0, 102.0, 0.6, 0.4, 0.8, "9 cells, a"),
         ("cortex", 2, "default", 300.0, 300.0, 400, 1.0, 110.0, 0.5, 0.4, 0.9, "9 cells, b"),
         ("cortex", 2, "class", 10.0, 10.0, 14, 1.0, 109.0, 0.9, 0.5, 0.9, "9 cells, b"),
-        ("simulated", 1, "default", 60.0, 60.0, 400, 1.0, 50.0, np.nan, np.nan, np.nan, "7 cells, c"),
-        ("simulated", 1, "class", 30.0, 30.0, 14, 1.0, 53.0, np.nan, np.nan, np.nan, "7 cells, c"),
+        ("simulated", 1, "default", 60.0, 60.0, 400, 1.0, 50.0, *NO_TYPES, "7 cells, c"),
+        ("simulated", 1, "class", 30.0, 30.0, 14, 1.0, 53.0, *NO_TYPES, "7 cells, c"),
     ],
     columns=[
         "data set", "seed", "preset", "CPU seconds", "wall seconds", "epochs", "final KL weight",
@@ -41,16 +44,19 @@ STEPS = pd.DataFrame(
     ]
 )
 LESSONS = pd.DataFrame(
-    [
-        {"lesson": "01_genes", "cores": cores, "CPU seconds": seconds, "wall seconds": 20.0, "peak MiB": 900}
-        for cores, seconds in ((1, 15.0), (2, 19.0))
-    ]
-)  # fmt: skip
+    {
+        "lesson": "01_genes",
+        "cores": [1, 2],
+        "CPU seconds": [15.0, 19.0],
+        "wall seconds": 20.0,
+        "peak MiB": 900,
+    }
+)
 
 
 @pytest.fixture
 def measured(tmp_path):
-    return costs.together(STEPS, LESSONS, RUNS, tmp_path / "none.json")
+    return costs.gather(STEPS, LESSONS, RUNS, tmp_path / "none.json")
 
 
 # --- pairs --------------------------------------------------------------------------------------
@@ -98,7 +104,7 @@ def test_runs_on_other_cells_or_without_a_partner_are_not_paired():
 
 @pytest.fixture
 def short(monkeypatch):
-    """Let both presets train two epochs, with minibatches that leave one of the 630 training cells over in the one."""
+    """Let both presets train two epochs; minibatches of the one leave one of 630 cells over."""
     common = {"check_val_every_n_epoch": 1, "max_epochs": 2}
     quick = common | {"batch_size": 37, "plan_kwargs": {"n_epochs_kl_warmup": 1}}
     monkeypatch.setattr("helpers.training.presets.PRESETS", {"default": common, "class": quick})
@@ -137,44 +143,6 @@ def test_a_real_pair_is_judged_on_the_cells_that_both_held_out(short, monkeypatc
     presets.paired(rows)
 
 
-def test_the_negative_elbo_is_that_of_these_cells(short):
-    model = presets.pbmc_model(1)
-    training.train(model, "default", enable_progress_bar=False)
-    held_out = presets.held_out_by_all([model])
-    assert list(held_out) == sorted(model.validation_indices)
-    found = presets.negative_elbo(model, held_out)
-    # That of the curve is one draw, in training's own minibatches.
-    assert found == pytest.approx(training.curves(model)["held-out cells"].iloc[-1], rel=0.01)
-    assert presets.negative_elbo(model, held_out) == found, "the draws differ between models"
-    parts = [presets.negative_elbo(model, half) for half in (held_out[:35], held_out[35:])]
-    assert found == pytest.approx(np.mean(parts), rel=0.005)
-    assert parts[0] != pytest.approx(parts[1], rel=0.005)
-    nobody = type("Model", (), {"validation_indices": np.setdiff1d(np.arange(700), held_out)})
-    with pytest.raises(ValueError, match="No cell was held out by all"):
-        presets.held_out_by_all([model, nobody])
-
-
-def test_agreement_is_on_the_cells_that_have_a_type(pbmc):
-    types = pbmc.obs["cell_type"].copy()
-    random = np.random.default_rng(0)
-    known = pd.get_dummies(types).to_numpy(float) + 0.001 * random.normal(size=(700, 10))
-    perfect = presets.agreement(known, types)
-    assert perfect["k-means ARI"] == 1
-    assert perfect["k-means NMI"] == pytest.approx(1)
-    # Some types have fewer cells than half of 15 neighbours.
-    assert perfect["kNN accuracy"] > 0.95
-    shuffled = presets.agreement(random.permutation(known), types)
-    assert shuffled["k-means ARI"] < 0.1
-    assert shuffled["kNN accuracy"] < 0.5
-    without = np.arange(700) % 3 == 0
-    known[without] = random.permutation(known[without])
-    assert presets.agreement(known, types)["k-means ARI"] < 0.9
-    assert presets.agreement(known, types.mask(without))["k-means ARI"] == 1
-    nothing = presets.agreement(known, presets.no_types(pbmc))
-    assert list(nothing) == list(COMPARED[1:])
-    assert np.isnan(list(nothing.values())).all()
-
-
 @pytest.mark.parametrize("name", presets.DATA_SETS)
 def test_a_data_set_is_what_it_says(name):
     data_set = presets.DATA_SETS[name]
@@ -193,7 +161,7 @@ def test_a_data_set_is_what_it_says(name):
 
 
 def test_finished_pairs_are_kept_but_not_those_of_other_settings(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "DATA", tmp_path)
+    monkeypatch.setattr(keeping, "DATA", tmp_path)
     made = []
 
     def pair(name, seed):
@@ -213,7 +181,7 @@ def test_finished_pairs_are_kept_but_not_those_of_other_settings(tmp_path, monke
     assert made == wanted, "a finished pair was made again, or one is missing"
     assert list(table.columns) == ["data set", "seed", "preset", "made"]
     assert table["made"].tolist() == [number for number in range(1, 11) for _ in range(2)]
-    monkeypatch.setattr(presets.inspect, "getsource", lambda module: "other presets")
+    monkeypatch.setattr(evaluation, "settings_key", lambda: "other settings")
     table = presets.runs()
     assert made == wanted + wanted
     assert len(table) == 20
@@ -221,21 +189,6 @@ def test_finished_pairs_are_kept_but_not_those_of_other_settings(tmp_path, monke
 
 
 # --- steps, lessons, set-up ---------------------------------------------------------------------
-
-
-def test_a_process_is_measured_with_those_that_it_starts():
-    busy = (
-        "import time\n"
-        "held = b'1' * (200 * 2**20)\n"
-        "while time.process_time() < 1: pass\n"
-        "print('done')"
-    )
-    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {busy!r}], check=True)"
-    cost = costs.watch([sys.executable, "-c", code])
-    assert cost["output"].strip() == "done"
-    assert 0.9 < cost["CPU seconds"] < 2
-    assert cost["wall seconds"] >= 1
-    assert 200 < cost["peak MiB"] < 300
 
 
 def test_a_step_is_timed_without_what_comes_before(monkeypatch):
@@ -312,7 +265,7 @@ def test_what_is_a_quarter_slower_than_last_time_is_marked(measured, tmp_path):
     before["lessons"][1]["lesson"] = "01_renamed"
     last = tmp_path / "last.json"
     last.write_text(json.dumps(before), "utf-8")
-    found = costs.together(STEPS, LESSONS, RUNS, last)["comparison"]
+    found = costs.gather(STEPS, LESSONS, RUNS, last)["comparison"]
     assert found["with"].startswith("2001-02-03, Python 3.")
     assert [(row["what"], row["ratio"], row["slower"]) for row in found["rows"]] == [
         ("t-SNE", 1.2, False),
@@ -331,7 +284,7 @@ def test_what_is_a_quarter_slower_than_last_time_is_marked(measured, tmp_path):
 def test_a_damaged_last_result_is_said_and_not_compared(text, tmp_path, capsys):
     last = tmp_path / "last.json"
     last.write_bytes(text.encode("utf-8", "surrogateescape"))
-    found = costs.together(STEPS, LESSONS, RUNS, last)
+    found = costs.gather(STEPS, LESSONS, RUNS, last)
     assert "damaged" in found["comparison"]["none"]
     assert "damaged" in capsys.readouterr().err
     assert found["comparison"]["none"] in costs_page.page(found)
@@ -353,13 +306,13 @@ def test_a_first_result_has_nothing_to_be_compared_with(measured):
 def test_results_with_nothing_in_common_are_not_compared(measured, tmp_path):
     last = tmp_path / "last.json"
     last.write_text(json.dumps(measured | {"steps": [], "lessons": []}), "utf-8")
-    found = costs.together(STEPS, LESSONS, RUNS, last)
+    found = costs.gather(STEPS, LESSONS, RUNS, last)
     assert "in common" in found["comparison"]["none"]
     assert "in common" in costs_page.page(found)
 
 
 def test_the_page_is_made_from_what_the_file_says(measured, tmp_path):
-    file = tmp_path / "measurements.json"
+    file = tmp_path / "costs.json"
     costs.write(measured, file)
     again = json.loads(file.read_text("utf-8"))
     assert again == measured
@@ -380,8 +333,8 @@ def test_the_page_is_made_from_what_the_file_says(measured, tmp_path):
     assert "- simulated: not reached." in page
     assert "nan" not in page.lower()
     assert sorted(each.name for each in tmp_path.iterdir()) == [
-        "measurements.json",
-        "measurements.md",
+        "costs.json",
+        "costs.md",
         "costs.png",
     ]
     with Image.open(io.BytesIO(file.with_suffix(".png").read_bytes())) as picture:
@@ -404,20 +357,20 @@ def test_the_picture_says_what_it_shows(measured):
 
 
 def test_nothing_is_written_where_the_page_cannot_be_made(measured, tmp_path):
-    file = tmp_path / "measurements.json"
+    file = tmp_path / "costs.json"
     file.write_text("the last one", "utf-8")
     measured["preset runs"][1]["held-out cells"] = "other cells"
     with pytest.raises(ValueError, match="different held-out cells"):
         costs.write(measured, file)
-    assert [each.name for each in tmp_path.iterdir()] == ["measurements.json"]
+    assert [each.name for each in tmp_path.iterdir()] == ["costs.json"]
     assert file.read_text("utf-8") == "the last one"
 
 
-@pytest.mark.skipif(not costs.RESULTS.exists(), reason="make bench was not run yet")
+@pytest.mark.skipif(not costs.FILE.exists(), reason="the study was not made yet")
 def test_the_stored_page_says_what_the_stored_file_says():
-    stored = json.loads(costs.RESULTS.read_text("utf-8"))
-    page = costs.RESULTS.with_suffix(".md").read_text("utf-8")
+    stored = json.loads(costs.FILE.read_text("utf-8"))
+    page = costs.FILE.with_suffix(".md").read_text("utf-8")
     assert page == costs_page.page(stored)
-    assert costs.RESULTS.with_suffix(".png").exists()
+    assert costs.FILE.with_suffix(".png").exists()
     now = {preset: training.PRESETS[preset] for preset in presets.PRESETS}
-    assert stored["presets"] == now, "the presets changed: run make bench again"
+    assert stored["presets"] == now, "the presets changed: make study ARGS=costs"

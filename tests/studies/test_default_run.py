@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from helpers import results
 from helpers.loss import loss_ledger
 from studies import default_run
 
 
 @pytest.fixture(scope="module")
 def kept():
-    return default_run.load()
+    return results.load("default_run", index_col="epoch")
 
 
 def test_first_epochs_can_be_recomputed(kept, tmp_path):
@@ -36,7 +37,7 @@ def test_kept_run_adds_up(kept):
 
 
 def test_origin_says_how_it_was_made():
-    origin = default_run.origin()
+    origin = results.origin("default_run")
     for part in ("SCVI on 3,005 cortex cells x 2,000 genes", "seed 0", "scvi-tools 1.", "torch"):
         assert part in origin
     assert not origin.startswith("#")

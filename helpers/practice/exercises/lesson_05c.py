@@ -10,10 +10,10 @@ import numpy as np
 from anndata import AnnData
 from scvi.model import SCVI
 
+from helpers.batches.experiments import PAIR
 from helpers.latent import neighbours
 from helpers.practice.exercises.answer_checks import Mistake, a_kind, as_names, call, claims, number
 from helpers.practice.exercises.replies import Reply, exercise, not_yet, right
-from studies.batches import PAIR
 
 # Two of each kind: patient or control, female or male.
 SAMPLES = ("PF1", "PF2", "PM1", "PM2", "CF1", "CF2", "CM1", "CM2")

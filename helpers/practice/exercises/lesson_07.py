@@ -19,7 +19,7 @@ from helpers.practice.exercises.answer_checks import (
     number,
 )
 from helpers.practice.exercises.replies import Reply, exercise, not_yet, right
-from studies import architectures
+from helpers.scale import sweep_results
 
 # How many architectures the colleague of exercise 1 compares with the default.
 COMPARED = 50
@@ -90,7 +90,7 @@ def lucky(seeds: int) -> float:
 
 
 @exercise(
-    "`architectures.costs(trials)` has the seconds of 14 epochs for each architecture. How long "
+    "`sweep_results.costs(trials)` has the seconds of 14 epochs for each architecture. How long "
     "does *one* epoch of each take?",
     "The large network needs more seconds for an epoch, so in the same seconds it gets fewer "
     "epochs.",
@@ -98,8 +98,8 @@ def lucky(seeds: int) -> float:
 )
 def equal_seconds(n_epochs: Any, *, trials: pd.DataFrame) -> Reply:
     """Epochs of three layers of 256 in the seconds that the default takes for its epochs."""
-    costs = architectures.costs(trials)
-    default, large = tuple(architectures.DEFAULT.values()), (3, 256)
+    costs = sweep_results.costs(trials)
+    default, large = tuple(sweep_results.DEFAULT.values()), (3, 256)
     seconds = costs["CPU seconds"]
     epochs = int(trials["epochs"].iloc[0])
     expected = epochs * seconds[default] / seconds[large]
@@ -208,7 +208,7 @@ def _of(table: pd.DataFrame, n_layers: int, n_hidden: int) -> pd.Series:
 
 
 def _differences(table: pd.DataFrame, n_layers: int, n_hidden: int) -> pd.Series:
-    return (_of(table, n_layers, n_hidden) - _of(table, *architectures.DEFAULT.values())).dropna()
+    return (_of(table, n_layers, n_hidden) - _of(table, *sweep_results.DEFAULT.values())).dropna()
 
 
 def _paired(table: pd.DataFrame, n_layers: int, n_hidden: int) -> float:
@@ -216,7 +216,7 @@ def _paired(table: pd.DataFrame, n_layers: int, n_hidden: int) -> float:
 
 
 def _unpaired(table: pd.DataFrame, n_layers: int, n_hidden: int) -> float:
-    default = _of(table, *architectures.DEFAULT.values())
+    default = _of(table, *sweep_results.DEFAULT.values())
     return float(_of(table, n_layers, n_hidden).mean() - default.mean())
 
 

@@ -11,8 +11,8 @@ import scipy.sparse as sp
 from helpers import data
 from helpers.data import cache, datasets, source_table
 from helpers.paths import DATA
-from helpers.scale import out_of_core
-from studies import architectures, batches
+from helpers.scale import out_of_core, sweep_results
+from studies import batches
 from tests.helpers.data.served_files import N_GENES, files_in
 
 LOADERS = {"cortex": data.load_cortex, "citeseq": data.load_citeseq, "pbmc": data.load_pbmc}
@@ -77,7 +77,7 @@ def test_other_words_for_genes_are_refused(tmp_path, monkeypatch):
 
 def test_kept_runs_are_of_the_packaged_genes_whatever_the_switch(monkeypatch):
     monkeypatch.setenv("CORTEX_GENES", "another word, which would be refused")
-    assert architectures.cells().n_obs == 3005
+    assert sweep_results.cells().n_obs == 3005
     assert batches.cells("balanced", seed=0).n_vars > 0
     assert next(out_of_core.copies_of_cortex(1)).n_obs == 3005
 

@@ -12,9 +12,8 @@ import psutil
 import pytest
 import torch
 
-from helpers import data, environment
+from helpers import data, environment, results
 from helpers.scale import ddp, scaling
-from studies import ddp_runs, out_of_core_costs
 
 # Two processes need about ten seconds; a machine with other work takes longer, and no test depends
 # on how long.
@@ -88,8 +87,8 @@ def test_nobody_listens_beyond_this_machine(runs, listening):
 
 
 def test_the_kept_runs_are_still_what_comes_out(runs):
-    """If this fails after a change of the versions: `make process-runs`."""
-    kept = list(ddp_runs.load().values())
+    """If this fails after a change of the versions: `make study ARGS=ddp`."""
+    kept = list(ddp.load().values())
     for live, stored in zip(runs.values(), kept, strict=False):
         assert live["cells"].tolist() == stored["cells"].tolist()
         for loss in ("training loss", "held-out loss"):
@@ -123,7 +122,7 @@ def test_seen_cells_are_told_by_their_counts():
 
 
 def test_a_process_takes_no_more_than_is_asked_for():
-    kept = out_of_core_costs.load()
+    kept = results.load("out_of_core")
     alone = kept["peak MiB"].min()
     assert alone <= ddp.PROCESS_BYTES / 2**20 < 1.1 * alone
     assert scaling.load()["import MiB"].max() < ddp.PROCESS_BYTES / 2**20
@@ -144,7 +143,7 @@ def started():
     return [
         child
         for child in psutil.Process().children()
-        if "several_processes" in " ".join(child.cmdline())
+        if "helpers.scale.ddp" in " ".join(child.cmdline())
         or "time.sleep" in " ".join(child.cmdline())
     ]
 

@@ -9,23 +9,13 @@ import tracemalloc
 import anndata as ad
 import h5py
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
 
-from helpers import environment, results
+from helpers import environment
 from helpers.scale import out_of_core
-from studies import costs, out_of_core_costs
-
-
-def cells(n_cells=300, n_genes=20, start=0, seed=0):
-    """Make cells with random counts, each with a name of its own."""
-    matrix = np.random.default_rng(seed).poisson(1.0, (n_cells, n_genes)) + 0.0
-    names = [f"cell {start + number}" for number in range(n_cells)]
-    obs = pd.DataFrame({"batch": pd.Categorical(["a", "b"] * (n_cells // 2))}, index=names)
-    var = pd.DataFrame(index=[f"gene {number}" for number in range(n_genes)])
-    return ad.AnnData(sp.csr_matrix(matrix, dtype=np.float32), obs=obs, var=var)
+from tests.helpers.scale.small_files import cells
 
 
 @pytest.fixture
@@ -65,14 +55,14 @@ def test_reading_a_minibatch_in_memory_copies_no_more_than_that(file):
 
 
 def test_more_counts_than_32_bits_can_number(tmp_path):
-    places = np.array([0, 5, 2**31 - 1])
+    positions = np.array([0, 5, 2**31 - 1])
     for last, kind in ((2**31 - 1, np.int32), (2**31, np.int64)):
-        places[-1] = last
+        positions[-1] = last
         with h5py.File(tmp_path / "matrix.h5", "w") as store:
-            store["X/indptr"] = places
+            store["X/indptr"] = positions
             out_of_core._shorten(store["X"])
             assert store["X/indptr"].dtype == kind
-            assert (store["X/indptr"][:] == places).all()
+            assert (store["X/indptr"][:] == positions).all()
     assert out_of_core._rows(cells()).indptr.dtype == np.int64, "what is appended would overflow"
 
 
@@ -90,7 +80,7 @@ def test_only_one_piece_is_in_memory_at_a_time(tmp_path):
     )
 
 
-def spoilt(piece):
+def spoiled(piece):
     piece.X.data[5] = 0.5
     return piece
 
@@ -99,7 +89,7 @@ def spoilt(piece):
     ("pieces", "message"),
     [
         ([], "nothing to write"),
-        ([cells(), spoilt(cells(start=300))], "Piece 2: "),
+        ([cells(), spoiled(cells(start=300))], "Piece 2: "),
         ([cells(), cells(start=300)[:, ::-1].copy()], "Piece 2 has other genes"),
         ([cells(), cells(start=299)], "Two cells have the name 'cell 299'"),
     ],
@@ -255,7 +245,7 @@ def test_another_seed_is_another_model(file):
 
 
 def test_from_a_file_positions_come_in_the_order_of_the_file_not_as_asked(file):
-    """What the lesson warns of. If this fails, scvi-tools has mended it, and the warning can go."""
+    """What the lesson warns of. If this fails, scvi-tools has fixed it, and the warning can go."""
     model = out_of_core.train(out_of_core.open_counts(file))
     every = model.get_latent_representation()
     asked = np.array([700, 3, 512, 20])
@@ -267,85 +257,3 @@ def test_from_a_file_positions_come_in_the_order_of_the_file_not_as_asked(file):
     in_parts = np.concatenate([np.sort(many[:128]), np.sort(many[128:])])
     given = model.get_latent_representation(indices=many)
     np.testing.assert_allclose(given, every[in_parts], rtol=1e-4, atol=1e-5)
-
-
-# --- what it takes ------------------------------------------------------------------------------
-
-
-def test_a_measured_run_is_of_this_file(file):
-    table = out_of_core_costs.compare(file)
-    assert table["how"].tolist() == ["in memory", "from the file"]
-    assert (table["cells"] == 900).all()
-    assert (table["CPU seconds"] > 0).all()
-    assert table["counts MiB"].to_numpy() == pytest.approx(
-        out_of_core.bytes_in_memory(file) / 2**20
-    )
-    assert (table["peak MiB"] > 300).all()
-    # Beside this process, in another one: the same history.
-    here = out_of_core.train(out_of_core.load_counts(file))
-    assert table["negative ELBO"].iloc[0] == pytest.approx(
-        float(here.history["elbo_validation"].iloc[-1, 0]), rel=1e-5
-    )
-
-
-def test_a_run_that_fails_says_what_it_said(file):
-    file.write_bytes(file.read_bytes()[:2000])
-    with pytest.raises(RuntimeError, match=r"(?s)Training from the file failed.*cannot be read"):
-        out_of_core_costs.measure(file, "from the file")
-    with pytest.raises(ValueError, match="Ways: in memory, from the file"):
-        out_of_core_costs.measure(file, "in the cloud")
-
-
-def test_kept_runs_show_flat_memory_and_an_equal_model():
-    table = out_of_core_costs.load()
-    assert table["copies"].unique().tolist() == list(out_of_core_costs.COPIES)
-    assert (table["cells"] == 3005 * table["copies"]).all()
-    by_way = table.pivot(index="cells", columns="how", values="peak MiB")
-    assert by_way["from the file"].max() - by_way["from the file"].min() < 100
-    assert by_way["in memory"].is_monotonic_increasing
-    growth = out_of_core_costs.growth(table)
-    assert growth["in memory"] > 0.9, "the counts themselves are not in memory?"
-    assert growth["from the file"] < 0.15
-    seconds = table.pivot(index="cells", columns="how", values="CPU seconds")
-    # The lesson says: the file takes longer.
-    assert (seconds["from the file"] > seconds["in memory"]).all()
-    loss = table.pivot(index="cells", columns="how", values="negative ELBO")
-    np.testing.assert_allclose(loss["in memory"], loss["from the file"], rtol=0.005)
-
-
-def test_growth_is_the_slope():
-    table = pd.DataFrame(
-        {
-            "how": ["a"] * 3 + ["b"] * 3,
-            "counts MiB": [1, 2, 4] * 2,
-            "peak MiB": [12, 14, 18, 5, 5, 5],
-        }
-    )
-    assert out_of_core_costs.growth(table).to_dict() == pytest.approx({"a": 2, "b": 0})
-    with pytest.raises(ValueError, match=r"single number of cells b.*two sizes"):
-        out_of_core_costs.growth(table.drop(index=[3, 4]))
-
-
-def test_figure_says_what_is_in_the_table():
-    table = out_of_core_costs.load()
-    alt = out_of_core_costs.plot(table).alt
-    ends = table[table["cells"] == table["cells"].max()]
-    for number in ends["peak MiB"]:
-        assert f"{number:,.0f} MiB" in alt
-
-
-def test_runs_are_kept_with_their_origin(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "DATA", tmp_path / "data")
-    monkeypatch.setattr(out_of_core_costs, "FILE", tmp_path / "kept.csv")
-    monkeypatch.setattr(out_of_core_costs, "COPIES", (1, 2))
-    monkeypatch.setattr(
-        out_of_core_costs,
-        "run",
-        lambda copies: pd.DataFrame({"copies": [copies], "cells": [3005 * copies]}),
-    )
-    assert out_of_core_costs.main() == 0
-    assert out_of_core_costs.load()["cells"].tolist() == [3005, 6010]
-    assert "make out-of-core-runs" in out_of_core_costs.origin()
-    assert results.origin(costs.ROOT / "docs" / "out_of_core_runs.csv").startswith(
-        "One epoch of SCVI"
-    )

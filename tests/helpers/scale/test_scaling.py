@@ -1,19 +1,16 @@
 """What is measured and what is estimated stay apart, and the estimate is the line it says."""
 
-import tracemalloc
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse as sp
 from lightning.pytorch.callbacks import Callback
 from scvi.model._utils import get_max_epochs_heuristic
 from scvi.train._trainingplans import _compute_kl_weight
 
-from helpers import data, results, training
+from helpers import results, training
 from helpers.scale import scaling
-from studies import costs
 from tests.helpers.small_models import build, few
 
 # Fixed part and slope per 1,000 cells of each quantity.
@@ -26,7 +23,10 @@ LINES = {
 }
 
 
-def linear(cells=scaling.SIZES, preset="default"):
+SIZES = (300, 1_000, 3_000, 10_000, 30_000, 100_000)
+
+
+def linear(cells=SIZES, preset="default"):
     """Return runs that lie on the lines."""
     cells = np.array(cells)
     runs = {name: fixed + cells / 1000 * slope for name, (fixed, slope) in LINES.items()}
@@ -35,99 +35,7 @@ def linear(cells=scaling.SIZES, preset="default"):
 
 @pytest.fixture(scope="module")
 def kept():
-    return results.load(scaling.FILE)
-
-
-# --- the cells ------------------------------------------------------------------------------------
-
-
-def test_synthetic_cells_have_the_size_that_they_say():
-    adata = scaling.synthetic_cells(500)
-    assert adata.shape == (500, 2000)
-    for matrix in (adata.X, adata.layers["counts"]):
-        assert sp.issparse(matrix) and matrix.format == "csr" and matrix.dtype == np.float32
-        assert matrix.indices.dtype == matrix.indptr.dtype == np.int32
-        assert matrix.has_canonical_format
-        assert (np.diff(matrix.indptr) == 200).all()
-        assert set(np.unique(matrix.data)) == {1, 2, 3}
-    assert matrix.nnz == 0.1 * 500 * 2000
-    assert np.shares_memory(adata.X.data, adata.layers["counts"].data)
-    size = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
-    assert scaling._sparse_mib(500) * 2**20 == size
-    assert len(np.unique(matrix.indices)) == 2000
-    again, other = scaling.synthetic_cells(500).X, scaling.synthetic_cells(500, seed=1).X
-    assert (again != matrix).nnz == 0 < (other != matrix).nnz
-    data.check_counts(adata, layer="counts")
-    with pytest.raises(ValueError, match="at least one cell, not 0"):
-        scaling.synthetic_cells(0)
-
-
-def test_making_the_cells_takes_little_more_than_they_do():
-    """Else the peak of the process would not be that of the training."""
-    tracemalloc.start()
-    try:
-        adata = scaling.synthetic_cells(20_000)
-        used, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    matrix = scaling._sparse_mib(adata.n_obs) * 2**20
-    assert matrix < used < peak < 1.25 * matrix
-
-
-# --- measuring ------------------------------------------------------------------------------------
-
-
-def test_a_size_is_measured_in_a_process_of_its_own():
-    row = scaling.run(2, 300, "class").iloc[0]
-    assert [row["round"], row["cells"], row["preset"]] == [2, 300, "class"]
-    assert row["steps an epoch"] == 5
-    assert (row[["set-up seconds", "epoch seconds", "latent seconds"]] > 0).all()
-    assert row["import MiB"] > 100
-    assert 10 < row["peak MiB"] < 1000
-
-
-def test_training_is_that_of_the_preset(monkeypatch):
-    monkeypatch.setattr(scaling, "LEAST_STEPS", 1)
-    for preset, steps in (("default", 2), ("class", 3)):
-        row = scaling.measure(150, preset)
-        assert row["steps an epoch"] == steps
-        assert row["preset"] == preset
-        assert row["cells"] == 150
-        # Seconds of a few minibatches, not of the whole run.
-        assert 0 < row["epoch seconds"] < 5
-    with pytest.raises(ValueError, match="no preset 'quick'"):
-        scaling.measure(150, "quick")
-
-
-def test_the_peak_is_above_the_import(monkeypatch):
-    seen = {}
-
-    def watch(command, cores, **how):
-        seen.update(command=command, cores=cores)
-        return {"output": 'a notice\n{"cells": 7, "import MiB": 640.5}\n', "peak MiB": 700}
-
-    monkeypatch.setattr(costs, "watch", watch)
-    row = scaling.run(1, 7, "default").iloc[0]
-    assert row.to_dict() == {"round": 1, "cells": 7, "import MiB": 640.5, "peak MiB": 59.5}
-    assert seen["cores"] == 1
-    assert seen["command"][-1].endswith("print_measured(7, 'default')")
-
-
-def test_every_round_size_and_preset_is_measured(monkeypatch, tmp_path):
-    done = []
-
-    def run(number, n_cells, preset):
-        done.append((number, n_cells, preset))
-        row = {"round": number, "cells": n_cells, "preset": preset, "steps an epoch": 3}
-        return pd.DataFrame([row | dict.fromkeys(scaling.QUANTITIES, number**2 / 3)])
-
-    monkeypatch.setattr(scaling, "run", run)
-    monkeypatch.setattr(scaling, "FILE", tmp_path / "kept.csv")
-    monkeypatch.setattr(results, "DATA", tmp_path / "data")
-    assert scaling.main() == 0
-    assert done == [(r, n, p) for r in (1, 2, 3) for n in scaling.SIZES for p in scaling.PRESETS]
-    # The median of 1/3, 4/3 and 9/3 is not their mean.
-    np.testing.assert_allclose(scaling.load("class")["peak MiB"], 4 / 3, atol=1e-4)
+    return results.load("scaling")
 
 
 # --- lines ----------------------------------------------------------------------------------------
@@ -198,7 +106,7 @@ def test_measured_rows_stay_and_estimated_rows_lie_on_the_line():
     runs.loc[2, "latent seconds"] *= 3
     table = scaling.estimate(runs)
     assert list(table["kind"]) == ["measured"] * 6 + ["estimated"] * 2
-    assert list(table["cells"]) == [*scaling.SIZES, 1_000_000, 10_000_000]
+    assert list(table["cells"]) == [*SIZES, 1_000_000, 10_000_000]
     assert set(table["preset"]) == {"default"}
     columns = ["cells", *scaling.QUANTITIES]
     pd.testing.assert_frame_equal(table[:6][columns], runs[columns])
@@ -209,7 +117,7 @@ def test_measured_rows_stay_and_estimated_rows_lie_on_the_line():
     assert own.iloc[-1]["epoch seconds"] == pytest.approx(0.02 + 123.456 * 0.19)
     assert list(scaling.estimate(runs, [])["kind"]) == ["measured"] * 6
     between = scaling.estimate(runs, [2_000_000, 50_000]).set_index("cells")["kind"]
-    assert list(between.index) == [*scaling.SIZES[:5], 50_000, 100_000, 2_000_000]
+    assert list(between.index) == [*SIZES[:5], 50_000, 100_000, 2_000_000]
     assert list(between[between == "estimated"].index) == [50_000, 2_000_000]
     with pytest.raises(ValueError, match="0 cells cannot be estimated"):
         scaling.estimate(runs, [10, 0])
@@ -277,7 +185,7 @@ def test_a_warm_up_that_is_cut_short_arrives(whole_cortex, epochs, plan):
 
 
 def test_wide_indices_are_added_where_scipy_needs_them():
-    most = scaling.MOST_CELLS_WITH_SMALL_INDICES
+    most = scaling.MAXIMUM_CELLS_WITH_SMALL_INDICES
     assert most * 200 <= np.iinfo(np.int32).max < (most + 1) * 200
     table = scaling.estimate(linear(), [most, most + 1]).iloc[-2:]
     narrow, wide = table["sparse MiB"] * 2**20
@@ -313,7 +221,7 @@ def test_the_largest_that_fits_does_and_one_more_does_not(gibibytes):
 
 
 def test_where_indices_get_wider_there_is_a_gap():
-    most = scaling.MOST_CELLS_WITH_SMALL_INDICES
+    most = scaling.MAXIMUM_CELLS_WITH_SMALL_INDICES
     below = scaling.estimate(linear(), [most])["memory MiB"].iloc[-1] / 1024
     for more in (0.1, 3, 7):
         assert scaling.largest_that_fits(linear(), below + more) == most
@@ -405,29 +313,6 @@ def test_a_time_has_the_unit_that_reads_best(seconds, said):
 # --- what is kept ---------------------------------------------------------------------------------
 
 
-def test_every_run_is_kept_and_of_the_presets_as_they_are(kept):
-    keys = list(zip(kept["round"], kept["cells"], kept["preset"], strict=True))
-    assert keys == [(r, n, p) for r in (1, 2, 3) for n in scaling.SIZES for p in scaling.PRESETS]
-    for _, row in kept.iterrows():
-        length = training.run_length(row["cells"], row["preset"])
-        assert row["steps an epoch"] == length["steps"] / length["epochs"]
-    columns = ["steps an epoch", *scaling.QUANTITIES[:3], "import MiB", *scaling.QUANTITIES[3:]]
-    assert list(kept.columns) == ["round", "cells", "preset", *columns]
-    assert (kept[columns] > 0).all(axis=None)
-
-
-def test_origin_says_how_they_were_made():
-    for part in (
-        "300 to 100,000 synthetic cells (random counts)",
-        f"{scaling.GENES:,} genes, 10% not 0",
-        "one core",
-        "3 rounds",
-        "scvi-tools 1.",
-        "make scaling-runs",
-    ):
-        assert part in scaling.origin()
-
-
 def test_the_memory_of_the_kept_runs_is_that_of_the_counts_and_more(kept):
     counts = kept["cells"].map(scaling._sparse_mib)
     assert ((kept["data MiB"] - counts).between(0, 3 + 0.1 * counts)).all()
@@ -437,7 +322,7 @@ def test_the_memory_of_the_kept_runs_is_that_of_the_counts_and_more(kept):
 @pytest.mark.parametrize("preset", scaling.PRESETS)
 def test_the_medians_are_recomputed(kept, preset):
     table = scaling.load(preset)
-    assert list(table["cells"]) == list(scaling.SIZES)
+    assert list(table["cells"]) == list(SIZES)
     for _, row in table.iterrows():
         rounds = kept[(kept["cells"] == row["cells"]) & (kept["preset"] == preset)]
         for name in (*scaling.QUANTITIES, "import MiB", "steps an epoch"):

@@ -1,11 +1,10 @@
-"""Sweeps: what is refused before they start, and real ones on a real cluster of two nodes on this machine."""
+"""Sweeps: what is refused before they start, and real ones on a cluster of two nodes here."""
 
 import errno
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,9 +21,9 @@ import scvi
 from ray.cluster_utils import Cluster
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
 
-from helpers import training
+from helpers import environment, training
 from helpers.paths import ROOT
-from helpers.scale import sweep, sweep_trial
+from helpers.scale import evaluation, ray_cluster, sweep, sweep_trial
 from tests.helpers.small_models import few
 
 QUICK = {"max_epochs": 2, "least_steps": 0}
@@ -52,7 +51,7 @@ except ModuleNotFoundError as error:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "needs ray, hyperopt, scib_metrics" in answer.stdout
-    assert "make lab-sweep" in answer.stdout
+    assert "make lab ARGS=--sweep" in answer.stdout
 
 
 @pytest.mark.parametrize(
@@ -95,20 +94,6 @@ def test_number_of_trials_is_that_of_the_combinations():
     assert sweep.n_trials({"model_params": {"n_layers": 2}}) == 1
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:port"])
-def test_an_address_without_a_cluster_is_said_at_once(address):
-    with pytest.raises(ConnectionError, match=f"no Ray cluster at {address}.*RAY_ADDRESS"):
-        sweep.require_reachable(address)
-
-
-def test_an_address_where_something_else_answers_is_said(monkeypatch):
-    monkeypatch.setattr(sweep, "ANSWER_SECONDS", 4)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        address = f"127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(ConnectionError, match=f"{address}.* not answered as Ray does for 4"):
-            sweep.require_reachable(address)
-
-
 def test_the_address_is_taken_from_the_environment(cortex, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(ConnectionError, match=r"127\.0\.0\.1:1"):
@@ -118,68 +103,19 @@ def test_the_address_is_taken_from_the_environment(cortex, tmp_path, monkeypatch
 
 def test_too_little_memory_for_one_trial_is_said_before_ray_starts(cortex, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(sweep.environment, "available_memory", lambda: 10**8)
+    monkeypatch.setattr(ray_cluster.environment, "available_memory", lambda: 10**8)
     with pytest.raises(MemoryError, match=r"Each trial of a sweep needs about 1\.2 GB"):
         sweep.run(few(cortex, 20), SPACE, tmp_path)
     assert not ray.is_initialized()
 
 
-def test_memory_limits_the_trials_side_by_side(monkeypatch):
-    processors = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    )
-    for free, expected in ((10**12, processors), (sweep.TRIAL_BYTES, 1), (0, 1)):
-        monkeypatch.setattr(sweep.environment, "available_memory", lambda free=free: free)
-        assert sweep.trials_at_once() == expected
-
-
-def test_a_space_in_the_path_of_the_environment_is_kept_together(monkeypatch):
-    monkeypatch.setattr(sweep.sys, "executable", "/a b/python")
-    assert sweep.worker_python() == {"py_executable": "'/a b/python'"}
-    monkeypatch.setattr(sweep.sys, "executable", "/a_b/python")
-    assert sweep.worker_python() == {}
-
-
-def test_a_sweep_on_this_machine_is_out_of_reach_of_others():
-    code = """
-import ipaddress, os, psutil
-from helpers.scale import sweep
-os.environ.update(sweep.VARIABLES)
-with sweep.cluster():
-    import ray
-    ray.get(ray.remote(lambda: 1).remote())
-    own = psutil.Process()
-    for each in (own, *own.children(recursive=True)):
-        for connection in each.net_connections("inet"):
-            if connection.status == psutil.CONN_LISTEN:
-                address = ipaddress.ip_address(connection.laddr.ip)
-                print((getattr(address, "ipv4_mapped", None) or address).is_loopback)
-"""
-    free = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    command = [sys.executable, "-c", code]
-    ran = subprocess.run(command, env=free, cwd=ROOT, capture_output=True, text=True, check=True)
-    # At least the server of Ray's store, the node and the process that works.
-    assert len(ran.stdout.split()) >= 3
-    assert set(ran.stdout.split()) == {"True"}
-
-
 def test_a_full_disk_is_said_before_ray_starts(cortex, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(sweep.shutil, "disk_usage", lambda folder: usage(10, 10, 1_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10, 10, 1_000_000))
     with pytest.raises(OSError, match="about 50 MB, and 1 MB are free") as caught:
         sweep.run(few(cortex, 20), SPACE, tmp_path)
     assert caught.value.filename == str(tmp_path)
     assert not ray.is_initialized()
-
-
-def test_nodes_too_small_for_a_trial_are_said_before_ray_waits_for_ever():
-    large = {"Alive": True, "Resources": {"CPU": 1.0, "memory": 2.0 * sweep.TRIAL_BYTES}}
-    small = {"Alive": True, "Resources": {"CPU": 4.0, "memory": 0.5 * sweep.TRIAL_BYTES}}
-    sweep.require_room([small, large])
-    without_processor = {"Alive": True, "Resources": {"memory": 2.0 * sweep.TRIAL_BYTES}}
-    for nodes in ([], [small], [large | {"Alive": False}, small], [without_processor]):
-        with pytest.raises(MemoryError, match=r"needs a processor and 1\.2 GB of memory"):
-            sweep.require_room(nodes)
 
 
 def test_the_reason_of_a_failure_is_one_line_in_plain_words():
@@ -199,7 +135,7 @@ def test_a_sweep_is_stopped_before_the_disk_is_full(tmp_path, monkeypatch, reque
     usage = namedtuple("usage", "total used free")
     (tmp_path / "sweep" / "trial").mkdir(parents=True)
     (tmp_path / "sweep" / "trial" / "result.json").write_text('{"epoch": 1}\n{"node": "a"}\n')
-    monkeypatch.setattr(sweep.shutil, "disk_usage", lambda folder: usage(10**9, 0, 10**6))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**9, 0, 10**6))
     with (
         pytest.raises(OSError, match=r"nearly full.* 1 of 4 trials are finished") as caught,
         sweep._progress(tmp_path / "sweep", 4),
@@ -209,24 +145,9 @@ def test_a_sweep_is_stopped_before_the_disk_is_full(tmp_path, monkeypatch, reque
         pytest.fail("It was not stopped.")
     assert caught.value.errno == errno.ENOSPC
     # Any other interruption stays one.
-    monkeypatch.setattr(sweep.shutil, "disk_usage", lambda folder: usage(10**9, 0, 10**9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**9, 0, 10**9))
     with pytest.raises(KeyboardInterrupt), sweep._progress(tmp_path / "sweep", 4):
         raise KeyboardInterrupt
-
-
-def test_nodes_with_other_packages_are_named():
-    same = {name: "1.0" for name in (*sweep.SHARED_PACKAGES, "the kit")}
-    here = {"node": "this process", **same}
-    good = {"node": "aaaaaaaaaaaa", **same}
-    sweep.require_same_packages(pd.DataFrame([here, good]))
-    for change, said in (
-        ({"torch": "0.1"}, r"node bbbbbbbb has torch 0\.1, this process 1\.0"),
-        ({"scvi-tools": None}, "has scvi-tools not at all"),
-        ({"the kit": None}, "has the kit not at all"),
-    ):
-        other = good | {"node": "bbbbbbbbbbbb"} | change
-        with pytest.raises(RuntimeError, match=said):
-            sweep.require_same_packages(pd.DataFrame([here, good, other]))
 
 
 def test_cells_without_counts_are_refused_before_ray_starts(cortex, tmp_path):
@@ -255,14 +176,14 @@ def node_of_one_processor():
 
 @pytest.fixture(scope="module")
 def two_nodes():
-    os.environ.update(sweep.VARIABLES)
+    os.environ.update(ray_cluster.VARIABLES)
     cluster = Cluster(initialize_head=True, head_node_args=node_of_one_processor())
     cluster.second = cluster.add_node(**node_of_one_processor())
     ray.init(
         cluster.address,
         log_to_driver=False,
         logging_level="ERROR",
-        runtime_env=sweep.worker_python(),
+        runtime_env=ray_cluster.worker_python(),
     )
     yield cluster
     ray.shutdown()
@@ -310,24 +231,22 @@ def test_both_nodes_work_and_every_combination_is_there_once(done, two_nodes):
 
 
 def test_a_cluster_that_is_there_is_reached_and_its_nodes_are_like_this_process(two_nodes):
-    sweep.require_reachable(two_nodes.address)
-    nodes = sweep.packages_of_nodes()
+    ray_cluster.require_reachable(two_nodes.address)
+    nodes = ray_cluster.packages_of_nodes()
     assert len(nodes) == 3
     assert not nodes.isna().to_numpy().any()
     assert set(nodes.drop(columns="node").nunique()) == {1}
-    sweep.require_same_packages(nodes)
+    ray_cluster.require_same_packages(nodes)
 
 
 def test_what_is_reported_is_what_the_same_training_gives_here(done, cells):
     row = done.query("n_layers == 2 and seed == 2").iloc[0]
-    training.environment.prepare(2)
+    environment.prepare(2)
     adata = cells.copy()
     scvi.model.SCVI.setup_anndata(adata, layer="counts")
     model = scvi.model.SCVI(adata, n_layers=2)
     training.train(model, **QUICK, enable_progress_bar=False)
-    again = sweep_trial.preset_runs.judge(
-        model, model.validation_indices, sweep_trial.preset_runs.cell_types(adata)
-    )
+    again = evaluation.judge(model, model.validation_indices, evaluation.cell_types(adata))
     assert row["negative ELBO"] == pytest.approx(again["negative ELBO"], rel=1e-5)
     assert row["held-out cells"] == again["held-out cells"]
     assert row["hidden layers"] == "{'encoder': 2, 'decoder': 2}"
@@ -430,8 +349,8 @@ def test_a_killed_sweep_loses_nothing_that_was_finished(two_nodes, cells, tmp_pa
     code = f"""
 import anndata, ray
 from pathlib import Path
-from helpers.scale import sweep
-ray.init({two_nodes.address!r}, runtime_env=sweep.worker_python())
+from helpers.scale import ray_cluster, sweep
+ray.init({two_nodes.address!r}, runtime_env=ray_cluster.worker_python())
 sweep.run(anndata.read_h5ad("cells.h5ad"), {SPACE}, Path("kept"))
 """
     child = subprocess.Popen(
