@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from helpers.paths import ROOT
-from helpers.scale import ddp
-from publishing import classroom
+from helpers.scale import classroom, ddp
 
 
 def measured(**peaks):
