@@ -56,7 +56,7 @@ REASONS = {
 FORMAT = 1
 
 
-# --- what nbgrader does with one notebook -----------------------------------------------------------------------------
+# --- what nbgrader does with one notebook ---------------------------------------------------------
 
 
 class RunSubmission(Execute):
@@ -202,7 +202,7 @@ class FeedbackPage(HTMLExporter):
         return re.sub(r"""<script src=["']https?:[^>]*>\s*</script>""", "", page), resources
 
 
-# --- what was handed in -----------------------------------------------------------------------------------------------
+# --- what was handed in ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -356,7 +356,7 @@ def mend(submitted: NotebookNode, released: NotebookNode) -> list[str]:
     return notes
 
 
-# --- marking a class --------------------------------------------------------------------------------------------------
+# --- marking a class ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

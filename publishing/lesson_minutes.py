@@ -52,7 +52,7 @@ TIME = re.compile(
 PLANNED = re.compile(r"^## (.+)\n+\*\*(\d+) minutes?\.\*\*", re.MULTILINE)
 
 
-# --- lessons ------------------------------------------------------------------------------------
+# --- lessons --------------------------------------------------------------------------------------
 
 
 def names() -> list[str]:
@@ -104,7 +104,7 @@ def _pieces(cell: NotebookNode) -> Iterator[tuple[str | None, NotebookNode]]:
             yield title and title[1].strip(), nbformat.v4.new_markdown_cell(text)
 
 
-# --- planned ------------------------------------------------------------------------------------
+# --- planned --------------------------------------------------------------------------------------
 
 
 def time_line(notebook: NotebookNode) -> tuple[int, int]:
@@ -152,7 +152,7 @@ def notes(lesson: str, folder: Path = NOTES) -> dict[str, int]:
     return found
 
 
-# --- computed -----------------------------------------------------------------------------------
+# --- computed -------------------------------------------------------------------------------------
 
 
 def words(markdown: str) -> int:
@@ -217,7 +217,7 @@ def running(lesson: str, measurements: Path = MEASUREMENTS) -> float:
     return seconds[lesson] / 60
 
 
-# --- tables -------------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------
 
 
 def by_section(lesson: str) -> pd.DataFrame:

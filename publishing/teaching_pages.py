@@ -24,7 +24,7 @@ def main() -> int:
     return 0
 
 
-# --- minutes ------------------------------------------------------------------------------------
+# --- minutes --------------------------------------------------------------------------------------
 
 
 def minutes_page() -> str:
@@ -88,7 +88,7 @@ def _sections_table(lesson: str) -> str:
     return _table(["section", *counted, "planned", "computed"], rows)
 
 
-# --- plans --------------------------------------------------------------------------------------
+# --- plans ----------------------------------------------------------------------------------------
 
 
 def plans_page() -> str:
@@ -144,7 +144,7 @@ def _practice(row: lesson_plans.Row) -> str:
     return f"<br>*Predict*: {row.predict} ..." if row.predict else ""
 
 
-# --- misconceptions -----------------------------------------------------------------------------
+# --- misconceptions -------------------------------------------------------------------------------
 
 
 def misconceptions_page() -> str:
@@ -166,7 +166,7 @@ Written by `make teaching` from the tables "What you know now" of the lessons; d
     return text
 
 
-# --- Markdown -----------------------------------------------------------------------------------
+# --- Markdown -------------------------------------------------------------------------------------
 
 
 def _lesson_link(lesson: str) -> str:

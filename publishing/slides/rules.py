@@ -338,7 +338,7 @@ class _Writer:
         self.sections[-1].slides.append(slide)
 
 
-# --- parts of slides ----------------------------------------------------------------------------------
+# --- parts of slides ------------------------------------------------------------------------------
 
 
 def _groups(outputs: Sequence[Output]) -> Iterator[list[Output]]:
@@ -460,7 +460,7 @@ def _question(heading: str, number: int, total: int, question: quizzes.Question)
     ]
 
 
-# --- notes ----------------------------------------------------------------------------------------------
+# --- notes ----------------------------------------------------------------------------------------
 
 
 def _notes(texts: Sequence[Text | None]) -> list[str]:

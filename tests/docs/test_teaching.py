@@ -25,7 +25,7 @@ def test_page_is_as_the_lessons_are(name):
     assert (TEACHING / name).read_text("utf-8") == teaching_pages.PAGES[name](), "make teaching"
 
 
-# --- minutes ------------------------------------------------------------------------------------
+# --- minutes --------------------------------------------------------------------------------------
 
 
 @cache
@@ -199,7 +199,7 @@ def test_unmeasured_lesson_is_named():
         lesson_minutes.running("09_new")
 
 
-# --- plans --------------------------------------------------------------------------------------
+# --- plans ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
@@ -249,7 +249,7 @@ def test_clock_runs_from_row_to_row():
         assert ends[-1] == plan.minutes
 
 
-# --- misconceptions -----------------------------------------------------------------------------
+# --- misconceptions -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
@@ -274,7 +274,7 @@ def test_a_misconception_without_a_place_is_named(tmp_path):
         misconceptions.of_lesson("00_setup", empty)
 
 
-# --- pages written by hand ----------------------------------------------------------------------
+# --- pages written by hand ------------------------------------------------------------------------
 
 
 def test_two_questions_to_discuss_for_each_lesson():

@@ -64,7 +64,7 @@ def first_uses():
     return glossary.first_uses(lessons())
 
 
-# --- glossary -----------------------------------------------------------------------------------
+# --- glossary -------------------------------------------------------------------------------------
 
 
 def test_each_word_has_one_entry_in_alphabetical_order_that_says_something():
@@ -122,7 +122,7 @@ def test_every_link_to_the_glossary_leads_to_an_entry():
     assert own and not own - anchors
 
 
-# --- how uses are found -------------------------------------------------------------------------
+# --- how uses are found ---------------------------------------------------------------------------
 
 
 WAYS = {"Batch": {"batch", "batches"}, "Batch effect": {"batch effect"}, "Step": {"step"}}
@@ -158,7 +158,7 @@ def test_everyday_words_count_where_they_are_linked():
     assert glossary.first_uses({"00": texts})["Network"][1] == 2
 
 
-# --- notation -----------------------------------------------------------------------------------
+# --- notation -------------------------------------------------------------------------------------
 
 
 @cache

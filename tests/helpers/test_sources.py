@@ -10,7 +10,6 @@ from helpers.paths import ROOT
 
 # The files that may speak to another machine, or hand over to a program that does.
 FETCHING = {
-    "helpers/scale/classroom.py": "writes a guide that says how an image is built",
     "commands/connections.py": "asks the Lab that it has started on this machine",
     "commands/pins.py": "renews the tested versions",
     "commands/set_up.py": "installs the tested versions",

@@ -41,7 +41,7 @@ def substance(text):
     return {line.strip() for line in text.splitlines() if len(line.strip()) >= 20}
 
 
-# --- for students -------------------------------------------------------------------------------------------------------
+# --- for students ---------------------------------------------------------------------------------
 
 
 @every_lesson
@@ -127,7 +127,7 @@ def test_untouched_lesson_of_the_student_folder_runs_with_what_is_in_it(student,
     assert str(student) in notebook.cells[-1].outputs[0].text
 
 
-# --- for teachers -------------------------------------------------------------------------------------------------------
+# --- for teachers ---------------------------------------------------------------------------------
 
 
 @every_lesson
@@ -221,7 +221,7 @@ def test_an_edition_is_replaced_as_a_whole_and_an_error_leaves_the_old(tmp_path)
     assert list(tmp_path.iterdir()) == [final]
 
 
-# --- as an assignment -----------------------------------------------------------------------------------------------------
+# --- as an assignment -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -298,7 +298,7 @@ def test_settings_of_the_user_are_neither_read_nor_written(course):
     assert [path.name for path in home.iterdir()] == ["nbgrader_config.py"]
 
 
-# --- the commands -------------------------------------------------------------------------------------------------------
+# --- the commands ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def test_two_commands_do_not_mark_one_class(build, marks):
         grade(build)
 
 
-# --- what was handed in -------------------------------------------------------------------------------------------------
+# --- what was handed in ---------------------------------------------------------------------------
 
 
 def test_folder_that_is_missing_or_empty_is_an_error_that_says_how(tmp_path):
@@ -298,7 +298,7 @@ def test_mending_gives_back_what_nbgrader_goes_by():
     ]
 
 
-# --- marks ----------------------------------------------------------------------------------------------------------------
+# --- marks ----------------------------------------------------------------------------------------
 
 
 def stream(name, text="said"):

@@ -1,0 +1,59 @@
+"""Texts that the kit writes: templates with gaps, and Markdown tables to put into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import jinja2
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def fill(template: str, **values: object) -> str:
+    """Fill the gaps of a template.
+
+    Parameters
+    ----------
+    template
+        The name of a file in ``publishing/templates``.
+    values
+        What goes into its gaps, by name.
+
+    Raises
+    ------
+    jinja2.UndefinedError
+        If nothing is given for a gap.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(values)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = False) -> str:
+    """Write a table in Markdown.
+
+    Parameters
+    ----------
+    heads
+        The names of the columns.
+    rows
+        What stands in them.
+    numbers
+        Whether all columns but the first are aligned on the right.
+    """
+    rules = ["---"] + ["---:" if numbers else "---"] * (len(heads) - 1)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rules, *rows))
+
+
+def write(file: Path, text: str) -> None:
+    """Write a text file in one go, and the folder that it is in."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f"{file.name}.draft")
+    draft.write_text(text, "utf-8")
+    draft.replace(file)
