@@ -16,7 +16,8 @@ def fill(template: str, **values: object) -> str:
     Parameters
     ----------
     template
-        The name of a file in ``publishing/templates``.
+        The name of the file to be made, such as ``jupyterhub.md``; its template is in
+        ``publishing/templates`` with ``.jinja`` behind its name.
     values
         What goes into its gaps, by name.
 
@@ -32,7 +33,7 @@ def fill(template: str, **values: object) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(template).render(values)
+    return environment.get_template(f"{template}.jinja").render(values)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = False) -> str:

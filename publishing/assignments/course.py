@@ -1,10 +1,6 @@
-"""The exercises of a lesson as an assignment for nbgrader.
+"""The exercises of a lesson as an assignment for nbgrader: source, release, and the course folder.
 
-Source, release, and the settings of the course folder.
-
-``python -m publishing.assignment 03`` (``make assignment ARGS=03``) writes ``build/assignment``;
-without a number, of all lessons that have exercises. ``publishing/grading.py`` marks what comes
-back.
+``release.py`` writes it for a class, and ``grading.py`` marks what comes back.
 """
 
 from __future__ import annotations
@@ -12,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator
@@ -32,83 +27,15 @@ from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
+from helpers import paths
 from helpers.practice.exercises import parts
-from publishing import editions
+from publishing import editions, texts
 
 # Every exercise has the same weight. Who wants another weighs the columns of marks.csv.
 MARKS = 1
 
-SETTINGS = """\
-# The settings of this nbgrader course, made by the kit. They are read from this folder; those of the user are not.
-c = get_config()
-
-# A learner's cells keep their stubs in the release, and the solutions go.
-c.GenerateAssignment.preprocessors = [
-    "nbconvert.preprocessors.TagRemovePreprocessor",
-    "nbgrader.preprocessors.LockCells",
-    "publishing.assignment.PutStubsBack",
-    "nbgrader.preprocessors.ClearOutput",
-    "nbgrader.preprocessors.CheckCellMetadata",
-    "nbgrader.preprocessors.ComputeChecksums",
-    "nbgrader.preprocessors.SaveCells",
-    "nbgrader.preprocessors.ClearHiddenTests",
-    "nbgrader.preprocessors.ComputeChecksums",
-    "nbgrader.preprocessors.CheckCellMetadata",
-]
-c.TagRemovePreprocessor.enabled = True
-c.TagRemovePreprocessor.remove_cell_tags = {"solution"}
-
-# Learners may change the cells of the lesson; when it is marked, these are as they were.
-c.LockCells.lock_readonly_cells = False
-
-# An endless loop ends, and what a check writes beside its marks costs none.
-c.Autograde.autograde_preprocessors = [
-    "publishing.grading.RunSubmission",
-    "publishing.grading.TakeMarks",
-    "nbgrader.preprocessors.LimitOutput",
-    "nbgrader.preprocessors.SaveAutoGrades",
-    "nbgrader.preprocessors.CheckCellMetadata",
-]
-
-# As in the kit's Lab; without it each kernel warns.
-c.KernelManager.transport_encryption = "auto"
-
-# A page of the exercises alone, which loads nothing from the network.
-c.GenerateFeedback.exporter_class = "publishing.grading.FeedbackPage"
-c.GenerateFeedback.preprocessors = [
-    "nbgrader.preprocessors.GetGrades",
-    "publishing.grading.KeepExercises",
-    "nbgrader.preprocessors.ClearHiddenTests",
-    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
-]
-c.CSSHTMLHeaderPreprocessor.enabled = True
-"""
-
-README = """\
-# Assignments: {names}
-
-A course folder for [nbgrader](https://nbgrader.readthedocs.io), made by `make assignment`. The next call makes it anew; marks are kept
-elsewhere, in `build/grades`.
-
-1. Hand out the notebook in `release/`: {release}. Learners save it into the folder `notebooks/` of their kit,
-   beside the lessons, and work in JupyterLab. Each check replies and gives hints as in the lesson, and says the marks ({marks} for each exercise).
-2. Collect the notebooks in one folder: a file for each learner, named after the learner (`Ada.ipynb`), or a folder for each learner.
-3. `make assignment ARGS="grade FOLDER"` (Windows: `py -3.12 commands assignment grade FOLDER`) runs each notebook, about half a minute each, and writes a page for each learner
-   and `marks.csv`. If it is stopped, the same command goes on where it was.
-
-**Marking runs the learners' code on this machine**, with your rights: it can read your files, and use the network if there is one. Do it where nothing can be
-lost, for example in a container or as a user of its own.
-
-`source/` has the solutions, for you.
-
-What nobody can edit away: the checks and the cells of the lesson are put back before a notebook runs, also where they were deleted, and the checks are loaded afresh before each. What is
-not prevented: Python code that changes the checks inside the running program. A cell that mentions them is named in the column `note`; look
-at it in the page.
-
-- An answer that stops with an error gives 0 for its exercise; the others count.
-- A cell that runs longer than {limit} seconds is stopped, and counts as an error. `make assignment ARGS="grade FOLDER --limit 300"` gives more time.
-- A cell that ends Python or cannot be stopped is left out, and the notebook is run again without it.
-"""
+# The file of a course folder that nbgrader reads.
+SETTINGS = "nbgrader_config.py"
 
 # Seconds that a cell of a learner may take: a solution takes at most a quarter of a minute on one
 # core.
@@ -127,11 +54,11 @@ class PutStubsBack(NbGraderPreprocessor):
         return cell, resources
 
 
-def with_lessons(folder: Path = editions.LESSONS) -> dict[str, Path]:
+def with_lessons(folder: Path = paths.NOTEBOOKS) -> dict[str, Path]:
     """Return the lessons that have exercises: for each number, such as ``"05b"``, the notebook."""
     return {
         lesson.stem.partition("_")[0]: lesson
-        for lesson in sorted(folder.glob("*.ipynb"))
+        for lesson in paths.lessons(folder)
         if parts.find(nbformat.read(lesson, as_version=4))
     }
 
@@ -190,7 +117,7 @@ def graded(code: str, number: str) -> str:
     """
     return (
         "### BEGIN HIDDEN TESTS\n"
-        "from helpers import exercises\n"
+        "from helpers.practice import exercises\n"
         f'check = exercises.of_lesson("{number}")\n'
         "### END HIDDEN TESTS\n"
         f"{code}.marks({MARKS})"
@@ -206,7 +133,7 @@ class Course:
     Parameters
     ----------
     folder
-        Where it is.
+        Its path.
     """
 
     folder: Path
@@ -221,8 +148,7 @@ class Course:
         student
             Name of the student.
         """
-        file = self.folder / "nbgrader_config.py"
-        config = PyFileConfigLoader(file.name, str(self.folder)).load_config()
+        config = PyFileConfigLoader(SETTINGS, str(self.folder)).load_config()
         config.CourseDirectory.root = str(self.folder)
         config.CourseDirectory.assignment_id = assignment
         config.CourseDirectory.student_id = student
@@ -242,8 +168,12 @@ class Course:
         return Gradebook(CourseDirectory(config=self.settings("*")).db_url)
 
     def release(self, number: str) -> Path:
-        """Return the place of the notebook that is handed out."""
+        """Return the notebook that is handed out."""
         return self._notebook("release", number)
+
+    def source(self, number: str) -> Path:
+        """Return the notebook with the solutions, of which the release is made."""
+        return self._notebook("source", number)
 
     def add(self, number: str, lesson: NotebookNode) -> None:
         """Make the source and the release of a lesson, and note the checks in the database.
@@ -255,11 +185,10 @@ class Course:
         lesson
             As it is stored.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "nbgrader_config.py").write_text(SETTINGS, "utf-8")
-        place = self._notebook("source", number)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(source(lesson, number), place)
+        texts.write(self.folder / SETTINGS, texts.fill(SETTINGS))
+        file = self.source(number)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(source(lesson, number), file)
         self.work(GenerateAssignment, self.settings(name_of(number)))
 
     def _notebook(self, step: str, number: str) -> Path:
@@ -275,71 +204,3 @@ def _own_scripts_first() -> Iterator[None]:
         yield
     finally:
         os.environ["PATH"] = before
-
-
-def write(
-    numbers: list[str], lessons: Path = editions.LESSONS, build: Path = editions.BUILD
-) -> Path:
-    """Write the course folder.
-
-    Parameters
-    ----------
-    numbers
-        Of lessons; empty for all that have exercises.
-    lessons
-        The folder of the lessons.
-    build
-        The folder to write ``assignment`` into. One that is there is replaced, in the end and in
-        one go.
-
-    Returns
-    -------
-    Path
-        The new folder.
-
-    Raises
-    ------
-    editions.EditionError
-        If a lesson has no exercises.
-    """
-    there = with_lessons(lessons)
-    for number in numbers:
-        if number not in there:
-            raise editions.EditionError(
-                f"There is no lesson {number!r} with exercises. There are: {', '.join(there)}.\n"
-                'What to do: name lessons by their numbers: make assignment ARGS="03 05b", or none for all.'
-            )
-    chosen = numbers or list(there)
-    with editions.new_folder(build / "assignment") as folder:
-        course = Course(folder)
-        for number in chosen:
-            course.add(number, nbformat.read(there[number], as_version=4))
-        release = ", ".join(
-            f"`{course.release(number).relative_to(folder).as_posix()}`" for number in chosen
-        )
-        text = README.format(
-            names=", ".join(f"lesson {number}" for number in chosen),
-            release=release,
-            marks=MARKS,
-            limit=LIMIT,
-        )
-        (folder / "README.md").write_text(text, "utf-8")
-    return build / "assignment"
-
-
-def main(arguments: list[str]) -> int:
-    """Write the course folder for the lessons that are named; return the exit status."""
-    try:
-        folder = write(arguments)
-    except editions.EditionError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(
-        f"{folder.relative_to(editions.ROOT)} is written; its README.md says how to hand out and "
-        "how to mark."
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

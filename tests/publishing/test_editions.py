@@ -1,6 +1,5 @@
 """The editions for students and teachers, of all lessons as they are."""
 
-import os
 import re
 
 import nbclient
@@ -8,12 +7,13 @@ import nbformat
 import pytest
 
 from commands import command_line
+from helpers import paths
 from helpers.practice.exercises import parts
-from publishing import assignment, editions, grading
+from publishing import editions
 from tests.notebooks import notebook_checks as checks
 from tests.notebooks.needed_cells import needed
 
-LESSONS = sorted(editions.LESSONS.glob("*.ipynb"))
+LESSONS = paths.lessons()
 
 every_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 
@@ -105,7 +105,7 @@ def test_untouched_lesson_of_the_student_folder_runs_with_what_is_in_it(student,
 
     The data are what set-up would have fetched.
     """
-    (student / "data").symlink_to(editions.ROOT / "data")
+    (student / "data").symlink_to(paths.DATA)
     monkeypatch.setenv("PYTHONPATH", str(student))
     file = student / "notebooks" / "03_hidden_layers.ipynb"
     sources = [c.source if c.cell_type == "code" else "" for c in read(file).cells]
@@ -221,105 +221,6 @@ def test_an_edition_is_replaced_as_a_whole_and_an_error_leaves_the_old(tmp_path)
     assert list(tmp_path.iterdir()) == [final]
 
 
-# --- as an assignment -----------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def course(tmp_path_factory):
-    """Made where the user has settings for nbgrader, and no scripts of this environment on the path."""
-    base = tmp_path_factory.mktemp("base")
-    home = base / "home"
-    home.mkdir()
-    elsewhere = f"sqlite:///{home / 'elsewhere.db'}"
-    (home / "nbgrader_config.py").write_text(
-        f"c = get_config()\nc.CourseDirectory.db_url = '{elsewhere}'\n"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (
-            ("HOME", str(home)),
-            ("JUPYTER_CONFIG_DIR", str(home)),
-            ("PATH", os.defpath),
-        ):
-            patch.setenv(name, value)
-        patch.chdir(home)
-        folder = assignment.write([], build=base / "build")
-        assert os.environ["PATH"] == os.defpath
-    return assignment.Course(folder)
-
-
-WITH_EXERCISES = assignment.with_lessons()
-
-
-@pytest.mark.parametrize("number", WITH_EXERCISES)
-def test_release_is_the_lesson_with_stubs_and_checks_that_give_marks(number, course):
-    stored, release = read(WITH_EXERCISES[number]), read(course.release(number))
-    nbformat.validate(release)
-    found = parts.find(stored)
-    given = code(stored)
-    for part in found:
-        check = stored.cells[part.check].source
-        given[given.index(check)] = f"{check}.marks({assignment.MARKS})"
-    assert code(release) == given
-    text = "\n".join(cell.source for cell in release.cells)
-    for part in found:
-        assert part.why not in text and "<details><summary>Solution" not in text
-    assert "folded" not in next(c.source for c in release.cells if "## Exercises" in c.source)
-    assert "stub" not in {key for cell in release.cells for key in cell.metadata}
-    told = [cell.metadata.nbgrader for cell in release.cells if cell.cell_type == "code"]
-    assert sum(each.grade for each in told) == sum(each.solution for each in told) == len(found)
-    assert all(each.grade or each.solution or each.locked for each in told)
-    assert sum(each.get("points", 0) for each in told) == len(found) * assignment.MARKS
-
-
-@pytest.mark.parametrize("number", WITH_EXERCISES)
-def test_links_of_a_release_hold_beside_the_lessons(number, course):
-    text = "\n".join(
-        c.source for c in read(course.release(number)).cells if c.cell_type == "markdown"
-    )
-    assert not checks.link_faults(text, editions.LESSONS)
-
-
-def test_source_has_the_solutions(course):
-    for number, lesson in WITH_EXERCISES.items():
-        file = course.folder / "source" / f"assignment_{number}" / f"assignment_{number}.ipynb"
-        for part in parts.find(read(lesson)):
-            assert part.code in code(read(file))
-
-
-def test_lesson_without_exercises_is_an_error_and_nothing_is_written(tmp_path):
-    with pytest.raises(editions.EditionError, match=r"no lesson '99' with exercises. There are: "):
-        assignment.write(["99"], build=tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-def test_settings_of_the_user_are_neither_read_nor_written(course):
-    home = course.folder.parents[1] / "home"
-    assert (course.folder / "gradebook.db").exists()
-    assert [path.name for path in home.iterdir()] == ["nbgrader_config.py"]
-
-
-# --- the commands ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["student", "03"], "student takes no arguments, not: 03"),
-        (["assignment", "grade"], 'make assignment ARGS="grade FOLDER"'),
-    ],
-)
-def test_wrong_arguments_are_an_error_that_says_what_to_do(arguments, said, capsys):
-    assert command_line.main(arguments) == 1
-    assert said in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("module", "arguments", "said"),
-    [
-        (assignment, ["99"], "There are: "),
-        (grading, ["nowhere"], "There is no folder nowhere."),
-    ],
-)
-def test_modules_show_errors_without_a_traceback(module, arguments, said, capsys):
-    assert module.main(arguments) == 1
-    assert said in capsys.readouterr().err
+def test_an_edition_takes_no_arguments(capsys):
+    assert command_line.main(["student", "03"]) == 1
+    assert "student takes no arguments, not: 03" in capsys.readouterr().err
