@@ -55,7 +55,7 @@ process_runs = _command(
 cortex_text_runs = _command("cortex-text-runs", "studies.cortex_text_runs", FINISHED_RUNS_ARE_KEPT)
 classroom = _command(
     "classroom",
-    "publishing.hub",
+    "publishing.classroom",
     "Computing what a class needs from what was measured.",
 )
 bad_inputs = _command(

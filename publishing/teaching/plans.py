@@ -8,15 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from helpers.paths import ROOT
-from helpers.practice import quizzes
-from helpers.practice.exercises import parts
-from publishing import lesson_minutes
+from helpers.paths import DOCS
+from publishing.teaching import minutes
 
-FILE = ROOT / "docs" / "teaching" / "plans.toml"
-
-# Learners can follow for about so many minutes before they need a pause.
-MOST_WITHOUT_PAUSE = 75
+FILE = DOCS / "teaching" / "plans.toml"
 
 
 @dataclass(frozen=True)
@@ -107,80 +102,6 @@ def planned(row: Row) -> int:
     return sum(of.get(section, 0) for section in row.sections)
 
 
-def faults(plan: Plan) -> list[str]:
-    """Look for what would not work in class.
-
-    Returns
-    -------
-    list of str
-        A sentence a fault: minutes that do not add up, sections, prompts or exercises that do not
-        exist, less time than the notes plan without a reason, too long without a pause.
-    """
-    together = sum(row.minutes for row in plan.rows)
-    found = []
-    if together != plan.minutes:
-        found.append(f"The rows take {together} minutes together, and the plan {plan.minutes}.")
-    for start, row in zip(clock(plan), plan.rows, strict=True):
-        found += [f"{start}: {fault}" for fault in _faults_of_row(row)]
-    return found + _pause_faults(plan)
-
-
-def _pause_faults(plan: Plan) -> list[str]:
-    since, longest = 0, 0
-    for row in plan.rows:
-        since = 0 if row.pause else since + row.minutes
-        longest = max(longest, since)
-    if longest <= MOST_WITHOUT_PAUSE:
-        return []
-    return [f"{longest} minutes without a pause; {MOST_WITHOUT_PAUSE} is the most."]
-
-
-def _faults_of_row(row: Row) -> list[str]:
-    if not row.lesson:
-        told = row.sections or row.predict or row.exercises or row.quiz
-        return ["It names no lesson for what it does."] if told else []
-    if row.lesson not in lesson_minutes.names():
-        return [f"There is no lesson {row.lesson!r}."]
-    notebook = lesson_minutes.read(row.lesson)
-    there = lesson_minutes.sections(notebook)
-    found = [
-        f"{row.lesson} has no section {section!r}."
-        for section in row.sections
-        if section not in there
-    ]
-    exercises = len(parts.find(notebook))
-    found += [
-        f"{row.lesson} has no exercise {number}."
-        for number in row.exercises
-        if not 1 <= number <= exercises
-    ]
-    if row.predict and not _has_prompt(row):
-        found.append(f"{row.lesson} does not ask {row.predict!r} in these sections.")
-    if row.quiz:
-        quizzes.of_lesson(lesson_minutes.number_of(row.lesson))
-    if row.minutes < planned(row) and not row.because:
-        found.append(
-            f"{row.minutes} minutes for what the notes plan {planned(row)}; say why (because = "
-            "...)."
-        )
-    if row.minutes >= planned(row) and row.because:
-        found.append(
-            f"It says why there are fewer minutes, and there are not fewer than {planned(row)}."
-        )
-    return found
-
-
-def _has_prompt(row: Row) -> bool:
-    """Tell whether a prompt is in the sections of a row.
-
-    Of one without sections, anywhere in the lesson.
-    """
-    there = lesson_minutes.sections(lesson_minutes.read(row.lesson))
-    looked_at = [there.get(section, []) for section in row.sections] or list(there.values())
-    prompt = f"**Predict.** {row.predict}"
-    return any(prompt in cell.source for cells in looked_at for cell in cells)
-
-
 @cache
 def _notes(lesson: str) -> dict[str, int]:
-    return lesson_minutes.notes(lesson)
+    return minutes.notes(lesson)

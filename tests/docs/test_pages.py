@@ -4,11 +4,12 @@ import tomllib
 
 import pytest
 
+from helpers import paths
 from helpers.paths import ROOT
 from tests.notebooks import notebook_checks as checks
 
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-LESSONS = sorted((ROOT / "notebooks").glob("*.py"))
+PAGES = paths.pages()
+LESSONS = paths.lessons()
 
 
 @pytest.mark.parametrize("document", PAGES, ids=lambda document: document.name)
