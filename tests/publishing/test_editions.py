@@ -1,6 +1,8 @@
 """The editions for students and teachers, of all lessons as they are."""
 
+import ast
 import re
+from pathlib import Path
 
 import nbclient
 import nbformat
@@ -79,6 +81,47 @@ def test_student_folder_holds_nothing_for_teachers(student):
     names = {path.relative_to(student).as_posix() for path in student.rglob("*")}
     assert not {name for name in names if name.startswith(("docs/teaching", "tests"))}
     assert not list((student / "notebooks").glob("*.py"))
+
+
+@every_lesson
+def test_student_folder_has_the_code_behind_the_lesson(lesson, student):
+    """Also what that code imports in turn."""
+    waiting, done = [source for source in code(read(lesson)) if "%" not in source], set()
+    while waiting:
+        for name in imported(waiting.pop()) - done:
+            done.add(name)
+            file = next(filter(Path.exists, files_of(editions.ROOT, name)), None)
+            if file is not None:
+                assert any(map(Path.exists, files_of(student, name))), name
+                waiting.append(file.read_text("utf-8"))
+    assert "helpers.environment" in done
+
+
+def imported(source):
+    """Return the names of all modules that a program may import."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def files_of(root, name):
+    """Return the two files that a module may be."""
+    path = root.joinpath(*name.split("."))
+    return path.with_suffix(".py"), path / "__init__.py"
+
+
+def test_what_lab_keeps_is_not_handed_out(tmp_path, monkeypatch):
+    kept = tmp_path / "docs" / ".ipynb_checkpoints" / "x-checkpoint.md"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("# X")
+    (tmp_path / "docs" / "x.md").write_text("# X")
+    monkeypatch.setattr(editions, "ROOT", tmp_path)
+    editions._copy("docs", tmp_path / "edition")
+    assert [path.name for path in (tmp_path / "edition").rglob("*")] == ["docs", "x.md"]
 
 
 def markdown_of(folder):
