@@ -13,7 +13,7 @@ from bs4 import BeautifulSoup, Tag
 from nbformat import NotebookNode
 
 # More than any slide can hold. The browser cuts what is left to what fits, and says so.
-MOST_LINES, MOST_ROWS, MOST_COLUMNS = 60, 40, 20
+MAX_LINES, MAX_ROWS, MAX_COLUMNS = 60, 40, 20
 # A cell of so many characters is not broken into lines.
 SHORT_CELL = 30
 # A figure that is less wide than this times its height stands beside the words.
@@ -59,7 +59,7 @@ def _text(text: str) -> Iterator[Output]:
     while lines and not lines[0].strip():
         del lines[0]
     if lines:
-        shown = html.escape("\n".join(lines[:MOST_LINES]), quote=False)
+        shown = html.escape("\n".join(lines[:MAX_LINES]), quote=False)
         yield Output(
             "text", f'<pre class="data" data-lines="{len(lines)}">{shown}</pre>', len(lines)
         )
@@ -106,7 +106,7 @@ def _table(table: Tag) -> Output:
     rows = table.find_all("tr")
     head = len(table.select("thead tr"))
     width = max(len(row.find_all(["th", "td"])) for row in rows) if rows else 0
-    body = rows[head : head + MOST_ROWS]
+    body = rows[head : head + MAX_ROWS]
     numbers = _columns_of_numbers(body)
     size = f'data-rows="{len(rows) - head}" data-columns="{width}"'
     heads = "".join(_row(row, "col", numbers) for row in rows[:head])
@@ -148,7 +148,7 @@ def _merge_names_of_rows(table: Tag) -> None:
 def _row(row: Tag, scope: str, numbers: Collection[int] = ()) -> str:
     """Return one row of a table; in a row of headers, those above numbers are told by index."""
     cells = []
-    for index, cell in enumerate(row.find_all(["th", "td"])[:MOST_COLUMNS]):
+    for index, cell in enumerate(row.find_all(["th", "td"])[:MAX_COLUMNS]):
         text = html.escape(cell.get_text(" ", strip=True), quote=False)
         spans = "".join(f' {n}="{cell[n]}"' for n in ("colspan", "rowspan") if cell.get(n))
         of_column = "number" if index in numbers else ""

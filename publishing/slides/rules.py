@@ -29,7 +29,7 @@ from publishing.slides.outputs import Output
 # In characters: what fits into two lines, and what fits into one.
 LONGEST_TEXT, LONGEST_LEAD = 170, 120
 # Lines of text on one slide, at about 80 characters.
-MOST_LINES, LINE = 14, 80
+MAX_LINES, LINE = 14, 80
 # Lines of an output that leaves room for the comment on it.
 SMALL, COMMENTS = 8, 2
 
@@ -437,7 +437,7 @@ def _pages(texts: Sequence[Text]) -> Iterator[list[Text]]:
     """Divide texts among slides; what leads to a list or a table stays with it."""
     page: list[Text] = []
     for text in texts:
-        if page and sum(map(_lines, page)) + _lines(text) > MOST_LINES + 1:
+        if page and sum(map(_lines, page)) + _lines(text) > MAX_LINES + 1:
             carried = [page.pop()] if len(page) > 1 and page[-1].source.endswith(":") else []
             yield page
             page = carried
