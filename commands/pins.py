@@ -46,8 +46,8 @@ def main(arguments: list[str]) -> int:
                 freezes.append(freeze(python, Path(folder) / f"lane{number}", number == 1))
     (ROOT / PINS).write_text(merge(*freezes), "utf-8")
     say(
-        f"{PINS} is written. Test it in both version tracks, then make study ARGS=api_changes and "
-        "make pins ARGS=licences, before you commit it."
+        f"{PINS} is written. Run make test, make test-latest, make drift and make pins "
+        "ARGS=licences before you commit it."
     )
     return 0
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from helpers import markdown
 from helpers.memory import MEASUREMENTS
 from helpers.paths import DOCS, ROOT
 from helpers.scale import classroom
@@ -128,7 +129,8 @@ def _table(numbers: pd.DataFrame) -> str:
         [f"{entry:,}" if isinstance(entry, int | float) else str(entry) for entry in row]
         for row in numbers.astype(object).itertuples(index=False)
     ]
-    return texts.table(list(numbers.columns), rows, numbers=True)
+    heads = list(numbers.columns)
+    return markdown.table(heads, rows, numbers=heads[1:])
 
 
 def main() -> int:

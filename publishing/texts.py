@@ -1,8 +1,7 @@
-"""Texts that the kit writes: templates with gaps, and Markdown tables to put into them."""
+"""Texts that the kit writes: templates with gaps, which are filled."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import jinja2
@@ -34,22 +33,6 @@ def fill(template: str, **values: object) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template(f"{template}.jinja").render(values)
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = False) -> str:
-    """Write a table in Markdown.
-
-    Parameters
-    ----------
-    heads
-        The names of the columns.
-    rows
-        What stands in them.
-    numbers
-        Whether all columns but the first are aligned on the right.
-    """
-    rules = ["---"] + ["---:" if numbers else "---"] * (len(heads) - 1)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rules, *rows))
 
 
 def write(file: Path, text: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from helpers import markdown
 from helpers.memory import MEASUREMENTS
 from helpers.paths import DOCS
 from publishing import texts
@@ -69,7 +70,7 @@ def minutes_page() -> str:
         "minutes.md",
         minutes=minutes,
         measurements=MEASUREMENTS.relative_to(DOCS).as_posix(),
-        table=texts.table(heads, rows),
+        table=markdown.table(heads, rows),
         sections={name: _sections_table(name) for name in table.index},
     )
 
@@ -86,7 +87,7 @@ def _sections_table(lesson: str) -> str:
         ]
         for title, row in minutes.by_section(lesson).iterrows()
     ]
-    return texts.table(["section", *counted, "planned", "computed"], rows)
+    return markdown.table(["section", *counted, "planned", "computed"], rows)
 
 
 # --- plans --------------------------------------------------------------------------------------
@@ -104,7 +105,7 @@ def _plan_table(plan: plans.Plan) -> str:
         for start, row in zip(plans.clock(plan), plan.rows, strict=True)
     ]
     rows.append([f"{plan.minutes // 60}:{plan.minutes % 60:02}", "", "end", "", ""])
-    return texts.table(["clock", "min", "lesson and section", "you", "learners"], rows)
+    return markdown.table(["clock", "min", "lesson and section", "you", "learners"], rows)
 
 
 def _minutes_of(row: plans.Row) -> str:
@@ -137,7 +138,7 @@ def misconceptions_page() -> str:
             [row.thought, row.fact, _section_link(lesson, row.section)]
             for row in misconceptions.of_lesson(lesson).itertuples()
         ]
-        tables[lesson] = texts.table(["they may think", "in fact", "where they see it"], rows)
+        tables[lesson] = markdown.table(["they may think", "in fact", "where they see it"], rows)
     return texts.fill("misconceptions.md", lessons=tables)
 
 

@@ -1,6 +1,7 @@
 """The page of licences lists the tested versions, and everybody may use each of them."""
 
 import json
+import sys
 
 import pytest
 from packaging.requirements import Requirement
@@ -10,9 +11,11 @@ from packaging.version import Version
 from commands import licences, pins
 from commands.console import CommandError
 from commands.environment import running_environment
-from tests.commands.test_pins import DIRECT, LANE, LANES, pinned
+from tests.commands.test_pins import DIRECT, pinned
 
 PAGE = licences.PAGE.read_text("utf-8")
+TRACKS = licences.TRACKS
+TRACK = TRACKS[sys.version_info >= (3, 12)]
 RENEW = "make pins ARGS=licences"
 
 
@@ -21,7 +24,7 @@ def rows():
     tables = PAGE.partition("## For the lessons")[2]
     entries = [line.strip("| ").split(" | ") for line in tables.splitlines() if line[:2] == "| "]
     found = [each for each in entries if each[0] not in ("package", "---")]
-    named = {name: dict(zip([*LANES, "licence", "why"], row, strict=True)) for name, *row in found}
+    named = {name: dict(zip([*TRACKS, "licence", "why"], row, strict=True)) for name, *row in found}
     assert len(named) == len(found), "a package is listed twice"
     return named
 
@@ -29,7 +32,7 @@ def rows():
 # --- the page -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("track", LANES)
+@pytest.mark.parametrize("track", TRACKS)
 def test_the_page_lists_the_tested_versions_and_nothing_else(track):
     listed = {name: row[track] for name, row in rows().items() if row[track] != "-"}
     tested = pinned(track)
@@ -60,7 +63,7 @@ def test_the_page_says_who_asks_for_all_others():
     direct = licences.reasons()
     compared = 0
     for name, row in rows().items():
-        if name not in direct and row[LANE] != "-":
+        if name not in direct and row[TRACK] != "-":
             asking = {each for each, names in asked.items() if name in names and each in here}
             compared += len(asking)
             assert asking <= set(row["why"].removeprefix("for ").split(", ")), f"{name}: {RENEW}"
@@ -171,9 +174,9 @@ def test_a_package_that_nobody_asks_for_is_named():
 
 
 def test_bills_and_page_are_written(bill, tmp_path):
-    bills = {track: bill for track in LANES}
+    bills = {track: bill for track in TRACKS}
     licences.write(bills, tmp_path / "build", tmp_path / "licences.md")
-    for track in LANES:
+    for track in TRACKS:
         text = (tmp_path / "build" / f"sbom-python-{track}.json").read_text("utf-8")
         assert text == json.dumps(bill, indent=1, sort_keys=True) + "\n"
     assert (tmp_path / "licences.md").read_text("utf-8") == licences.page(bills)
