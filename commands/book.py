@@ -1,4 +1,7 @@
-"""Make the book: all lessons with their stored outputs and all pages, to read without Jupyter or a network."""
+"""Make the book: all lessons with their stored outputs, and all pages.
+
+It is read without Jupyter and without a network.
+"""
 
 import re
 import shutil
@@ -31,7 +34,7 @@ def main(arguments: list[str]) -> int:
 def make(root: Path, folder: Path, python: Path, environment: dict[str, str]) -> None:
     """Make the book of a clone.
 
-    What was in the folder is replaced, but only by a book without faults.
+    What was in the folder is replaced, but only by a book without problems.
 
     Every page is made each time. Sphinx could leave out those whose source is unchanged: that saves
     one second of six, and misses the link to a heading that was renamed on another page.
@@ -50,14 +53,14 @@ def make(root: Path, folder: Path, python: Path, environment: dict[str, str]) ->
     Raises
     ------
     CommandError
-        If a page has a fault, such as a link that leads nowhere; it lists all of them.
+        If a page has a problem, such as a link that leads nowhere; it lists all of them.
     """
     cache = root / ".cache"
     cache.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="book-", dir=cache) as name:
         made, log = Path(name, "book"), Path(name, "log")
         sphinx = [python, "-m", "sphinx", "--no-color", "-b", "html", "-n", "-W", "--keep-going"]
-        places = ["-c", root / "docs" / "book", "-d", Path(name, "read"), root, made]
+        places = ["-c", root / "publishing" / "book", "-d", Path(name, "read"), root, made]
         if run_with_log([*map(str, [*sphinx, *places])], log, cwd=root, env=environment):
             raise CommandError(_explain(log, root))
         shutil.rmtree(folder, ignore_errors=True)
@@ -66,24 +69,24 @@ def make(root: Path, folder: Path, python: Path, environment: dict[str, str]) ->
 
 
 def _explain(log: Path, root: Path) -> str:
-    """List the faults that Sphinx found, or say how it ended."""
+    """List the problems that Sphinx found, or say how it ended."""
     text = log.read_text("utf-8", errors="replace")
     lines = [line for line in text.splitlines() if "WARNING: " in line or "ERROR: " in line]
-    faults = sorted({_place(line, root) for line in lines})
-    if not faults:
+    problems = sorted({_located(line, root) for line in lines})
+    if not problems:
         ending = "\n".join(tail(log, 20))
         return f"Sphinx stopped without a book. Its last words:\n{ending}"
-    listed = "\n".join(f"  {fault}" for fault in faults)
+    listed = "\n".join(f"  {problem}" for problem in problems)
     return (
-        "The pages have faults, so there is no new book:\n"
+        "The pages have problems, so there is no new book:\n"
         f"{listed}\n"
-        "What to do: mend each (a lesson in its .py; `make notebooks` brings the .ipynb in step), "
-        "then run the same command again."
+        "What to do: repair each (a lesson in its .py; `make notebooks` brings the .ipynb in "
+        "step), then run the same command again."
     )
 
 
-def _place(line: str, root: Path) -> str:
-    """Name the file and the line of a fault; in a notebook, the cell and its line."""
+def _located(line: str, root: Path) -> str:
+    """Name the file and the line of a problem; in a notebook, the cell and its line."""
     line = line.replace(f"{root}/", "").replace(f"{root}\\", "")
     found = re.match(r"(.*\.ipynb):(\d+): (.*)", line)
     if found is None:

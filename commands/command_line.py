@@ -59,7 +59,7 @@ OLD_NAMES = {
     "out-of-core-runs": "make study ARGS=out_of_core",
     "process-runs": "make study ARGS=ddp",
     "cortex-text-runs": "nothing; `make study` lists what is measured",
-    "sbom": "the lists of packages are made for a release, see CONTRIBUTING.md",
+    "sbom": "make pins ARGS=licences",
 }
 
 

@@ -24,7 +24,7 @@ def assignment(arguments: list[str]) -> int:
     Or mark a folder: ``grade FOLDER``.
     """
     if arguments[:1] != ["grade"]:
-        return _run("publishing.assignment", arguments)
+        return _run("publishing.assignments.release", arguments)
     # The work is done in the kit's folder, so a path is made whole here.
     rest = [str(Path(each).resolve()) if Path(each).exists() else each for each in arguments[1:]]
     if not rest:
@@ -33,7 +33,7 @@ def assignment(arguments: list[str]) -> int:
             'What to do: make assignment ARGS="grade FOLDER"'
         )
     say("Marking runs the code of the notebooks on this machine.")
-    return _run("publishing.grading", rest)
+    return _run("publishing.assignments.grading", rest)
 
 
 def _edition(name: str, arguments: list[str]) -> int:

@@ -1,4 +1,7 @@
-"""Run the lessons afresh, so that the stored outputs come from one clean run."""
+"""Run the lessons afresh, so that the stored outputs come from one clean run.
+
+The pages for teachers, which are made from the lessons, follow.
+"""
 
 import json
 import subprocess
@@ -16,20 +19,25 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def main(arguments: list[str]) -> int:
-    """Renew all lessons, or those whose .py is named."""
+    """Renew all lessons, or those whose .py is named, and the pages for teachers."""
     environment = own_environment()
     set_up(environment, frozenset({"test"}))
-    lessons = [Path(name).resolve() for name in arguments] or sorted(
-        (ROOT / "notebooks").glob("*.py")
-    )
+    lessons = [Path(name).resolve() for name in arguments] or lesson_files()
     for lesson in lessons:
         if lesson.suffix != ".py" or not lesson.is_file():
             raise CommandError(f"{lesson} is not a lesson's .py file.")
     for number, lesson in enumerate(lessons, 1):
         with step(number, len(lessons), f"Running {lesson.name}"):
             renew(environment, lesson)
+    _run(environment, ["publishing.teaching.pages"], "the pages for teachers")
     say("Look at the difference (git diff) before you commit it.")
     return 0
+
+
+def lesson_files() -> list[Path]:
+    """List the lessons' .py files; copies of lessons that somebody made are left out."""
+    files = (ROOT / "notebooks").glob("[0-9]*.py")
+    return sorted(file for file in files if "-" not in file.name)
 
 
 def renew(environment: Environment, lesson: Path) -> None:
@@ -41,12 +49,17 @@ def renew(environment: Environment, lesson: Path) -> None:
         ["nbconvert", "--log-level=WARN", *execute, "--inplace", notebook],
         ["nbstripout", *KEPT, "--extra-keys", DROPPED_METADATA, notebook],
     ):
-        answer = subprocess.run(
-            [environment.python, "-m", *command], cwd=ROOT, env=variables(environment)
-        )
-        if answer.returncode:
-            raise CommandError(f"{command[0]} stopped at {lesson.name}; it says above why.")
+        _run(environment, command, lesson.name)
     drop_widgets(Path(notebook))
+
+
+def _run(environment: Environment, command: list[str], subject: str) -> None:
+    """Run a module in an environment, and stop where it stops."""
+    answer = subprocess.run(
+        [environment.python, "-m", *command], cwd=ROOT, env=variables(environment)
+    )
+    if answer.returncode:
+        raise CommandError(f"{command[0]} stopped at {subject}; it says above why.")
 
 
 def drop_widgets(notebook: Path) -> None:

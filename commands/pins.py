@@ -5,8 +5,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from commands import licences
 from commands.console import CommandError, say, step
 from commands.environment import ROOT, Environment, variables
+from commands.licences import BROUGHT_BY_TORCH
 from commands.process import run_with_log
 from commands.set_up import EVERYTHING, PINS
 
@@ -19,9 +21,6 @@ OLD_TORCH = "2.13.0"
 # The lowest that the new lane may keep: conda-forge is some releases behind.
 LEAST_TORCH = "2.10"
 
-# torch itself asks for the versions of these that fit it.
-BROUGHT_BY_TORCH = re.compile(r"^(nvidia-.*|cuda-.*|triton)$")
-
 HEADER = """\
 # The versions that the kit is tested with, for both lanes (Python 3.11, and 3.12 or newer).
 # Written by `make pins`; pip takes it as constraints: pip install -c requirements/tested.txt -e .
@@ -32,8 +31,11 @@ HEADER = """\
 def main(arguments: list[str]) -> int:
     """Make both lanes in a temporary folder; the two Pythons may be named as arguments.
 
-    Name old patch releases, such as Debian's 3.11.2: a package may need a later one.
+    Name old patch releases, such as Debian's 3.11.2: a package may need a later one. The argument
+    ``licences`` lists the licences of what is tested, once that is installed.
     """
+    if arguments == ["licences"]:
+        return licences.main()
     pythons = arguments or ["python3.11", "python3.12"]
     if len(pythons) != 2:
         raise CommandError("pins takes two Pythons, of 3.11 and of 3.12 or newer, or none.")
@@ -44,8 +46,8 @@ def main(arguments: list[str]) -> int:
                 freezes.append(freeze(python, Path(folder) / f"lane{number}", number == 1))
     (ROOT / PINS).write_text(merge(*freezes), "utf-8")
     say(
-        f"{PINS} is written. Run make test, make test-latest, make drift and make sbom before you "
-        "commit it."
+        f"{PINS} is written. Run make test, make test-latest, make drift and make pins "
+        "ARGS=licences before you commit it."
     )
     return 0
 

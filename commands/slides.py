@@ -4,6 +4,7 @@ import subprocess
 
 from commands.console import CommandError, say
 from commands.environment import ROOT, THREAD_CAPS, own_environment, variables
+from commands.notebooks import lesson_files
 from commands.set_up import set_up
 
 FOLDER = ROOT / "build" / "slides"
@@ -12,12 +13,13 @@ HOW_TO_PRESENT = """
 Open this file in a browser: {index}
 To present:  F full screen, arrow keys or a clicker to go on, S your notes in a second window,
              C the code behind a result, O overview, ? all keys.
-To print:    put ?print-pdf behind .html in the address of a deck, then print (landscape, no margins)."""
+To print:    put ?print-pdf behind .html in the address of a deck, then print (landscape, no
+             margins)."""
 
 
 def main(arguments: list[str]) -> int:
     """Make the slides of all lessons, or of those whose numbers are named: ``03``, ``05b``."""
-    known = sorted(file.name.partition("_")[0] for file in (ROOT / "notebooks").glob("*.ipynb"))
+    known = [file.name.partition("_")[0] for file in lesson_files()]
     for number in arguments:
         if number not in known:
             raise CommandError(

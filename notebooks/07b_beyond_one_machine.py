@@ -495,7 +495,7 @@ parts
 # > **Predict.** How much memory does one learner need? And 200?
 
 # %%
-from publishing import classroom
+from helpers.scale import classroom
 
 lessons_measured = classroom.load()
 classroom.memory(lessons_measured)

@@ -1,1 +1,1 @@
-"""What is handed out: editions, assignments, slides, the book, and pages for teachers."""
+"""From the lessons to what is handed out: editions, assignments, slides, book, teachers' pages."""

@@ -1,6 +1,4 @@
-"""The lessons for students, without solutions, and for teachers, with notes.
-
-Both made from the one source.
+"""The lessons for students, without solutions, and for teachers, with notes, from the one source.
 
 ``python -m publishing.editions student`` (``make student``) writes ``build/student``, and
 ``... teacher`` (``make teacher``) ``build/teacher``.
@@ -21,12 +19,13 @@ import nbformat
 from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocessor
 from nbformat import NotebookNode
 
-from helpers.paths import ROOT
+from helpers import paths
+from helpers.paths import DOCS, NOTEBOOKS, ROOT
 from helpers.practice.exercises import parts
 from helpers.scratch import scratch_folder
+from publishing import texts
 
-LESSONS = ROOT / "notebooks"
-NOTES = ROOT / "docs" / "teaching" / "notes"
+NOTES = DOCS / "teaching" / "notes"
 BUILD = ROOT / "build"
 
 # What a student needs to set the kit up and to run the lessons; tests, teacher's notes and the .py
@@ -43,6 +42,7 @@ KIT = (
     "pyproject.toml",
     "requirements",
     "scripts",
+    "studies",
 )
 
 # In the introduction to the exercises of each lesson. Without solutions it would not be true.
@@ -50,32 +50,6 @@ FOLDED = re.compile(r"\s*Solutions are folded away\.")
 
 # What marks a note among the cells of a lesson.
 NOTE = "teacher-note"
-
-STUDENT_README = """\
-# scVI, taken apart: the student edition
-
-The lessons without solutions and without outputs. Made by `make student`; the next call makes this folder anew, so copy it before you
-work in it.
-
-- With this folder alone: `make lab` (Windows: `py -3.12 commands lab`) sets everything up and opens the first lesson. It needs Python 3.11
-  or newer and, once, a network.
-- In a JupyterLab of the kit: open `notebooks/` in this folder.
-
-Each exercise has a check below it, which replies and gives hints. Words are explained in [docs/glossary.md](docs/glossary.md).
-
-For the teacher: the checks are Python code in `helpers/practice/exercises/`, which computes what is right. Who reads it can find out; who has
-the whole kit has the solutions. For marks, see `make assignment`.
-"""
-
-TEACHER_README = """\
-# scVI, taken apart: the teacher edition
-
-The lessons with solutions in place of `...`, and with your notes below the heading of the section that they are about. Made by
-`make teacher` from `notebooks/` and `docs/teaching/notes/`: change a lesson or a note there. The next call makes this folder anew, so copy it before you work in it.
-
-Open `notebooks/` in the JupyterLab of the kit (`make lab`). Outputs are those that the kit stores; the cells of the exercises have none
-until you run them. The notes are cells with the tag `teacher-note`, and begin with *For the teacher*.
-"""
 
 # Read by jupytext before the kit's own settings.
 NO_PAIRS = "# These notebooks are generated: Lab writes no .py beside them.\n"
@@ -123,7 +97,7 @@ def for_teachers(lesson: NotebookNode, notes: Mapping[str, str]) -> NotebookNode
     edition = copy.deepcopy(lesson)
     for part in parts.find(edition):
         stub, check, solution = (
-            edition.cells[place] for place in (part.stub, part.check, part.solution)
+            edition.cells[index] for index in (part.stub, part.check, part.solution)
         )
         stub.source = part.code
         for cell in (stub, check):
@@ -143,7 +117,7 @@ def _insert(edition: NotebookNode, heading: str, note: str) -> None:
     Text that follows in the same cell goes into a cell of its own.
     """
     line = re.compile(rf"^## {re.escape(heading)}$" if heading else r"^# .+$", re.MULTILINE)
-    for place, cell in enumerate(edition.cells):
+    for index, cell in enumerate(edition.cells):
         found = line.search(cell.source) if cell.cell_type == "markdown" else None
         if found is None:
             continue
@@ -161,7 +135,7 @@ def _insert(edition: NotebookNode, heading: str, note: str) -> None:
             for name, text, tags in pieces
             if text
         ]
-        edition.cells[place : place + 1] = cells
+        edition.cells[index : index + 1] = cells
         return
     raise EditionError(f"The lesson has no section {heading!r}.")
 
@@ -198,10 +172,10 @@ def read_notes(page: Path) -> dict[str, str]:
 
 
 def _seen_from_lesson(text: str, folder: Path) -> str:
-    """Turn links that hold in the folder of the notes into links that hold in the folder of the lessons."""
+    """Turn links that hold where the notes are into links that hold where the lessons are."""
 
     def turned(found: re.Match[str]) -> str:
-        target = os.path.relpath(folder / found[1], LESSONS)
+        target = os.path.relpath(folder / found[1], NOTEBOOKS)
         return f"]({Path(target).as_posix()}"
 
     return re.sub(r"\]\((?![a-z]+:|#)([^)#\s]+)", turned, text)
@@ -224,9 +198,9 @@ def write_student(build: Path = BUILD) -> Path:
     with new_folder(build / "student") as folder:
         for name in KIT:
             _copy(name, folder)
-        _write(folder / "README.md", STUDENT_README)
-        _write(folder / "notebooks" / "jupytext.toml", NO_PAIRS)
-        for lesson in _lessons():
+        texts.write(folder / "README.md", texts.fill("student_readme.md"))
+        texts.write(folder / "notebooks" / "jupytext.toml", NO_PAIRS)
+        for lesson in paths.lessons():
             nbformat.write(for_students(_read(lesson)), folder / "notebooks" / lesson.name)
     return build / "student"
 
@@ -253,9 +227,9 @@ def write_teacher(build: Path = BUILD) -> Path:
     with new_folder(build / "teacher") as folder:
         for name in ("LICENSE", "docs"):
             _copy(name, folder)
-        _write(folder / "README.md", TEACHER_README)
-        _write(folder / "notebooks" / "jupytext.toml", NO_PAIRS)
-        for lesson in _lessons():
+        texts.write(folder / "README.md", texts.fill("teacher_readme.md"))
+        texts.write(folder / "notebooks" / "jupytext.toml", NO_PAIRS)
+        for lesson in paths.lessons():
             page = NOTES / f"{lesson.stem}.md"
             notes = read_notes(page) if page.exists() else {}
             try:
@@ -271,11 +245,6 @@ def write_teacher(build: Path = BUILD) -> Path:
     return build / "teacher"
 
 
-def _lessons() -> list[Path]:
-    """List the stored lessons."""
-    return sorted(LESSONS.glob("*.ipynb"))
-
-
 def _read(lesson: Path) -> NotebookNode:
     return nbformat.read(lesson, as_version=4)
 
@@ -284,16 +253,11 @@ def _copy(name: str, folder: Path) -> None:
     """Copy a file or folder of the kit."""
     source, target = ROOT / name, folder / name
     if source.is_dir():
-        # What is for teachers stays behind.
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "teaching"))
+        # What is for teachers stays behind, and so does what Lab keeps in hidden folders.
+        left = shutil.ignore_patterns("__pycache__", "teaching", ".*")
+        shutil.copytree(source, target, ignore=left)
     else:
         shutil.copy(source, target)
-
-
-def _write(file: Path, text: str) -> None:
-    """Write a text file, and the folder that it is in."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, "utf-8")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,8 @@
-"""Make the slides: ``python -m publishing.slides`` for all lessons, ``python -m publishing.slides 03 05b`` for some."""
+"""Make the slides.
+
+``python -m publishing.slides`` (``make slides``) makes those of all lessons, and
+``python -m publishing.slides 03 05b`` those of some.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers.paths import ROOT
+from helpers import paths
 from publishing.slides import lesson, page, rules
+
+SLIDES = paths.ROOT / "build" / "slides"
 
 
 def main(numbers: Sequence[str]) -> int:
     """Make all decks, or those of some lessons, in ``build/slides``."""
     try:
-        build(
-            ROOT / "notebooks",
-            ROOT / "docs" / "teaching" / "notes",
-            ROOT / "build" / "slides",
-            numbers,
-        )
+        build(paths.NOTEBOOKS, paths.DOCS / "teaching" / "notes", SLIDES, numbers)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
@@ -47,7 +48,7 @@ def build(notebooks: Path, notes: Path, target: Path, numbers: Sequence[str] = (
     ValueError
         If a lesson is not there, or cannot be turned into slides.
     """
-    lessons = {file.stem.partition("_")[0]: file for file in sorted(notebooks.glob("[0-9]*.ipynb"))}
+    lessons = {file.stem.partition("_")[0]: file for file in paths.lessons(notebooks)}
     for number in numbers:
         if number not in lessons:
             raise ValueError(

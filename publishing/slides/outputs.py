@@ -13,7 +13,7 @@ from bs4 import BeautifulSoup, Tag
 from nbformat import NotebookNode
 
 # More than any slide can hold. The browser cuts what is left to what fits, and says so.
-MOST_LINES, MOST_ROWS, MOST_COLUMNS = 60, 40, 20
+MAX_LINES, MAX_ROWS, MAX_COLUMNS = 60, 40, 20
 # A cell of so many characters is not broken into lines.
 SHORT_CELL = 30
 # A figure that is less wide than this times its height stands beside the words.
@@ -59,7 +59,7 @@ def _text(text: str) -> Iterator[Output]:
     while lines and not lines[0].strip():
         del lines[0]
     if lines:
-        shown = html.escape("\n".join(lines[:MOST_LINES]), quote=False)
+        shown = html.escape("\n".join(lines[:MAX_LINES]), quote=False)
         yield Output(
             "text", f'<pre class="data" data-lines="{len(lines)}">{shown}</pre>', len(lines)
         )
@@ -101,34 +101,38 @@ def _is_tall(source: str) -> bool:
 
 
 def _table(table: Tag) -> Output:
-    """Return a table without the styles of pandas, and with the directions that its headers name."""
+    """Return a table without the styles of pandas, whose headers say what they head."""
     _merge_names_of_rows(table)
     rows = table.find_all("tr")
     head = len(table.select("thead tr"))
     width = max(len(row.find_all(["th", "td"])) for row in rows) if rows else 0
-    body = rows[head : head + MOST_ROWS]
+    body = rows[head : head + MAX_ROWS]
     numbers = _columns_of_numbers(body)
     size = f'data-rows="{len(rows) - head}" data-columns="{width}"'
+    heads = "".join(_row(row, "col", numbers) for row in rows[:head])
+    lines = "".join(_row(row, "row") for row in body)
     return Output(
         "table",
-        f'<table class="data" {size}><thead>{"".join(_row(row, "col", numbers) for row in rows[:head])}</thead>'
-        f"<tbody>{''.join(_row(row, 'row') for row in body)}</tbody></table>",
+        f'<table class="data" {size}><thead>{heads}</thead><tbody>{lines}</tbody></table>',
         len(rows),
     )
 
 
 def _columns_of_numbers(rows: Sequence[Tag]) -> set[int]:
-    """Return the places of columns that hold numbers alone, whose headers stand to the right as well."""
+    """Return the indices of columns that hold numbers alone, whose headers stand right as well."""
     columns = zip(*(row.find_all(["th", "td"]) for row in rows), strict=False)
     return {
-        place
-        for place, cells in enumerate(columns)
+        index
+        for index, cells in enumerate(columns)
         if all(NUMBER.fullmatch(cell.get_text(strip=True)) for cell in cells)
     }
 
 
 def _merge_names_of_rows(table: Tag) -> None:
-    """Put the names of the rows, for which pandas makes a second line of headers, into the empty places of the first."""
+    """Put the names of the rows into the first line of headers, where it is empty.
+
+    pandas makes a second line of headers for them.
+    """
     lines = [line.find_all(["th", "td"]) for line in table.select("thead tr")]
     if len(lines) != 2 or len(lines[0]) != len(lines[1]):
         return
@@ -142,12 +146,12 @@ def _merge_names_of_rows(table: Tag) -> None:
 
 
 def _row(row: Tag, scope: str, numbers: Collection[int] = ()) -> str:
-    """Return one row of a table; in a row of headers, those of numbers are told by their places."""
+    """Return one row of a table; in a row of headers, those above numbers are told by index."""
     cells = []
-    for place, cell in enumerate(row.find_all(["th", "td"])[:MOST_COLUMNS]):
+    for index, cell in enumerate(row.find_all(["th", "td"])[:MAX_COLUMNS]):
         text = html.escape(cell.get_text(" ", strip=True), quote=False)
         spans = "".join(f' {n}="{cell[n]}"' for n in ("colspan", "rowspan") if cell.get(n))
-        of_column = "number" if place in numbers else ""
+        of_column = "number" if index in numbers else ""
         look = of_column if scope == "col" else _look(text)
         if cell.name == "th" and text:
             cells.append(f'<th scope="{scope}"{spans} class="{look}">{text}</th>')

@@ -1,4 +1,4 @@
-"""Write decks: HTML that opens from disk, beside one folder with the scripts, the fonts and their licences."""
+"""Write decks: HTML that opens from disk, beside one folder with scripts, fonts and licences."""
 
 from __future__ import annotations
 
@@ -127,9 +127,9 @@ def shared_files() -> Iterator[tuple[str, bytes]]:
         If a package is there without one of its files.
     """
     for (package, folder), files in COPIED.items():
-        place = importlib.metadata.distribution(package)
+        installed = importlib.metadata.distribution(package)
         for source, name in files.items():
-            yield name, Path(place.locate_file(f"{folder}/{source}")).read_bytes()
+            yield name, Path(installed.locate_file(f"{folder}/{source}")).read_bytes()
     for name in OWN:
         yield name, (HERE / name).read_bytes()
     yield "LICENSE-lessons.txt", (HERE.parents[1] / "LICENSE").read_bytes()

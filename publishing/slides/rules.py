@@ -29,7 +29,7 @@ from publishing.slides.outputs import Output
 # In characters: what fits into two lines, and what fits into one.
 LONGEST_TEXT, LONGEST_LEAD = 170, 120
 # Lines of text on one slide, at about 80 characters.
-MOST_LINES, LINE = 14, 80
+MAX_LINES, LINE = 14, 80
 # Lines of an output that leaves room for the comment on it.
 SMALL, COMMENTS = 8, 2
 
@@ -172,7 +172,7 @@ class _Writer:
         sections = [section for section in self.sections if section.slides]
         return Deck(self.number, self.question, self.time, sections)
 
-    # --- what makes slides --------------------------------------------------------------------------
+    # --- what makes slides ------------------------------------------------------------------------
 
     def begin_part(self, heading: Heading) -> None:
         """Begin what is below a heading. What you may think is a slide."""
@@ -253,7 +253,7 @@ class _Writer:
             self.write(texts)
 
     def title(self, texts: Sequence[Text]) -> Slide:
-        """Return the first slide: the question, the list of what you will be able to do, and the minutes."""
+        """Return the first slide: the question, what you will be able to do, and the minutes."""
         lists = [markup.to_html(text.source) for text in texts if text.kind == "list"][:1]
         promise = next((text.source for text in texts if text.source.endswith("to**")), "")
         time = next((text.source for text in texts if TIME.match(text.source)), "")
@@ -298,7 +298,7 @@ class _Writer:
             [text for text in texts if text.kind == "fold"]
         )
 
-    # --- small steps ----------------------------------------------------------------------------------
+    # --- small steps ------------------------------------------------------------------------------
 
     def end_section(self) -> None:
         """Place what still waits in this section."""
@@ -324,7 +324,10 @@ class _Writer:
         return None
 
     def new(self, kind: str, body: list[str]) -> Slide:
-        """Return a slide with the heading of this part, and with that of the section above it if it is another."""
+        """Return a slide with the heading of this part.
+
+        The heading of its section is above it, where that is another.
+        """
         section = self.sections[-1].title
         above = section if section != self.heading else ""
         return Slide(kind, markup.line_to_html(self.heading), markup.line_to_html(above), body=body)
@@ -338,7 +341,7 @@ class _Writer:
         self.sections[-1].slides.append(slide)
 
 
-# --- parts of slides ----------------------------------------------------------------------------------
+# --- parts of slides ------------------------------------------------------------------------------
 
 
 def _groups(outputs: Sequence[Output]) -> Iterator[list[Output]]:
@@ -434,7 +437,7 @@ def _pages(texts: Sequence[Text]) -> Iterator[list[Text]]:
     """Divide texts among slides; what leads to a list or a table stays with it."""
     page: list[Text] = []
     for text in texts:
-        if page and sum(map(_lines, page)) + _lines(text) > MOST_LINES + 1:
+        if page and sum(map(_lines, page)) + _lines(text) > MAX_LINES + 1:
             carried = [page.pop()] if len(page) > 1 and page[-1].source.endswith(":") else []
             yield page
             page = carried
@@ -448,8 +451,8 @@ def _question(heading: str, number: int, total: int, question: quizzes.Question)
     asked = f'<p class="ask">{quizzes.markup(question.ask)}</p>'
     options = "".join(f"<li>{quizzes.markup(option.say)}</li>" for option in question.options)
     reasons = "".join(
-        "<li "
-        f'class="{"right" if option.right else "wrong"}"><strong>{quizzes.markup(option.say)}</strong> '
+        f'<li class="{"right" if option.right else "wrong"}">'
+        f"<strong>{quizzes.markup(option.say)}</strong> "
         f'<span class="verdict">{quizzes.verdict(option)}</span> {quizzes.markup(option.why)}</li>'
         for option in question.options
     )
@@ -460,7 +463,7 @@ def _question(heading: str, number: int, total: int, question: quizzes.Question)
     ]
 
 
-# --- notes ----------------------------------------------------------------------------------------------
+# --- notes ----------------------------------------------------------------------------------------
 
 
 def _notes(texts: Sequence[Text | None]) -> list[str]:

@@ -17,14 +17,15 @@ from playwright.sync_api import expect
 
 from commands import book as command
 from commands.console import CommandError
+from helpers import paths
 from helpers.paths import ROOT
 from tests.browser import accessibility
 from tests.browser.page_scripts import answer_by_keyboard
 
-LESSONS = [f"notebooks/{path.stem}" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
-PAGES = sorted(
-    path.relative_to(ROOT).with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")
-)
+LESSONS = [f"notebooks/{path.stem}" for path in paths.lessons()]
+PAGES = [
+    path.relative_to(ROOT).with_suffix("").as_posix() for path in paths.visible(paths.DOCS, "*.md")
+]
 ALL = ["index", "search", "CONTRIBUTING", *LESSONS, *PAGES]
 
 SIZES = {"phone": (390, 844), "laptop": (1366, 768), "projector": (1920, 1080)}
@@ -339,13 +340,17 @@ def test_every_figure_is_described_by_what_only_it_shows(parsed):
 def test_a_link_that_leads_nowhere_stops_the_book(tmp_path):
     """Each fault is named with its place, and the book that was there stays."""
     folders = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
-    for name in ("docs", "notebooks", "helpers"):
+    for name in ("docs", "notebooks", "helpers", "publishing"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=folders)
     for path in [
         *ROOT.glob("*.md"),
         *map(ROOT.joinpath, ("LICENSE", "CITATION.cff", "pyproject.toml")),
     ]:
         shutil.copy(path, tmp_path)
+    # What Lab leaves of a page that somebody opened is none.
+    kept = tmp_path / "docs" / ".ipynb_checkpoints" / "glossary-checkpoint.md"
+    kept.parent.mkdir()
+    kept.write_text("# Glossary\n\n[g](kept-and-nowhere.md)\n")
     lesson = tmp_path / "notebooks" / "03_hidden_layers.ipynb"
     text = lesson.read_text("utf-8")
     lesson.write_text(text.replace("glossary.md#neuron)", "glossary.md#neurone)", 1), "utf-8")

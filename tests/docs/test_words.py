@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import scvi
 
+from helpers import paths
 from helpers.paths import ROOT
-from publishing import glossary, lesson_minutes
+from publishing.teaching import lessons as stored
+from tests.docs import glossary
 
 NOTATION = (ROOT / "docs" / "notation.md").read_text("utf-8")
 ENTRIES = glossary.entries()
@@ -52,10 +54,8 @@ OF_THE_FIELD = (
 @cache
 def lessons():
     return {
-        name: [
-            cell.source for cell in lesson_minutes.read(name).cells if cell.cell_type == "markdown"
-        ]
-        for name in lesson_minutes.names()
+        name: [cell.source for cell in stored.read(name).cells if cell.cell_type == "markdown"]
+        for name in stored.names()
     }
 
 
@@ -64,7 +64,7 @@ def first_uses():
     return glossary.first_uses(lessons())
 
 
-# --- glossary -----------------------------------------------------------------------------------
+# --- glossary -------------------------------------------------------------------------------------
 
 
 def test_each_word_has_one_entry_in_alphabetical_order_that_says_something():
@@ -112,9 +112,8 @@ def test_words_of_the_field_are_in_the_glossary():
 
 def test_every_link_to_the_glossary_leads_to_an_entry():
     anchors = {glossary.anchor(title) for title in ENTRIES}
-    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
     texts = [text for each in lessons().values() for text in each]
-    texts += [page.read_text("utf-8") for page in pages]
+    texts += [page.read_text("utf-8") for page in paths.pages()]
     linked = {target for text in texts for _, target in glossary.links(text)}
     assert len(linked) > 80
     assert not linked - anchors
@@ -122,7 +121,7 @@ def test_every_link_to_the_glossary_leads_to_an_entry():
     assert own and not own - anchors
 
 
-# --- how uses are found -------------------------------------------------------------------------
+# --- how uses are found ---------------------------------------------------------------------------
 
 
 WAYS = {"Batch": {"batch", "batches"}, "Batch effect": {"batch effect"}, "Step": {"step"}}
@@ -158,7 +157,7 @@ def test_everyday_words_count_where_they_are_linked():
     assert glossary.first_uses({"00": texts})["Network"][1] == 2
 
 
-# --- notation -----------------------------------------------------------------------------------
+# --- notation -------------------------------------------------------------------------------------
 
 
 @cache
@@ -197,7 +196,7 @@ def test_names_in_the_code_are_names_of_scvi_tools():
 def test_a_symbol_is_said_to_come_first_where_it_does(row):
     """By the word of the glossary, or by the name in the code that its row gives."""
     lesson = re.search(r"notebooks/(\w+)\.ipynb", row["first in lesson"])[1]
-    order = lesson_minutes.names()
+    order = stored.names()
     names = [*re.findall(r"`(\w+)`", row["in the code"]), row["symbol"].strip("$")]
     names = [name for name in names if len(name) > 2 and name not in ("scale", "library", "log")]
     for earlier in order[: order.index(lesson)]:

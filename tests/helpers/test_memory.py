@@ -8,7 +8,7 @@ from jupyter_client.manager import KernelManager
 
 from helpers import environment, memory
 from helpers.paths import ROOT
-from publishing import classroom
+from helpers.scale import classroom
 
 MB = 1_000_000
 

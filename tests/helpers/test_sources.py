@@ -9,7 +9,6 @@ from helpers.paths import ROOT
 
 # The files that may speak to another machine, or hand over to a program that does.
 FETCHING = {
-    "publishing/classroom.py": "writes a guide that says how an image is built",
     "commands/pins.py": "renews the tested versions",
     "commands/set_up.py": "installs the tested versions",
     "studies/connections.py": "asks the Lab that it has started on this machine",

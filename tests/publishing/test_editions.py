@@ -1,19 +1,21 @@
 """The editions for students and teachers, of all lessons as they are."""
 
-import os
+import ast
 import re
+from pathlib import Path
 
 import nbclient
 import nbformat
 import pytest
 
 from commands import command_line
+from helpers import paths
 from helpers.practice.exercises import parts
-from publishing import assignment, editions, grading
+from publishing import editions
 from tests.notebooks import notebook_checks as checks
 from tests.notebooks.needed_cells import needed
 
-LESSONS = sorted(editions.LESSONS.glob("*.ipynb"))
+LESSONS = paths.lessons()
 
 every_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 
@@ -41,7 +43,7 @@ def substance(text):
     return {line.strip() for line in text.splitlines() if len(line.strip()) >= 20}
 
 
-# --- for students -------------------------------------------------------------------------------------------------------
+# --- for students ---------------------------------------------------------------------------------
 
 
 @every_lesson
@@ -81,6 +83,47 @@ def test_student_folder_holds_nothing_for_teachers(student):
     assert not list((student / "notebooks").glob("*.py"))
 
 
+@every_lesson
+def test_student_folder_has_the_code_behind_the_lesson(lesson, student):
+    """Also what that code imports in turn."""
+    waiting, done = [source for source in code(read(lesson)) if "%" not in source], set()
+    while waiting:
+        for name in imported(waiting.pop()) - done:
+            done.add(name)
+            file = next(filter(Path.exists, files_of(editions.ROOT, name)), None)
+            if file is not None:
+                assert any(map(Path.exists, files_of(student, name))), name
+                waiting.append(file.read_text("utf-8"))
+    assert "helpers.environment" in done
+
+
+def imported(source):
+    """Return the names of all modules that a program may import."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def files_of(root, name):
+    """Return the two files that a module may be."""
+    path = root.joinpath(*name.split("."))
+    return path.with_suffix(".py"), path / "__init__.py"
+
+
+def test_what_lab_keeps_is_not_handed_out(tmp_path, monkeypatch):
+    kept = tmp_path / "docs" / ".ipynb_checkpoints" / "x-checkpoint.md"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("# X")
+    (tmp_path / "docs" / "x.md").write_text("# X")
+    monkeypatch.setattr(editions, "ROOT", tmp_path)
+    editions._copy("docs", tmp_path / "edition")
+    assert [path.name for path in (tmp_path / "edition").rglob("*")] == ["docs", "x.md"]
+
+
 def markdown_of(folder):
     """Yield each page and lesson of an edition with its Markdown."""
     for page in folder.rglob("*.md"):
@@ -105,7 +148,7 @@ def test_untouched_lesson_of_the_student_folder_runs_with_what_is_in_it(student,
 
     The data are what set-up would have fetched.
     """
-    (student / "data").symlink_to(editions.ROOT / "data")
+    (student / "data").symlink_to(paths.DATA)
     monkeypatch.setenv("PYTHONPATH", str(student))
     file = student / "notebooks" / "03_hidden_layers.ipynb"
     sources = [c.source if c.cell_type == "code" else "" for c in read(file).cells]
@@ -127,7 +170,7 @@ def test_untouched_lesson_of_the_student_folder_runs_with_what_is_in_it(student,
     assert str(student) in notebook.cells[-1].outputs[0].text
 
 
-# --- for teachers -------------------------------------------------------------------------------------------------------
+# --- for teachers ---------------------------------------------------------------------------------
 
 
 @every_lesson
@@ -221,105 +264,6 @@ def test_an_edition_is_replaced_as_a_whole_and_an_error_leaves_the_old(tmp_path)
     assert list(tmp_path.iterdir()) == [final]
 
 
-# --- as an assignment -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def course(tmp_path_factory):
-    """Made where the user has settings for nbgrader, and no scripts of this environment on the path."""
-    base = tmp_path_factory.mktemp("base")
-    home = base / "home"
-    home.mkdir()
-    elsewhere = f"sqlite:///{home / 'elsewhere.db'}"
-    (home / "nbgrader_config.py").write_text(
-        f"c = get_config()\nc.CourseDirectory.db_url = '{elsewhere}'\n"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (
-            ("HOME", str(home)),
-            ("JUPYTER_CONFIG_DIR", str(home)),
-            ("PATH", os.defpath),
-        ):
-            patch.setenv(name, value)
-        patch.chdir(home)
-        folder = assignment.write([], build=base / "build")
-        assert os.environ["PATH"] == os.defpath
-    return assignment.Course(folder)
-
-
-WITH_EXERCISES = assignment.with_lessons()
-
-
-@pytest.mark.parametrize("number", WITH_EXERCISES)
-def test_release_is_the_lesson_with_stubs_and_checks_that_give_marks(number, course):
-    stored, release = read(WITH_EXERCISES[number]), read(course.release(number))
-    nbformat.validate(release)
-    found = parts.find(stored)
-    given = code(stored)
-    for part in found:
-        check = stored.cells[part.check].source
-        given[given.index(check)] = f"{check}.marks({assignment.MARKS})"
-    assert code(release) == given
-    text = "\n".join(cell.source for cell in release.cells)
-    for part in found:
-        assert part.why not in text and "<details><summary>Solution" not in text
-    assert "folded" not in next(c.source for c in release.cells if "## Exercises" in c.source)
-    assert "stub" not in {key for cell in release.cells for key in cell.metadata}
-    told = [cell.metadata.nbgrader for cell in release.cells if cell.cell_type == "code"]
-    assert sum(each.grade for each in told) == sum(each.solution for each in told) == len(found)
-    assert all(each.grade or each.solution or each.locked for each in told)
-    assert sum(each.get("points", 0) for each in told) == len(found) * assignment.MARKS
-
-
-@pytest.mark.parametrize("number", WITH_EXERCISES)
-def test_links_of_a_release_hold_beside_the_lessons(number, course):
-    text = "\n".join(
-        c.source for c in read(course.release(number)).cells if c.cell_type == "markdown"
-    )
-    assert not checks.link_faults(text, editions.LESSONS)
-
-
-def test_source_has_the_solutions(course):
-    for number, lesson in WITH_EXERCISES.items():
-        file = course.folder / "source" / f"assignment_{number}" / f"assignment_{number}.ipynb"
-        for part in parts.find(read(lesson)):
-            assert part.code in code(read(file))
-
-
-def test_lesson_without_exercises_is_an_error_and_nothing_is_written(tmp_path):
-    with pytest.raises(editions.EditionError, match=r"no lesson '99' with exercises. There are: "):
-        assignment.write(["99"], build=tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-def test_settings_of_the_user_are_neither_read_nor_written(course):
-    home = course.folder.parents[1] / "home"
-    assert (course.folder / "gradebook.db").exists()
-    assert [path.name for path in home.iterdir()] == ["nbgrader_config.py"]
-
-
-# --- the commands -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["student", "03"], "student takes no arguments, not: 03"),
-        (["assignment", "grade"], 'make assignment ARGS="grade FOLDER"'),
-    ],
-)
-def test_wrong_arguments_are_an_error_that_says_what_to_do(arguments, said, capsys):
-    assert command_line.main(arguments) == 1
-    assert said in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("module", "arguments", "said"),
-    [
-        (assignment, ["99"], "There are: "),
-        (grading, ["nowhere"], "There is no folder nowhere."),
-    ],
-)
-def test_modules_show_errors_without_a_traceback(module, arguments, said, capsys):
-    assert module.main(arguments) == 1
-    assert said in capsys.readouterr().err
+def test_an_edition_takes_no_arguments(capsys):
+    assert command_line.main(["student", "03"]) == 1
+    assert "student takes no arguments, not: 03" in capsys.readouterr().err

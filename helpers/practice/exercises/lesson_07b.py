@@ -11,8 +11,8 @@ from scvi.model import SCVI
 
 from helpers.practice.exercises.answer_checks import as_number, claims, function
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
+from helpers.scale import classroom
 from helpers.training import schedules
-from publishing import classroom
 
 GIB = 2**30
 

@@ -1,4 +1,4 @@
-"""A Sphinx extension: what GitHub and JupyterLab do with a page, and what their readers do not need to do."""
+"""A Sphinx extension: what GitHub and JupyterLab do with a page, and what only a book needs."""
 
 import re
 import shutil

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from helpers.paths import ROOT
+from helpers.paths import DOCS
 
-PAGE = ROOT / "docs" / "glossary.md"
+PAGE = DOCS / "glossary.md"
 
 LINK = re.compile(r"\[([^\]]+)\]\((?:\.\./docs/)?glossary\.md#([^)\s]+)\)")
 

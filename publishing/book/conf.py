@@ -4,20 +4,20 @@ import sys
 import tomllib
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-sys.path.insert(0, str(HERE))  # where book_pages is
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # where the extension is looked for
 
 _address = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
 
 project = "scVI, taken apart"
 language = "en"
-extensions = ["myst_nb", "sphinx-mathjax-offline", "book_pages"]
+extensions = ["myst_nb", "sphinx-mathjax-offline", "publishing.book.book_pages"]
 
 # The sources stay where they are, so that a link means the same here, on GitHub and in JupyterLab.
 root_doc = "index"
-include_patterns = ["index.md", "CONTRIBUTING.md", "docs/**.md", "notebooks/*.ipynb"]
-exclude_patterns = [".*", "build", "data", "**/.ipynb_checkpoints"]
+include_patterns = ["index.md", "CONTRIBUTING.md", "docs/**.md", "notebooks/[0-9]*.ipynb"]
+# What is hidden, and what learners add: pages that Lab kept a copy of, and copies of lessons.
+exclude_patterns = [".*", "build", "data", "**/.*", "notebooks/*-*.ipynb"]
 
 nb_execution_mode = "off"  # the stored outputs are what is shown
 nb_merge_streams = True

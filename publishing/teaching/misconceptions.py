@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.paths import ROOT
-from publishing import lesson_minutes
+from helpers.paths import DOCS
+from publishing.teaching import lessons
 
-FILE = ROOT / "docs" / "teaching" / "misconceptions.toml"
+FILE = DOCS / "teaching" / "misconceptions.toml"
 
 HEADING = re.compile(r"^#{2,3} You may (?:think|have thought): \"(.+)\"", re.MULTILINE)
 
@@ -36,8 +36,8 @@ def of_lesson(lesson: str, file: Path = FILE) -> pd.DataFrame:
     ValueError
         If it is not known where a thought is removed, or the section named for it does not exist.
     """
-    there = lesson_minutes.sections(lesson_minutes.read(lesson))
-    text = "\n".join(cell.source for cell in there["What you know now"])
+    sections = lessons.sections(lessons.read(lesson))
+    text = "\n".join(cell.source for cell in sections["What you know now"])
     rows = [
         [part.strip() for part in re.split(r"(?<!\\)\|", line)[1:-1]]
         for line in text.splitlines()
@@ -47,13 +47,13 @@ def of_lesson(lesson: str, file: Path = FILE) -> pd.DataFrame:
     known = tomllib.loads(file.read_text("utf-8")).get(lesson, {})
     headings = {
         _plain(thought): title
-        for title, cells in there.items()
+        for title, cells in sections.items()
         for thought in HEADING.findall("\n".join([f"## {title}", *(c.source for c in cells)]))
     }
     table["section"] = [
         headings.get(_plain(thought), known.get(thought)) for thought in table["thought"]
     ]
-    lost = table.loc[~table["section"].isin(list(there)), "thought"]
+    lost = table.loc[~table["section"].isin(list(sections)), "thought"]
     if len(lost):
         raise ValueError(
             f"{lesson}: where is it shown that this is not so? {' / '.join(lost)}\n"

@@ -1,6 +1,7 @@
-"""List all packages that the kit brings.
+"""List all packages that the kit brings, with their licences.
 
-A software bill of materials a lane, and a page with their licences.
+``make pins ARGS=licences`` writes ``docs/licences.md`` and, for a release, a software bill of
+materials for each version track into ``build``.
 """
 
 import json
@@ -11,13 +12,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from commands.console import CommandError, say
-from commands.environment import ROOT, Environment, own_environment, variables
-from commands.pins import BROUGHT_BY_TORCH
+from commands.environment import (
+    ROOT,
+    Environment,
+    latest_environment,
+    own_environment,
+    variables,
+)
 from commands.set_up import EVERYTHING, set_up
 
-DOCS = ROOT / "docs"
-PAGE = DOCS / "licences.md"
-LANES = ("3.11", "3.12")
+PAGE = ROOT / "docs" / "licences.md"
+BUILD = ROOT / "build"
+
+# A version track is a range of Python versions that takes the same releases; here its first.
+TRACKS = ("3.11", "3.12")
 
 # What each group of pyproject.toml is for, the most needed first.
 GROUPS = {
@@ -28,6 +36,9 @@ GROUPS = {
     "test": "the tests",
     "lint": "the checks",
 }
+
+# torch itself asks for the versions of these that fit it, others on each kind of machine.
+BROUGHT_BY_TORCH = re.compile(r"^(nvidia-.*|cuda-.*|triton)$")
 
 # They come with Python, in a version that differs from machine to machine; setuptools no more from
 # 3.12 on.
@@ -86,41 +97,53 @@ COPYLEFT = {
 }
 
 
-def main(arguments: list[str]) -> int:
-    """Write the bill of the running lane, and the page from those of both lanes."""
-    if arguments:
-        raise CommandError(f"sbom takes no arguments, not: {' '.join(arguments)}")
-    environment = own_environment()
-    set_up(environment, EVERYTHING)
-    write(environment)
+def main() -> int:
+    """Write the bills of both version tracks, and the page from them.
+
+    Raises
+    ------
+    CommandError
+        If the environment of a track is made of another Python, or a licence is not known.
+    """
+    bills = {}
+    environments = (own_environment(), latest_environment())
+    for track, environment in zip(TRACKS, environments, strict=True):
+        set_up(environment, EVERYTHING)
+        if track_of(environment) != track:
+            raise CommandError(
+                f"{environment.prefix.name} is made of another Python than {track}, and the "
+                "licences are listed for both version tracks.\n"
+                f"What to do: make clean, then make pins ARGS=licences PYTHON=python{track}"
+            )
+        bills[track] = bill(environment)
+    write(bills)
     return 0
 
 
-def write(environment: Environment, docs: Path = DOCS) -> None:
-    """Write the bill of an environment that has all groups, and the page."""
-    lane = lane_of(environment)
-    file = file_of(lane, docs)
-    file.write_text(json.dumps(bill(environment), indent=1, sort_keys=True) + "\n", "utf-8")
-    bills = {each: read(each, docs) for each in LANES if file_of(each, docs).exists()}
-    (docs / PAGE.name).write_text(page(bills), "utf-8")
-    say(f"{file.name} and {PAGE.name} are written.")
-    say("Make it in the other lane as well before you commit it.")
+def write(bills: Mapping[str, dict], build: Path = BUILD, listing: Path = PAGE) -> None:
+    """Write the bills and the page.
+
+    Parameters
+    ----------
+    bills
+        By track, as from ``bill``.
+    build
+        The folder that the bills go into.
+    listing
+        Where the page goes.
+    """
+    build.mkdir(parents=True, exist_ok=True)
+    for track, each in bills.items():
+        file = build / f"sbom-python-{track}.json"
+        file.write_text(json.dumps(each, indent=1, sort_keys=True) + "\n", "utf-8")
+    listing.write_text(page(bills), "utf-8")
+    say(f"{listing.name} is written, and a bill of materials for each version track in build.")
 
 
-def file_of(lane: str, docs: Path = DOCS) -> Path:
-    """Give the place of a lane's bill."""
-    return docs / f"sbom-python-{lane}.json"
-
-
-def read(lane: str, docs: Path = DOCS) -> dict:
-    """Read a lane's bill."""
-    return json.loads(file_of(lane, docs).read_text("utf-8"))
-
-
-def lane_of(environment: Environment) -> str:
-    """Give the lane that an environment belongs to."""
+def track_of(environment: Environment) -> str:
+    """Give the version track that an environment belongs to."""
     newer = json.loads(_run(environment, "import sys; print(int(sys.version_info >= (3, 12)))"))
-    return LANES[newer]
+    return TRACKS[newer]
 
 
 def _run(environment: Environment, script: str) -> str:
@@ -152,20 +175,45 @@ def bill(environment: Environment) -> dict:
     )
     if answer.returncode:
         raise CommandError(f"cyclonedx-py stopped:\n{answer.stderr.strip()[-2000:]}")
-    raw, lane = json.loads(answer.stdout), lane_of(environment)
-    stated = {normal(name): each for name, each in json.loads(_run(environment, STATED)).items()}
+    return assemble(json.loads(answer.stdout), stated_by(environment), track_of(environment))
+
+
+def stated_by(environment: Environment) -> dict[str, dict]:
+    """Return by package what ``STATED`` finds in an environment."""
+    found = json.loads(_run(environment, STATED))
+    return {normal(name): each for name, each in found.items()}
+
+
+def assemble(raw: Mapping, stated: Mapping[str, Mapping], track: str) -> dict:
+    """Make a bill, the same wherever and whenever it is made.
+
+    Parameters
+    ----------
+    raw
+        What cyclonedx-py says of the environment.
+    stated
+        By package, what ``STATED`` finds.
+    track
+        The version track of the environment.
+
+    Raises
+    ------
+    CommandError
+        As ``bill``.
+    """
     components = [
         component(each, stated[normal(each["name"])])
         for each in raw["components"]
-        if _is_listed(normal(each["name"]), lane)
+        if _is_listed(normal(each["name"]), track)
     ]
     names = {each["name"] for each in components}
     asked = dependencies_of(stated)
     if strangers := names - asked.keys():
         raise CommandError(
-            f"Nobody asks for {', '.join(sorted(strangers))}, and yet it is in "
-            f"{environment.prefix.name}.\n"
-            "What to do: make clean, then make sbom; or add what you need to pyproject.toml."
+            f"Nobody asks for {', '.join(sorted(strangers))}, and yet it is installed for "
+            f"Python {track}.\n"
+            "What to do: make clean, then make pins ARGS=licences; or add what you need to "
+            "pyproject.toml."
         )
     dependencies = [
         {"ref": name, "dependsOn": sorted(asked[name] & names)} for name in sorted(names)
@@ -208,7 +256,8 @@ def asked(item):
 
 found = {}
 for item in importlib.metadata.distributions():
-    files = [f for f in item.files or () if re.search(r"(?i)\.dist-info/.*(licen[cs]e|copying)[^/]*$", f.as_posix())]
+    licence = re.compile(r"(?i)\.dist-info/.*(licen[cs]e|copying)[^/]*$")
+    files = [file for file in item.files or () if licence.search(file.as_posix())]
     field = item.metadata.get_all("License") or [""]
     text = files[0].read_text("utf-8") if files else ""
     found[item.metadata["Name"]] = {"field": field[0], "text": text, "asks": list(asked(item))}
@@ -216,9 +265,9 @@ print(json.dumps(found))
 """
 
 
-def _is_listed(name: str, lane: str) -> bool:
+def _is_listed(name: str, track: str) -> bool:
     """Tell whether a package is the same on all machines."""
-    return name not in BROUGHT_BY_PYTHON[lane] and not BROUGHT_BY_TORCH.match(name)
+    return name not in BROUGHT_BY_PYTHON[track] and not BROUGHT_BY_TORCH.match(name)
 
 
 def normal(name: str) -> str:
@@ -227,7 +276,9 @@ def normal(name: str) -> str:
 
 
 def dependencies_of(stated: Mapping[str, Mapping]) -> dict[str, set[str]]:
-    """Follow from the kit's own groups who asks for whom, with the extras that are asked for and no others.
+    """Follow from the kit's own groups who asks for whom.
+
+    Of extras, only those that are asked for count.
 
     Parameters
     ----------
@@ -310,7 +361,7 @@ def expression(raw: Mapping, field: str, text: str) -> str:
             return meant if meant != "BSD" else "BSD-3-Clause" if three else "BSD-2-Clause"
     raise CommandError(
         f"{raw['name']} {raw['version']} has a licence that is not among those of "
-        f"commands/sbom.py: {given or field[:200]}.\n"
+        f"commands/licences.py: {given or field[:200]}.\n"
         "What to do: read the licence file in the package. If everybody may use it, add what is "
         "said to PERMISSIVE, COPYLEFT or MEANT; else do without the package."
     )
@@ -330,7 +381,7 @@ def is_known(expression: str) -> bool:
 
 
 def is_copyleft(expression: str) -> bool:
-    """Tell whether there is no alternative without a licence that asks for the source to be passed on."""
+    """Tell whether each alternative has a licence that asks for the source to be passed on."""
     return all(COPYLEFT & set(parts) for parts in parts_of(expression))
 
 
@@ -357,7 +408,7 @@ def asked_for() -> dict[str, list[tuple[str, tuple[str, ...]]]]:
 
 
 def reasons() -> dict[str, str]:
-    """Read from ``pyproject.toml`` why each package that the kit asks for is needed, first of all."""
+    """Read from ``pyproject.toml`` why each package that the kit asks for is needed."""
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     found: dict[str, str] = {}
     for group in GROUPS:
@@ -394,48 +445,50 @@ def page(bills: Mapping[str, dict]) -> str:
     Parameters
     ----------
     bills
-        By lane, as from ``bill``.
+        By version track, as from ``bill``.
     """
     needed, why = groups_of(bills.values()), reasons()
     by_name: dict[str, dict[str, dict]] = {}
-    for lane, each in bills.items():
+    for track, each in bills.items():
         for part in each["components"]:
-            by_name.setdefault(part["name"], {})[lane] = part
+            by_name.setdefault(part["name"], {})[track] = part
     tables, copyleft = {group: [] for group in GROUPS}, []
-    for name, lanes in sorted(by_name.items()):
-        licence = ", ".join(sorted({part["licenses"][0]["expression"] for part in lanes.values()}))
+    for name, tracks in sorted(by_name.items()):
+        licence = ", ".join(sorted({part["licenses"][0]["expression"] for part in tracks.values()}))
         if is_copyleft(licence):
             copyleft.append(f"| {name} | {licence} | {GROUPS[needed[name]]} |")
-        versions = " | ".join(lanes[lane]["version"] if lane in lanes else "-" for lane in bills)
+        versions = [tracks[track]["version"] if track in tracks else "-" for track in bills]
         asking = ", ".join(_asking(name, bills.values()))
-        tables[needed[name]].append(
-            f"| {name} | {versions} | {licence} | {why.get(name) or f'for {asking}'} |"
-        )
-    lanes = " | ".join(f"Python {lane}" for lane in bills)
-    head = f"| package | {lanes} | licence | why it is here |\n|{' --- |' * (3 + len(bills))}\n"
+        entries = [name, *versions, licence, why.get(name) or f"for {asking}"]
+        tables[needed[name]].append(f"| {' | '.join(entries)} |")
+    pythons = " | ".join(f"Python {track}" for track in bills)
+    head = f"| package | {pythons} | licence | why it is here |\n|{' --- |' * (3 + len(bills))}\n"
     parts = "\n".join(
         f"## For {GROUPS[group]}\n\n{len(rows)} packages.\n\n{head}{chr(10).join(rows)}\n"
         for group, rows in tables.items()
     )
-    files = " and ".join(f"[{file_of(lane).name}]({file_of(lane).name})" for lane in bills)
     return f"""\
 # Licences
 
-Written by `make sbom`; do not edit. The kit itself is under the [BSD-3-Clause licence](../LICENSE). It brings no package along: pip fetches
-them from the index, in the versions of `requirements/tested.txt`. The same lists for machines (CycloneDX, with who asks for whom): {files}.
-pip, and before Python 3.12 setuptools, come with Python and are left out.
+Written by `make pins ARGS=licences`; do not edit. The kit itself is under the
+[BSD-3-Clause licence](../LICENSE). It brings no package along: pip fetches them from the index, in
+the versions of `requirements/tested.txt`. The same command makes the same lists for machines
+(CycloneDX, with who asks for whom) in `build`. pip, and before Python 3.12 setuptools, come with
+Python and are left out.
 
 ## Licences with conditions
 
-Everybody may use all of these. Whoever passes one of the following on, for example inside an image of a container, has to pass on its source as
-well, or say where it is. All others ask at most that their licence stays with them.
+Everybody may use all of these. Whoever passes one of the following on, for example inside an image
+of a container, has to pass on its source as well, or say where it is. All others ask at most that
+their licence stays with them.
 
 | package | licence | for |
 | --- | --- | --- |
 {chr(10).join(copyleft)}
 
-On Linux, pip's PyTorch comes with NVIDIA's libraries (`nvidia-*`, `cuda-*`), except where the index has a build for the CPU alone. They are free
-of charge and not open: NVIDIA's own terms hold. They are not in the lists, as which of them come differs between machines. With conda
+On Linux, pip's PyTorch comes with NVIDIA's libraries (`nvidia-*`, `cuda-*`), except where the index
+has a build for the CPU alone. They are free of charge and not open: NVIDIA's own terms hold. They
+are not in the lists, as which of them come differs between machines. With conda
 (`environment.yml`, Binder), on macOS and on Windows none of them come.
 
 {parts}"""

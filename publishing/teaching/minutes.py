@@ -1,24 +1,27 @@
-"""How long a lesson takes: planned by its notes, and computed from what there is to read, to look at and to run."""
+"""How long a lesson takes.
+
+Planned by its notes, and computed from what there is to read, to look at and to run.
+"""
 
 from __future__ import annotations
 
 import importlib
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pandas as pd
 from nbformat import NotebookNode
 
-from helpers.paths import ROOT
+from helpers.paths import DOCS
 from helpers.practice import quizzes
 from helpers.practice.exercises import parts
+from helpers.scale import classroom
+from publishing.teaching import lessons
 
-LESSONS = ROOT / "notebooks"
-NOTES = ROOT / "docs" / "teaching" / "notes"
-MEASUREMENTS = ROOT / "docs" / "results" / "costs.json"
+NOTES = DOCS / "teaching" / "notes"
 
 # Silent reading of English non-fiction: 238 words a minute on average, and 175 to 300 for most
 # adults (Brysbaert 2019, doi:10.1016/j.jml.2019.104047). The slow end, because the words are new
@@ -37,9 +40,9 @@ FIGURE, TABLE, PRINTED, PREDICTION = 45, 20, 5, 30
 # What is counted of a section.
 CONTENTS = ("words", "predictions", "lines", "figures", "tables", "printed")
 
-# Planned and computed minutes of a lesson may be apart by so much. Readers of the range above
+# Planned and computed minutes of a lesson may differ by this factor. Readers of the range above
 # differ by 300/175 = 1.7 among themselves. A plan outside of it suits none of them.
-MOST_APART = 300 / 175
+LARGEST_RATIO = 300 / 175
 
 # What comes after the teaching minutes.
 HOME = ("What you know now", "Check yourself", "Exercises")
@@ -52,59 +55,7 @@ TIME = re.compile(
 PLANNED = re.compile(r"^## (.+)\n+\*\*(\d+) minutes?\.\*\*", re.MULTILINE)
 
 
-# --- lessons ------------------------------------------------------------------------------------
-
-
-def names() -> list[str]:
-    """Return the names of all lessons, in the order of the course: ``00_setup`` and so on."""
-    return sorted(file.stem for file in LESSONS.glob("*.py"))
-
-
-def number_of(lesson: str) -> str:
-    """Return the number in a lesson's name: ``05b``."""
-    return lesson.partition("_")[0]
-
-
-def read(lesson: str, folder: Path = LESSONS) -> NotebookNode:
-    """Read a stored lesson."""
-    return nbformat.read(folder / f"{lesson}.ipynb", as_version=4)
-
-
-def sections(notebook: NotebookNode) -> dict[str, list[NotebookNode]]:
-    """Divide a lesson at its headings of level two.
-
-    Returns
-    -------
-    dict
-        For each heading, its cells; of a Markdown cell with several headings each gets its part.
-        What comes before the first heading belongs to that one.
-    """
-    found: dict[str, list[NotebookNode]] = {}
-    opening: list[NotebookNode] = []
-    heading = None
-    for cell in notebook.cells:
-        for title, piece in _pieces(cell):
-            if title is not None:
-                heading = title
-                found[heading] = []
-            (opening if heading is None else found[heading]).append(piece)
-    first = next(iter(found))
-    found[first] = opening + found[first]
-    return found
-
-
-def _pieces(cell: NotebookNode) -> Iterator[tuple[str | None, NotebookNode]]:
-    """Give the parts of a cell, each with the heading that it begins with, if it does."""
-    if cell.cell_type != "markdown":
-        yield None, cell
-        return
-    for text in re.split(r"^(?=## )", cell.source, flags=re.MULTILINE):
-        title = re.match(r"## (.+)", text)
-        if text.strip():
-            yield title and title[1].strip(), nbformat.v4.new_markdown_cell(text)
-
-
-# --- planned ------------------------------------------------------------------------------------
+# --- planned --------------------------------------------------------------------------------------
 
 
 def time_line(notebook: NotebookNode) -> tuple[int, int]:
@@ -116,7 +67,7 @@ def time_line(notebook: NotebookNode) -> tuple[int, int]:
         If there is no such line, or it is written in another way.
     """
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    found = TIME.search(text)
+    found = TIME.search(" ".join(text.split()))
     if found is None:
         raise ValueError(
             "The lesson has no line '**Time**: 40 minutes to read and run, 20 minutes for the "
@@ -152,7 +103,7 @@ def notes(lesson: str, folder: Path = NOTES) -> dict[str, int]:
     return found
 
 
-# --- computed -----------------------------------------------------------------------------------
+# --- computed -------------------------------------------------------------------------------------
 
 
 def words(markdown: str) -> int:
@@ -191,7 +142,7 @@ def _kind(output: NotebookNode) -> str:
     return "tables" if "<table" in shown else "printed"
 
 
-def minutes(counted: Mapping[str, int]) -> float:
+def to_read(counted: Mapping[str, int]) -> float:
     """Compute the minutes that it takes to read and look at what was counted."""
     seconds = (
         FIGURE * counted["figures"]
@@ -202,64 +153,77 @@ def minutes(counted: Mapping[str, int]) -> float:
     return counted["words"] / WORDS_A_MINUTE + counted["lines"] / LINES_A_MINUTE + seconds / 60
 
 
-def running(lesson: str, measurements: Path = MEASUREMENTS) -> float:
+def running(lesson: str, measured: Mapping[str, Any]) -> float:
     """Return the minutes that a lesson was measured to compute, alone on one core.
+
+    Parameters
+    ----------
+    lesson
+        Its name.
+    measured
+        As from ``classroom.load``.
 
     Raises
     ------
     ValueError
         If it was not measured.
     """
-    rows = json.loads(measurements.read_text("utf-8"))["lessons"]
-    seconds = {row["lesson"]: row["wall seconds"] for row in rows}
+    seconds = classroom.lessons(measured)["wall seconds"]
     if lesson not in seconds:
         raise ValueError(f"Lesson {lesson} was not measured. What to do: make study ARGS=costs.")
-    return seconds[lesson] / 60
+    return float(seconds[lesson]) / 60
 
 
-# --- tables -------------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------
 
 
 def by_section(lesson: str) -> pd.DataFrame:
-    """Return a row a section of a lesson, with what is in it, ``computed`` minutes and those that are ``planned``.
+    """Return what is in each section of a lesson, and its minutes, ``computed`` and ``planned``.
 
     What you know now, quiz and exercises are left out, and running as well: it was not measured by
     section.
+
+    Returns
+    -------
+    DataFrame
+        One row per section: ``CONTENTS``, ``computed`` and ``planned``.
     """
     planned = notes(lesson)
     rows = {
         title: contents(cells)
-        for title, cells in sections(read(lesson)).items()
+        for title, cells in lessons.sections(lessons.read(lesson)).items()
         if title not in HOME
     }
     table = pd.DataFrame(rows).T.rename_axis("section")
-    table["computed"] = [minutes(row) for row in rows.values()]
+    table["computed"] = [to_read(row) for row in rows.values()]
     table["planned"] = pd.Series(planned, dtype=float).reindex(table.index)
     return table
 
 
 def by_lesson() -> pd.DataFrame:
-    """Return a row a lesson: what practice it has, and the minutes that are planned and computed.
+    """Return what practice each lesson has, and the minutes that are planned and computed.
 
     Returns
     -------
     DataFrame
-        ``exercises``, ``replies`` (wrong answers with a reply of their own), ``questions`` of the
-        quiz; minutes of teaching ``planned`` and ``computed`` (reading, looking and running),
-        ``running`` alone; minutes of ``practice``, and what is left of them for each exercise once
-        all is read (``an exercise``).
+        One row per lesson: ``exercises``, ``replies`` (wrong answers with a reply of their own),
+        ``questions`` of the quiz; minutes of teaching ``planned`` and ``computed`` (reading,
+        looking and running), ``running`` alone; minutes of ``practice``, and what is left of them
+        for each exercise once all is read (``an exercise``).
     """
-    return pd.DataFrame([_lesson(name) for name in names()]).set_index("lesson")
+    measured = classroom.load()
+    rows = [_lesson(name, running(name, measured)) for name in lessons.names()]
+    return pd.DataFrame(rows).set_index("lesson")
 
 
-def _lesson(lesson: str) -> dict[str, str | float]:
+def _lesson(lesson: str, computing: float) -> dict[str, str | float]:
     """Compute one row of ``by_lesson``."""
-    notebook, number = read(lesson), number_of(lesson)
-    of = sections(notebook)
+    notebook, number = lessons.read(lesson), lessons.number_of(lesson)
+    of = lessons.sections(notebook)
     teaching, practice = time_line(notebook)
     exercises = len(parts.find(notebook))
     quiz = quizzes.of_lesson(number)
-    known = sum(minutes(contents(of[title])) for title in HOME[:1])
+    known = sum(to_read(contents(of[title])) for title in HOME[:1])
     read_and_looked = by_section(lesson)["computed"].sum() + known
     left = practice - (words(repr(quiz)) + _words_of_exercises(notebook)) / WORDS_A_MINUTE
     return {
@@ -268,8 +232,8 @@ def _lesson(lesson: str) -> dict[str, str | float]:
         "replies": replies(number),
         "questions": len(quiz.questions),
         "planned": teaching,
-        "running": running(lesson),
-        "computed": read_and_looked + running(lesson),
+        "running": computing,
+        "computed": read_and_looked + computing,
         "practice": practice,
         "an exercise": left / exercises,
     }
@@ -278,7 +242,7 @@ def _lesson(lesson: str) -> dict[str, str | float]:
 def replies(number: str) -> int:
     """Count the wrong answers of a lesson's exercises that get a reply of their own.
 
-    Those that the tests try.
+    They are those that the tests try.
     """
     wrong = importlib.import_module(f"tests.helpers.practice.lesson_{number}").WRONG
     return sum(map(len, wrong.values()))
@@ -287,5 +251,5 @@ def replies(number: str) -> int:
 def _words_of_exercises(notebook: NotebookNode) -> int:
     """Count the words of the exercises, without the solutions."""
     solutions = {part.solution for part in parts.find(notebook)}
-    kept = [cell for place, cell in enumerate(notebook.cells) if place not in solutions]
-    return contents(sections(nbformat.v4.new_notebook(cells=kept))["Exercises"])["words"]
+    kept = [cell for index, cell in enumerate(notebook.cells) if index not in solutions]
+    return contents(lessons.sections(nbformat.v4.new_notebook(cells=kept))["Exercises"])["words"]

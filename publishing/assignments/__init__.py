@@ -1,0 +1,1 @@
+"""The exercises of the lessons as assignments for nbgrader, and the marks of what comes back."""

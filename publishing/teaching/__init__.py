@@ -1,0 +1,1 @@
+"""Pages for teachers, made from the lessons: minutes, plans and misconceptions."""
