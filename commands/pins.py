@@ -17,7 +17,7 @@ NEW_LANE = 'python_version >= "3.12"'
 # What the last scvi-tools for Python 3.11 is tested with.
 OLD_TORCH = "2.13.0"
 # The lowest that the new lane may keep: conda-forge is some releases behind.
-LEAST_TORCH = "2.10"
+MIN_TORCH = "2.10"
 
 # torch itself asks for the versions of these that fit it.
 BROUGHT_BY_TORCH = re.compile(r"^(nvidia-.*|cuda-.*|triton)$")
@@ -92,7 +92,7 @@ def merge(old: list[str], new: list[str]) -> str:
         first, second = (lane.get(name) for lane in lanes)
         if name == "torch":
             lines.append(f"torch=={first} ; {OLD_LANE}")
-            lines.append(f"torch>={LEAST_TORCH},<{next_minor(str(second))} ; {NEW_LANE}")
+            lines.append(f"torch>={MIN_TORCH},<{next_minor(str(second))} ; {NEW_LANE}")
         elif first == second:
             lines.append(f"{name}=={first}")
         else:

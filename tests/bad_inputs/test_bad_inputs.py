@@ -15,7 +15,7 @@ from helpers import data, environment, training
 from helpers.own_data import preflight, raw_counts
 from tests.bad_inputs import cases, page
 
-FEWEST = 40
+MIN_CASES = 40
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +26,9 @@ def prepared():
 @pytest.fixture
 def folder():
     """A folder that any user may enter, unlike pytest's own."""
-    with tempfile.TemporaryDirectory() as place:
-        Path(place).chmod(0o777)
-        yield Path(place)
+    with tempfile.TemporaryDirectory() as path:
+        Path(path).chmod(0o777)
+        yield Path(path)
 
 
 def contents(folder):
@@ -41,7 +41,7 @@ def by_what(case):
 
 def test_there_are_enough():
     every = [*cases.CELLS, *cases.FILES, *cases.ENVIRONMENT]
-    assert len(every) >= FEWEST
+    assert len(every) >= MIN_CASES
     assert len({case.what for case in every}) == len(every)
 
 
@@ -85,8 +85,8 @@ def pictures(adata):
     }
 
 
-def mended(adata, settings, report):
-    """Run the first mending call of a report, as a learner would in a cell."""
+def repaired(adata, settings, report):
+    """Run the first repairing call of a report, as a learner would in a cell."""
     call = next(call for call in report["mending call"] if call)
     names = {"adata": adata, "np": np, "sp": sp, "raw_counts": raw_counts, **settings}
     exec(call, names)
@@ -100,10 +100,10 @@ def mended(adata, settings, report):
     "case", [case for case in cases.CELLS if case.verdict != cases.OK], ids=by_what
 )
 @pytest.mark.filterwarnings("ignore")
-def test_a_mending_call_mends(case):
+def test_a_repairing_call_repairs(case):
     """Run the calls one after the other.
 
-    What they mend can be trained on, and no call is left that does nothing.
+    What they repair can be trained on, and no call is left that does nothing.
     """
     adata, settings = case.spoilt(data.load_pbmc())
     report = preflight.check(adata, **settings)
@@ -114,7 +114,7 @@ def test_a_mending_call_mends(case):
     for _ in range(len(report)):
         if not any(report["mending call"]):
             break
-        adata, settings = mended(adata, settings, report)
+        adata, settings = repaired(adata, settings, report)
         report = preflight.check(adata, **settings)
     assert not any(report["mending call"])
     assert case.verdict not in set(report.loc[report.index == case.check, "verdict"])
@@ -131,7 +131,7 @@ def test_a_mending_call_mends(case):
     "case", [case for case in cases.CELLS if case.verdict == cases.MEND], ids=by_what
 )
 @pytest.mark.filterwarnings("ignore")
-def test_what_must_be_mended_stops_a_run(case):
+def test_what_must_be_repaired_stops_a_run(case):
     adata, settings = case.spoilt(data.load_pbmc())
     with pytest.raises(ValueError, match="cannot use these data as they are"):
         preflight.require_ready(preflight.check(adata, **settings))

@@ -102,12 +102,17 @@ def test_message_says_what_was_found_and_what_to_do(tmp_path):
     assert f"{split}: Python 3.13.1: cannot make environments" in said
     assert f"{tmp_path / 'running'}: Python 3.11.7: too old" in said
     assert "3.9.18" not in said, "what an old version holds is known without starting it"
-    for cure in ("apt-get install", "brew install", "winget install", "PYTHON=/path/to/python3.12"):
-        assert cure in said
+    for fix in (
+        "apt-get install",
+        "brew install",
+        "winget install",
+        "PYTHON=/path/to/python3.12",
+    ):
+        assert fix in said
 
 
 def test_this_very_python_answers(monkeypatch):
-    """No stand-in: the question is put to a real interpreter, and of an environment to the Python below it."""
+    """A real interpreter answers, and for an environment the Python that it was made from."""
     monkeypatch.undo()
     monkeypatch.setattr(newer_python, "NEEDED", (3, 11))
     path, verdict = newer_python.look_at([sys.executable])

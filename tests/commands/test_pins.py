@@ -28,7 +28,7 @@ DIRECT = [
 
 
 def installed() -> list[importlib.metadata.Distribution]:
-    """List the packages of this environment, without what setuptools brings for itself once it is imported."""
+    """List the packages of this environment, without those inside setuptools."""
     return list(importlib.metadata.distributions(path=[sysconfig.get_path("purelib")]))
 
 
