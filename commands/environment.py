@@ -11,7 +11,7 @@ from commands import newer_python
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-# The newer lane as it is pinned, and with the newest releases of all packages.
+# The newer version track as it is pinned, and with the newest releases of all packages.
 LATEST = ROOT / ".venv-latest"
 NEWEST = ROOT / ".venv-newest"
 

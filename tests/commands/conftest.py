@@ -111,6 +111,9 @@ def make_clone(folder: Path) -> Clone:
     shutil.copytree(
         ROOT / "commands", root / "commands", ignore=shutil.ignore_patterns("__pycache__")
     )
+    # What the command reads of studies; how one is made is the trial project's.
+    for name in ("__init__", "catalogue", "api_changes"):
+        shutil.copy(ROOT / "studies" / f"{name}.py", root / "studies")
     wheels = folder / "wheels"
     wheels.mkdir()
     clone = Clone(root, wheels)

@@ -1,4 +1,4 @@
-"""The search for a Python of the newer lane, and the message where there is none."""
+"""The search for a Python of the newer version track, and the message where there is none."""
 
 import json
 import os
@@ -17,7 +17,7 @@ SHIM = "echo 'shim: version is not installed' >&2; exit 127"
 
 @pytest.fixture(autouse=True)
 def bare_machine(monkeypatch, tmp_path):
-    """Nothing on PATH, no pyenv, and the Python that runs this is of the older lane."""
+    """Nothing on PATH, no pyenv, and the Python that runs this is of the older version track."""
     (tmp_path / "programs").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "programs"))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
@@ -72,7 +72,7 @@ def test_named_python_comes_first(monkeypatch, tmp_path):
     assert newer_python.find() == wanted
 
 
-def test_named_python_of_the_older_lane_is_said_and_left_to_it(monkeypatch, tmp_path, capsys):
+def test_named_python_of_the_older_track_is_said_and_left_to_it(monkeypatch, tmp_path, capsys):
     wanted = python(tmp_path / "programs/python3.12", "3.12.1")
     monkeypatch.setenv("PYTHON", str(python(tmp_path / "old", "3.11.2")))
     assert newer_python.find() == wanted

@@ -10,16 +10,16 @@ from packaging.version import Version
 from commands import sbom
 from commands.console import CommandError
 from commands.environment import running_environment
-from tests.commands.test_pins import DIRECT, LANE, LANES, pinned
+from tests.commands.test_pins import DIRECT, TRACK, TRACKS, pinned
 
-BILLS = {lane: sbom.read(lane) for lane in LANES}
+BILLS = {lane: sbom.read(lane) for lane in TRACKS}
 
 
 def components(lane):
     return {each["name"]: each for each in BILLS[lane]["components"]}
 
 
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("lane", TRACKS)
 def test_a_bill_lists_the_tested_versions_and_nothing_else(lane):
     listed, pins = components(lane), pinned(lane)
     assert set(listed) == set(pins), "run make sbom in this lane"
@@ -31,14 +31,14 @@ def test_a_bill_lists_the_tested_versions_and_nothing_else(lane):
     assert not wrong, "run make sbom in this lane"
 
 
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("lane", TRACKS)
 def test_each_package_has_a_licence_that_the_kit_may_bring(lane):
     for each in BILLS[lane]["components"]:
         (licence,) = each["licenses"]
         assert sbom.is_known(licence["expression"]), each["name"]
 
 
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("lane", TRACKS)
 def test_a_bill_says_who_asks_for_whom(lane):
     rows = {row["ref"]: row["dependsOn"] for row in BILLS[lane]["dependencies"]}
     assert set(rows) == set(components(lane))
@@ -47,7 +47,7 @@ def test_a_bill_says_who_asks_for_whom(lane):
     assert set(sbom.groups_of([BILLS[lane]])) == set(rows)
 
 
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("lane", TRACKS)
 def test_a_bill_is_the_same_wherever_it_is_made(lane):
     text = sbom.file_of(lane).read_text("utf-8")
     bill = json.loads(text)
@@ -66,10 +66,10 @@ def test_what_is_installed_asks_for_what_the_bill_says():
     }
     asked = sbom.dependencies_of(stated)
     compared = 0
-    for row in BILLS[LANE]["dependencies"]:
+    for row in BILLS[TRACK]["dependencies"]:
         if row["ref"] in stated:
             compared += 1
-            listed = asked[row["ref"]] & set(components(LANE))
+            listed = asked[row["ref"]] & set(components(TRACK))
             assert sorted(listed) == row["dependsOn"], f"{row['ref']}: run make sbom"
     assert compared > 150
 
