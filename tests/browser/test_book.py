@@ -25,7 +25,7 @@ LESSONS = [f"notebooks/{path.stem}" for path in sorted((ROOT / "notebooks").glob
 PAGES = sorted(
     path.relative_to(ROOT).with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")
 )
-ALL = ["index", "search", "CONTRIBUTING", *LESSONS, *PAGES]
+ALL = ["index", "search", "CONTRIBUTING", "CHANGELOG", *LESSONS, *PAGES]
 
 SIZES = {"phone": (390, 844), "laptop": (1366, 768), "projector": (1920, 1080)}
 
