@@ -16,7 +16,13 @@ extensions = ["myst_nb", "sphinx-mathjax-offline", "book_pages"]
 
 # The sources stay where they are, so that a link means the same here, on GitHub and in JupyterLab.
 root_doc = "index"
-include_patterns = ["index.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**.md", "notebooks/*.ipynb"]
+include_patterns = [
+    "index.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/**.md",
+    "notebooks/*.ipynb",
+]
 exclude_patterns = [".*", "build", "data", "**/.ipynb_checkpoints"]
 
 nb_execution_mode = "off"  # the stored outputs are what is shown

@@ -14,6 +14,14 @@ from helpers.paths import ROOT
 
 PROJECT = Path(__file__).parent / "trial_project"
 
+READ_BY_COMMANDS = (
+    "helpers/__init__.py",
+    "helpers/paths.py",
+    "studies/__init__.py",
+    "studies/catalogue.py",
+    "studies/api_changes.py",
+)
+
 # What set-up calls in the clone instead of the real packages.
 IPYKERNEL = """
 import pathlib, sys
@@ -111,9 +119,9 @@ def make_clone(folder: Path) -> Clone:
     shutil.copytree(
         ROOT / "commands", root / "commands", ignore=shutil.ignore_patterns("__pycache__")
     )
-    # What the command reads of studies; how one is made is the trial project's.
-    for name in ("__init__", "catalogue", "api_changes"):
-        shutil.copy(ROOT / "studies" / f"{name}.py", root / "studies")
+    # What commands read beside themselves; how a study is made is the trial project's.
+    for name in READ_BY_COMMANDS:
+        shutil.copy(ROOT / name, root / name)
     wheels = folder / "wheels"
     wheels.mkdir()
     clone = Clone(root, wheels)
