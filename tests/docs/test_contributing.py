@@ -39,10 +39,10 @@ def test_map_fits_on_a_screen():
     assert max(map(len, lines)) <= 100
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "README.md"])
-def test_commands_that_are_named_exist(page):
-    named = set(re.findall(r"`make ([a-z-]+)", (ROOT / page).read_text("utf-8")))
-    assert named and named <= {*command_line.COMMANDS, "help"}, page
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "README.md"])
+def test_commands_that_are_named_exist(name):
+    named = set(re.findall(r"`make ([a-z-]+)", (ROOT / name).read_text("utf-8")))
+    assert named and named <= {*command_line.COMMANDS, "help"}, name
 
 
 def test_every_name_of_a_command_that_is_gone_is_in_the_changelog():
