@@ -17,9 +17,7 @@ PROJECT = Path(__file__).parent / "trial_project"
 READ_BY_COMMANDS = (
     "helpers/__init__.py",
     "helpers/paths.py",
-    "studies/__init__.py",
     "studies/catalogue.py",
-    "studies/api_changes.py",
 )
 
 # What set-up calls in the clone instead of the real packages.
@@ -119,7 +117,7 @@ def make_clone(folder: Path) -> Clone:
     shutil.copytree(
         ROOT / "commands", root / "commands", ignore=shutil.ignore_patterns("__pycache__")
     )
-    # What commands read beside themselves; how a study is made is the trial project's.
+    # What commands read beside themselves; the study itself is the trial project's.
     for name in READ_BY_COMMANDS:
         shutil.copy(ROOT / name, root / name)
     wheels = folder / "wheels"

@@ -1,7 +1,9 @@
-"""Stands for the snapshot of the libraries; notes which environment took it."""
+"""Stands for a study; notes which one, and which environment makes it."""
 
 import sys
 from pathlib import Path
 
 with Path("snapshots").open("a") as file:
     file.write(f"{Path(sys.prefix).name}\n")
+if Path("unmakeable").exists():
+    sys.exit(3)
