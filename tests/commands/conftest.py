@@ -17,6 +17,7 @@ PROJECT = Path(__file__).parent / "trial_project"
 READ_BY_COMMANDS = (
     "helpers/__init__.py",
     "helpers/paths.py",
+    "studies/__init__.py",
     "studies/catalogue.py",
 )
 
