@@ -13,9 +13,10 @@ def main(arguments: list[str]) -> int:
         raise CommandError(f"clean takes --data or nothing, not: {' '.join(arguments)}")
     cache = ROOT / ".cache"
     found = [VENV, LATEST, NEWEST, *ROOT.glob("*.egg-info")]
-    for folder in ("commands", "helpers", "tests"):
+    for folder in ("commands", "helpers", "publishing", "studies", "tests"):
         found += (ROOT / folder).rglob("__pycache__")
-    found += (ROOT / "notebooks").rglob(".ipynb_checkpoints")
+    for folder in ("docs", "notebooks"):
+        found += (ROOT / folder).rglob(".ipynb_checkpoints")
     if arguments:
         found.append(ROOT / "data")
     with only_one(cache / "set-up.lock"):

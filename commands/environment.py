@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from commands import newer_python
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-# The newer lane as it is pinned, and with the newest releases of all packages.
+# The newer version track as it is pinned, and with the newest releases of all packages.
 LATEST = ROOT / ".venv-latest"
 NEWEST = ROOT / ".venv-newest"
 
@@ -25,7 +25,7 @@ THREAD_CAPS = {
 }
 
 # The learner's switch, see load_cortex() in helpers/data/datasets.py. Only Lab gets it: tests,
-# stored lessons and kept runs are all of the packaged genes.
+# stored lessons and studies are all of the packaged genes.
 GENES_SWITCH = "CORTEX_GENES"
 
 # What a shell may have set that would make our Python load other packages or data, draw figures

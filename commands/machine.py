@@ -10,11 +10,11 @@ from commands.console import CommandError, say
 GB = 1e9
 
 # Measured on Linux: the environment, the data and pip's downloads while it unpacks them.
-LEAST_DISK = 3.5 * GB
+MIN_DISK = 3.5 * GB
 DISK_WITH_CUDA = 9 * GB
 
 # Lab's server and one kernel that trains, draws and clusters.
-LEAST_MEMORY = 1.5 * GB
+MIN_MEMORY = 1.5 * GB
 
 
 def install_size() -> str:
@@ -33,12 +33,12 @@ def check_disk(folder: Path) -> None:
         Where the disk is too full to begin.
     """
     free = shutil.disk_usage(folder).free
-    if free < LEAST_DISK:
+    if free < MIN_DISK:
         raise CommandError(
             f"The disk that holds {folder} has {free / GB:.1f} GB free, and set-up needs "
-            f"{LEAST_DISK / GB:.1f} GB.\nFree some space, or put the clone on another disk."
+            f"{MIN_DISK / GB:.1f} GB.\nFree some space, or put the clone on another disk."
         )
-    say(f"Set-up needs {LEAST_DISK / GB:.1f} GB of disk; {free / GB:.0f} GB are free.")
+    say(f"Set-up needs {MIN_DISK / GB:.1f} GB of disk; {free / GB:.0f} GB are free.")
     if sys.platform == "linux" and free < DISK_WITH_CUDA:
         say(f"Where pip's torch comes with CUDA it needs {DISK_WITH_CUDA / GB:.0f} GB.")
 
@@ -46,7 +46,7 @@ def check_disk(folder: Path) -> None:
 def note_memory() -> None:
     """Warn where the lessons may not fit into this machine's memory."""
     total = memory()
-    if total is not None and total < LEAST_MEMORY:
+    if total is not None and total < MIN_MEMORY:
         say(
             f"Note: this machine has {total / GB:.1f} GB of memory. A lesson takes up to 1 GB "
             "besides Lab: close other programs, and run one notebook at a time."

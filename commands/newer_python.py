@@ -1,4 +1,4 @@
-"""Find a Python for the newer lane, whatever Python runs the commands."""
+"""Find a Python for the newer version track, whatever Python runs the commands."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def find() -> Path:
             raise CommandError(f"PYTHON={named}: there is no such command, or it does not run.")
         if path is not None:
             return path
-        say(f"PYTHON={named} is {verdict}; this lane looks for another.")
+        say(f"PYTHON={named} is {verdict}; this track looks for another.")
         seen[named] = verdict
     for command in candidates():
         path, verdict = look_at(command)
@@ -62,7 +62,7 @@ def find() -> Path:
 
 
 def candidates() -> Iterator[list[str]]:
-    """Yield the commands that may start a Python of the newer lane."""
+    """Yield the commands that may start a Python of the newer version track."""
     yield [sys.executable]
     suffix = ".exe" if sys.platform == "win32" else ""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
@@ -114,7 +114,7 @@ What to do:
   macOS            brew install python@{needed}
   Windows          winget install Python.Python.{needed}
   with pyenv       pyenv install {needed}
-One that is not on PATH can be named: make test-latest PYTHON=/path/to/python{needed}"""
+One that is not on PATH can be named: make test ARGS=--latest PYTHON=/path/to/python{needed}"""
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -371,7 +371,7 @@ class SetUp:
         if answer.returncode:
             raise CommandError(
                 f"Set-up stopped in {module}, which says above what is wrong. "
-                "Once that is mended, run the same command again: it goes on from here."
+                "Once that is fixed, run the same command again: it goes on from here."
             )
 
     def _data_files(self) -> list[Path]:
@@ -397,22 +397,22 @@ def _explain_pip(log: Path) -> str:
     end = "\n".join(tail(log, 15))
     text = log.read_text("utf-8", errors="replace")
     if "No space left on device" in text:
-        cure = "The disk is full. Free some space (see the sizes above)."
+        fix = "The disk is full. Free some space (see the sizes above)."
     elif any(sign in text for sign in NO_NETWORK):
-        cure = "The package index did not answer. Check the network, or a proxy in pip's settings."
+        fix = "The package index did not answer. Check the network, or a proxy in pip's settings."
     elif os.environ.get("PIP_NO_INDEX") and any(sign in text for sign in NO_WHEEL):
-        cure = (
+        fix = (
             "pip may look only into the folder that PIP_FIND_LINKS names, and this package is not "
             "there for this Python and machine. Fill the folder on a machine of the same kind, "
             "with the same Python."
         )
     elif "No matching distribution" in text:
-        cure = (
+        fix = (
             "The package index offers no build of this version for this Python and machine. "
             "Another Python may have one: make clean, then for example make lab PYTHON=python3.12."
         )
     else:
-        cure = "What pip says above is the reason."
-    return f"pip could not install the packages. Its last lines:\n\n{end}\n\n{cure}\n" + (
+        fix = "What pip says above is the reason."
+    return f"pip could not install the packages. Its last lines:\n\n{end}\n\n{fix}\n" + (
         f"Then run the same command again. All of pip's output is in {log}."
     )

@@ -62,7 +62,8 @@ FINISH = """
         answers.setAttribute("aria-labelledby", question.id);
         part.querySelector(".Feedback").setAttribute("role", "status");
         // The arrow keys move between options; JupyterLab would take them to move between cells.
-        answers.querySelectorAll("input").forEach(each => { each.dataset.lmSuppressShortcuts = "true"; });
+        answers.querySelectorAll("input").forEach(each => { \
+each.dataset.lmSuppressShortcuts = "true"; });
     });
     document.getElementById("%(id)s-text").hidden = true;
 })(100);

@@ -15,7 +15,13 @@ extensions = ["myst_nb", "sphinx-mathjax-offline", "publishing.book.book_pages"]
 
 # The sources stay where they are, so that a link means the same here, on GitHub and in JupyterLab.
 root_doc = "index"
-include_patterns = ["index.md", "CONTRIBUTING.md", "docs/**.md", "notebooks/[0-9]*.ipynb"]
+include_patterns = [
+    "index.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/**.md",
+    "notebooks/[0-9]*.ipynb",
+]
 # What is hidden, and what learners add: pages that Lab kept a copy of, and copies of lessons.
 exclude_patterns = [".*", "build", "data", "**/.*", "notebooks/*-*.ipynb"]
 

@@ -859,7 +859,8 @@ resuming.SECONDS_BETWEEN_SAVES = 0
 adata = data.load_pbmc()
 scvi.model.SCVI.setup_anndata(adata, layer="counts")
 model = scvi.model.SCVI(adata, n_hidden=8)
-training.load_or_train(model, max_epochs={epochs}, folder=pathlib.Path({folder!r}), enable_progress_bar=False)
+folder = pathlib.Path({folder!r})
+training.load_or_train(model, max_epochs={epochs}, folder=folder, enable_progress_bar=False)
 print("epochs in the history:", len(model.history["elbo_train"]))
 """
 

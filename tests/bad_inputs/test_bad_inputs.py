@@ -16,7 +16,7 @@ from helpers.own_data import preflight, raw_counts
 from studies import bad_inputs
 from tests.bad_inputs import cases
 
-FEWEST = 40
+MIN_CASES = 40
 
 
 @pytest.fixture(autouse=True)
@@ -27,9 +27,9 @@ def prepared():
 @pytest.fixture
 def folder():
     """A folder that any user may enter, unlike pytest's own."""
-    with tempfile.TemporaryDirectory() as place:
-        Path(place).chmod(0o777)
-        yield Path(place)
+    with tempfile.TemporaryDirectory() as path:
+        Path(path).chmod(0o777)
+        yield Path(path)
 
 
 def contents(folder):
@@ -42,7 +42,7 @@ def by_what(case):
 
 def test_there_are_enough():
     every = [*cases.CELLS, *cases.FILES, *cases.ENVIRONMENT]
-    assert len(every) >= FEWEST
+    assert len(every) >= MIN_CASES
     assert len({case.what for case in every}) == len(every)
 
 
@@ -101,7 +101,7 @@ def repaired(adata, settings, report):
     "case", [case for case in cases.CELLS if case.verdict != cases.OK], ids=by_what
 )
 @pytest.mark.filterwarnings("ignore")
-def test_a_mending_call_mends(case):
+def test_a_repairing_call_repairs(case):
     """Run the calls one after the other.
 
     What they repair can be trained on, and no call is left that does nothing.
@@ -132,7 +132,7 @@ def test_a_mending_call_mends(case):
     "case", [case for case in cases.CELLS if case.verdict == cases.REPAIR], ids=by_what
 )
 @pytest.mark.filterwarnings("ignore")
-def test_what_must_be_mended_stops_a_run(case):
+def test_what_must_be_repaired_stops_a_run(case):
     adata, settings = case.spoilt(data.load_pbmc())
     with pytest.raises(ValueError, match="cannot use these data as they are"):
         preflight.require_ready(preflight.check(adata, **settings))

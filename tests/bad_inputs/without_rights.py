@@ -1,4 +1,4 @@
-"""Be a user without special rights for a moment, so that rights to files count even where the tests run as root."""
+"""Give up special rights for a moment, so that rights to files count even for root."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ NOBODY = 65534
 
 @contextlib.contextmanager
 def without_rights() -> Iterator[None]:
-    """Inside this block the system treats the process as a user who owns nothing, if it was root."""
+    """Inside this block the process is a user who owns nothing, if it was root."""
     was_root = os.name != "nt" and os.geteuid() == 0
     if was_root:
         os.seteuid(NOBODY)

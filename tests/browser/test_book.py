@@ -26,7 +26,7 @@ LESSONS = [f"notebooks/{path.stem}" for path in paths.lessons()]
 PAGES = [
     path.relative_to(ROOT).with_suffix("").as_posix() for path in paths.visible(paths.DOCS, "*.md")
 ]
-ALL = ["index", "search", "CONTRIBUTING", *LESSONS, *PAGES]
+ALL = ["index", "search", "CONTRIBUTING", "CHANGELOG", *LESSONS, *PAGES]
 
 SIZES = {"phone": (390, 844), "laptop": (1366, 768), "projector": (1920, 1080)}
 

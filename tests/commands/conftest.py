@@ -14,6 +14,13 @@ from helpers.paths import ROOT
 
 PROJECT = Path(__file__).parent / "trial_project"
 
+READ_BY_COMMANDS = (
+    "helpers/__init__.py",
+    "helpers/paths.py",
+    "studies/__init__.py",
+    "studies/catalogue.py",
+)
+
 # What set-up calls in the clone instead of the real packages.
 IPYKERNEL = """
 import pathlib, sys
@@ -111,7 +118,9 @@ def make_clone(folder: Path) -> Clone:
     shutil.copytree(
         ROOT / "commands", root / "commands", ignore=shutil.ignore_patterns("__pycache__")
     )
-    shutil.copy(ROOT / "studies" / "catalogue.py", root / "studies")
+    # What commands read beside themselves; the study itself is the trial project's.
+    for name in READ_BY_COMMANDS:
+        shutil.copy(ROOT / name, root / name)
     wheels = folder / "wheels"
     wheels.mkdir()
     clone = Clone(root, wheels)

@@ -80,8 +80,8 @@ def test_message_says_what_was_found_and_what_to_do(shell_path):
     assert answer.stdout == ""
     assert f"{shim}: does not run" in answer.stderr
     assert f"{old}: Python 3.9.2: too old" in answer.stderr
-    for cure in ("apt-get install python3 python3-venv", "brew install", "winget install"):
-        assert cure in answer.stderr
+    for fix in ("apt-get install python3 python3-venv", "brew install", "winget install"):
+        assert fix in answer.stderr
 
 
 def test_message_where_there_is_none_at_all(shell_path):

@@ -1,4 +1,4 @@
-"""The search for a Python of the newer lane, and the message where there is none."""
+"""The search for a Python of the newer version track, and the message where there is none."""
 
 import json
 import os
@@ -17,7 +17,7 @@ SHIM = "echo 'shim: version is not installed' >&2; exit 127"
 
 @pytest.fixture(autouse=True)
 def bare_machine(monkeypatch, tmp_path):
-    """Nothing on PATH, no pyenv, and the Python that runs this is of the older lane."""
+    """Nothing on PATH, no pyenv, and the Python that runs this is of the older version track."""
     (tmp_path / "programs").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "programs"))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
@@ -72,7 +72,7 @@ def test_named_python_comes_first(monkeypatch, tmp_path):
     assert newer_python.find() == wanted
 
 
-def test_named_python_of_the_older_lane_is_said_and_left_to_it(monkeypatch, tmp_path, capsys):
+def test_named_python_of_the_older_track_is_said_and_left_to_it(monkeypatch, tmp_path, capsys):
     wanted = python(tmp_path / "programs/python3.12", "3.12.1")
     monkeypatch.setenv("PYTHON", str(python(tmp_path / "old", "3.11.2")))
     assert newer_python.find() == wanted
@@ -102,12 +102,17 @@ def test_message_says_what_was_found_and_what_to_do(tmp_path):
     assert f"{split}: Python 3.13.1: cannot make environments" in said
     assert f"{tmp_path / 'running'}: Python 3.11.7: too old" in said
     assert "3.9.18" not in said, "what an old version holds is known without starting it"
-    for cure in ("apt-get install", "brew install", "winget install", "PYTHON=/path/to/python3.12"):
-        assert cure in said
+    for fix in (
+        "apt-get install",
+        "brew install",
+        "winget install",
+        "PYTHON=/path/to/python3.12",
+    ):
+        assert fix in said
 
 
 def test_this_very_python_answers(monkeypatch):
-    """No stand-in: the question is put to a real interpreter, and of an environment to the Python below it."""
+    """A real interpreter answers, and for an environment the Python that it was made from."""
     monkeypatch.undo()
     monkeypatch.setattr(newer_python, "NEEDED", (3, 11))
     path, verdict = newer_python.look_at([sys.executable])

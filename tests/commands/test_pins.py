@@ -18,8 +18,8 @@ from commands.console import CommandError
 from helpers.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-LANES = ("3.11", "3.12")
-LANE = LANES[sys.version_info >= (3, 12)]
+TRACKS = ("3.11", "3.12")
+TRACK = TRACKS[sys.version_info >= (3, 12)]
 
 DIRECT = [
     *PROJECT["dependencies"],
@@ -28,30 +28,30 @@ DIRECT = [
 
 
 def installed() -> list[importlib.metadata.Distribution]:
-    """List the packages of this environment, without what setuptools brings for itself once it is imported."""
+    """List the packages of this environment, without those inside setuptools."""
     return list(importlib.metadata.distributions(path=[sysconfig.get_path("purelib")]))
 
 
-def pinned(lane: str) -> dict[NormalizedName, Requirement]:
+def pinned(track: str) -> dict[NormalizedName, Requirement]:
     """Read the constraints that hold for a Python version."""
     result = {}
     for line in (ROOT / "requirements/tested.txt").read_text("utf-8").splitlines():
         if line.startswith("#"):
             continue
         pin = Requirement(line)
-        if pin.marker is None or pin.marker.evaluate({"python_version": lane}):
+        if pin.marker is None or pin.marker.evaluate({"python_version": track}):
             name = canonicalize_name(pin.name)
-            assert name not in result, f"{name} is pinned twice for Python {lane}"
+            assert name not in result, f"{name} is pinned twice for Python {track}"
             result[name] = pin
     return result
 
 
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("track", TRACKS)
 @pytest.mark.parametrize("direct", DIRECT)
-def test_direct_dependency_has_a_pin_that_it_allows(direct, lane):
+def test_direct_dependency_has_a_pin_that_it_allows(direct, track):
     dependency = Requirement(direct)
-    pin = pinned(lane).get(canonicalize_name(dependency.name))
-    assert pin is not None, f"{dependency.name} has no pin for Python {lane}: run make pins"
+    pin = pinned(track).get(canonicalize_name(dependency.name))
+    assert pin is not None, f"{dependency.name} has no pin for Python {track}: run make pins"
     for clause in pin.specifier:
         if clause.operator in ("==", ">="):
             assert dependency.specifier.contains(clause.version), f"{pin} against {dependency}"
@@ -66,17 +66,17 @@ def test_direct_dependency_has_its_reason():
 
 
 def test_pins_are_exact_but_for_torch():
-    for lane in LANES:
-        for name, pin in pinned(lane).items():
+    for track in TRACKS:
+        for name, pin in pinned(track).items():
             exact = [clause.operator for clause in pin.specifier] == ["=="]
-            assert exact or (name, lane) == ("torch", "3.12"), f"{pin} is not exact"
+            assert exact or (name, track) == ("torch", "3.12"), f"{pin} is not exact"
 
 
 def test_installed_versions_are_the_tested_ones():
     versions = {canonicalize_name(item.metadata["Name"]): item.version for item in installed()}
     compared = 0
     wrong = []
-    for name, pin in pinned(LANE).items():
+    for name, pin in pinned(TRACK).items():
         if name in versions:
             compared += 1
             public = Version(versions[name]).public
@@ -86,9 +86,9 @@ def test_installed_versions_are_the_tested_ones():
     assert compared > 100
 
 
-def test_installed_packages_take_the_oldest_python_of_the_lane():
+def test_installed_packages_take_the_oldest_python_of_the_track():
     # Some packages ask for a later patch release than the one an operating system ships.
-    oldest = "3.11.2" if LANE == "3.11" else "3.12.0"
+    oldest = "3.11.2" if TRACK == "3.11" else "3.12.0"
     refusing = [
         f"{item.metadata['Name']} {item.version} needs Python {needed}"
         for item in installed()
@@ -104,11 +104,11 @@ def test_conda_environment_agrees_with_the_pins():
         name = re.split("[=<>]", line)[0]
         conda[name] = line.removeprefix(name)
     assert conda["python"] == "=3.12"
-    lane = pinned(conda["python"].lstrip("="))
+    track = pinned(conda["python"].lstrip("="))
     # conda's metapackage for the CPU build is what pip calls torch.
     assert (
         Requirement("torch" + conda["pytorch-cpu"]).specifier
-        == lane[canonicalize_name("torch")].specifier
+        == track[canonicalize_name("torch")].specifier
     )
     assert set(conda) == {"python", "pip", "pytorch-cpu"}, "everything else comes from the pins"
 

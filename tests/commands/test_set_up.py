@@ -39,7 +39,7 @@ def test_first_run_does_all_and_second_run_none(clone):
     (clone.root / "requirements/tested.txt").write_text("ipykernel==2\npytest==1\n")
     assert steps(clone.run("setup")) == TITLES[1:]
     assert list(clone.root.glob(".venv/lib/*/site-packages/ipykernel-2.dist-info"))
-    with (clone.root / "helpers/training/presets.py").open("a") as file:
+    with (clone.root / "helpers/training/checkpoints.py").open("a") as file:
         file.write("\n# another model")
     assert steps(clone.run("setup")) == ["Training"]
     (clone.root / "data/cells").unlink()
@@ -174,11 +174,11 @@ def test_clean_removes_what_set_up_made(ready_clone):
     assert not (ready_clone.root / "data").exists()
 
 
-# --- the newer lane -----------------------------------------------------------------------------
+# --- the newer version track ---------------------------------------------------------------------
 
 
 def need(clone, version: tuple[int, int]) -> None:
-    """Let the newer lane of a clone begin at another version of Python.
+    """Let the newer version track of a clone begin at another version of Python.
 
     This machine may have one Python alone.
     """
@@ -212,59 +212,61 @@ def another_python(folder: Path) -> Path:
 
 
 @pytest.fixture
-def both_lanes(ready_clone):
-    """A clone whose newer lane takes the Python that runs this."""
+def both_tracks(ready_clone):
+    """A clone whose newer version track takes the Python that runs this."""
     need(ready_clone, sys.version_info[:2])
     return ready_clone
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is for sh")
-def test_newer_lane_has_an_environment_of_its_own(both_lanes):
-    own = (both_lanes.root / ".venv/scvi-teaching-kit.json").read_bytes()
-    missing = both_lanes.run("test", "--latest", PYTHON="python9")
+def test_newer_track_has_an_environment_of_its_own(both_tracks):
+    own = (both_tracks.root / ".venv/scvi-teaching-kit.json").read_bytes()
+    missing = both_tracks.run("test", "--latest", PYTHON="python9")
     assert missing.returncode == 1
     assert "PYTHON=python9: there is no such command" in missing.stderr
 
-    tests = both_lanes.run(
-        "test", "--latest", "--maxfail=1", PYTHON=str(another_python(both_lanes.root))
+    tests = both_tracks.run(
+        "test", "--latest", "--maxfail=1", PYTHON=str(another_python(both_tracks.root))
     )
     assert steps(tests) == TITLES
-    assert (both_lanes.root / "made-by-the-other").exists()
+    assert (both_tracks.root / "made-by-the-other").exists()
     assert "Creating .venv-latest with Python 3." in tests.stdout
     assert "tests run with --nbval" in tests.stdout
     assert "--maxfail=1" in tests.stdout
-    assert (both_lanes.root / ".venv/scvi-teaching-kit.json").read_bytes() == own
-    assert steps(both_lanes.run("test", "--latest")) == []
-    assert steps(both_lanes.run("setup")) == []
-    assert installed(both_lanes, ".venv-latest") == {"ipykernel": "1", "pytest": "1"}
+    assert (both_tracks.root / ".venv/scvi-teaching-kit.json").read_bytes() == own
+    assert steps(both_tracks.run("test", "--latest")) == []
+    assert steps(both_tracks.run("setup")) == []
+    assert installed(both_tracks, ".venv-latest") == {"ipykernel": "1", "pytest": "1"}
 
-    assert both_lanes.run("clean").returncode == 0
-    assert not list(both_lanes.root.glob(".venv*"))
+    assert both_tracks.run("clean").returncode == 0
+    assert not list(both_tracks.root.glob(".venv*"))
 
 
-def test_newest_releases_go_into_a_third_one_and_are_asked_for_again(both_lanes):
-    tests = both_lanes.run("test", "--newest")
+def test_newest_releases_go_into_a_third_one_and_are_asked_for_again(both_tracks):
+    tests = both_tracks.run("test", "--newest")
     assert steps(tests) == TITLES
     assert "Installing the newest packages" in tests.stdout
-    assert installed(both_lanes, ".venv-newest") == {"ipykernel": "2", "pytest": "2"}
+    assert installed(both_tracks, ".venv-newest") == {"ipykernel": "2", "pytest": "2"}
     assert "tests run with --nbval" in tests.stdout
-    assert steps(both_lanes.run("test", "--newest")) == [], "once a day is enough"
+    assert steps(both_tracks.run("test", "--newest")) == [], "once a day is enough"
 
     # The next day there is a newer release.
-    both_lanes.publish("ipykernel", "3")
-    change(both_lanes, "set_up.py", 'time.strftime("%Y-%m-%d")', '"tomorrow"')
-    assert "Installing" in steps(both_lanes.run("test", "--newest"))
-    assert installed(both_lanes, ".venv-newest") == {"ipykernel": "3", "pytest": "2"}
-    assert not list(both_lanes.root.glob(".venv/lib/*/site-packages/ipykernel-[23].dist-info"))
+    both_tracks.publish("ipykernel", "3")
+    change(both_tracks, "set_up.py", 'time.strftime("%Y-%m-%d")', '"tomorrow"')
+    assert "Installing" in steps(both_tracks.run("test", "--newest"))
+    assert installed(both_tracks, ".venv-newest") == {"ipykernel": "3", "pytest": "2"}
+    assert not list(both_tracks.root.glob(".venv/lib/*/site-packages/ipykernel-[23].dist-info"))
 
-    assert both_lanes.run("clean").returncode == 0
-    assert not list(both_lanes.root.glob(".venv*"))
+    assert both_tracks.run("clean").returncode == 0
+    assert not list(both_tracks.root.glob(".venv*"))
 
 
-@pytest.mark.parametrize("command", ["test --latest", "test --newest", "study api_changes"])
+@pytest.mark.parametrize(
+    "command", [["test", "--latest"], ["test-all", "--newest"], ["study", "api_changes"]]
+)
 def test_without_a_newer_python_nothing_passes(command, ready_clone):
     need(ready_clone, (3, 99))
-    answer = ready_clone.run(*command.split())
+    answer = ready_clone.run(*command)
     assert answer.returncode == 1
     assert "No Python 3.99 or newer was found" in answer.stderr
     assert "What to do:" in answer.stderr
@@ -272,17 +274,19 @@ def test_without_a_newer_python_nothing_passes(command, ready_clone):
     assert not list(ready_clone.root.glob(".venv-*"))
 
 
-def test_a_study_of_both_tracks_is_made_in_both(both_lanes):
-    answer = both_lanes.run("study", "api_changes")
+def test_study_of_the_libraries_is_made_in_both_tracks(both_tracks):
+    answer = both_tracks.run("study", "api_changes")
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    tracks = (both_lanes.root / "snapshots").read_text().split()
+    tracks = (both_tracks.root / "snapshots").read_text().split()
     assert tracks == [".venv-latest", ".venv"]
     of_the_older_track = sys.version_info[:2] == (3, 11)
-    assert ("found with Python 3.11 stays as it was" in answer.stdout) != of_the_older_track
+    assert (
+        "what was found with Python 3.11 stays as it was" in answer.stdout
+    ) != of_the_older_track
 
-    # A study that fails in one ends it.
-    (both_lanes.root / "unmakeable").touch()
-    answer = both_lanes.run("study", "api_changes")
+    # A study that fails in one track ends it.
+    (both_tracks.root / "unmakeable").touch()
+    answer = both_tracks.run("study", "api_changes")
     assert answer.returncode == 3
     assert "git diff" not in answer.stdout
 

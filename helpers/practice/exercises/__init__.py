@@ -105,7 +105,7 @@ class Checks:
             return
         text = (
             f"There is no `{error.name}` yet. Run the cell with your answer first. "
-            "If that cell stopped with an error, its last line says why: mend it, and run it again."
+            "If that cell stopped with an error, its last line says why: fix it, and run it again."
         )
         # Still an error, so that "Run All" stops here, and a grader gives no marks.
         shell._showtraceback(kind, NameError(text), [text])

@@ -44,7 +44,7 @@ def number(
     *,
     praise: str,
     unit: str = "",
-    within: float = 0.0,
+    tolerance: float = 0.0,
     mistakes: Sequence[Mistake] = (),
 ) -> Reply:
     """Look at a number.
@@ -61,20 +61,20 @@ def number(
         What to say of it: why it is right.
     unit
         For example "nats per cell".
-    within
+    tolerance
         How far from ``expected`` is still right, in the unit.
     mistakes
-        Compared in this order, within the same distance.
+        Compared in this order, with the same tolerance.
     """
-    value, fault = as_number(name, answer, unit)
+    value, problem = as_number(name, answer, unit)
     if value is None:
-        return not_yet(fault)
+        return not_yet(problem)
     # Computed numbers differ in the last digits.
-    near = max(within, 1e-9 * abs(expected))
+    near = max(tolerance, 1e-9 * abs(expected))
     if abs(value - expected) <= near:
         return right(praise)
     for mistake in mistakes:
-        if abs(value - mistake.value) <= max(within, 1e-9 * abs(mistake.value)):
+        if abs(value - mistake.value) <= max(tolerance, 1e-9 * abs(mistake.value)):
             return not_yet(mistake.reply)
     return not_yet(_how_wrong(name, value, expected, unit, near))
 
@@ -121,7 +121,7 @@ def a_kind(value: Any) -> str:
     return f"{'an' if kind[0].lower() in 'aeio' else 'a'} {kind}"
 
 
-def model_fault(name: str, answer: Any, kind: type, how: str) -> str:
+def model_problem(name: str, answer: Any, kind: type, how: str) -> str:
     """Say why an answer is no model of a kind, and how to make one; empty if it is one."""
     if isinstance(answer, type):
         return f"`{name}` is the class `{answer.__name__}`, not a model. Call it: {how}"
@@ -220,9 +220,9 @@ def names(
         Turns each given name into the form of ``expected``, where several forms are meant alike.
     """
     expected, known = set(expected), set(known)
-    given, fault = as_names(name, answer, known, spelling)
+    given, problem = as_names(name, answer, known, spelling)
     if given is None:
-        return not_yet(fault)
+        return not_yet(problem)
     taken, hit = set(given), len(set(given) & expected)
     if taken == expected:
         return right(praise)
@@ -273,7 +273,7 @@ def numbers(
     *,
     praise: str,
     unit: str = "",
-    within: float = 1e-6,
+    tolerance: float = 1e-6,
     mistakes: Sequence[tuple[np.ndarray, str]] = (),
 ) -> Reply:
     """Look at an array, a column or a list of numbers.
@@ -290,18 +290,18 @@ def numbers(
         Why they are right.
     unit
         For example "counts".
-    within
+    tolerance
         Largest difference of one number that is still right, in the unit.
     mistakes
         Arrays that a way of thinking leads to, with the reply to it. They may have another shape.
     """
     wanted = np.asarray(expected, dtype=float)
-    given, fault = _as_array(name, answer, wanted.shape)
+    given, problem = _as_array(name, answer, wanted.shape)
     if given is None:
-        return not_yet(fault)
+        return not_yet(problem)
     for wrong, reply in mistakes:
         wrong = np.asarray(wrong, dtype=float)
-        if given.shape == wrong.shape and np.allclose(given, wrong, rtol=1e-6, atol=within):
+        if given.shape == wrong.shape and np.allclose(given, wrong, rtol=1e-6, atol=tolerance):
             return not_yet(reply)
     if given.ndim == 0 and wanted.ndim:
         return not_yet(
@@ -320,12 +320,14 @@ def numbers(
             f"{missing:,} of the {given.size:,} numbers in `{name}` are NaN: 0 was divided by 0, "
             "or values are missing."
         )
-    good = np.isclose(given, wanted, rtol=1e-6, atol=within)
+    good = np.isclose(given, wanted, rtol=1e-6, atol=tolerance)
     if good.all():
         return right(praise)
-    if np.allclose(given, -wanted, rtol=1e-6, atol=within):
+    if np.allclose(given, -wanted, rtol=1e-6, atol=tolerance):
         return not_yet(f"All numbers in `{name}` have the right size and the wrong sign.")
-    if np.allclose(np.sort(given, axis=None), np.sort(wanted, axis=None), rtol=1e-6, atol=within):
+    if np.allclose(
+        np.sort(given, axis=None), np.sort(wanted, axis=None), rtol=1e-6, atol=tolerance
+    ):
         return not_yet(f"`{name}` holds the right numbers in another order.")
     return not_yet(
         f"{good.sum():,} of the {good.size:,} numbers in `{name}`{f' ({unit})' if unit else ''} "
@@ -371,7 +373,7 @@ def function(
     cases: Sequence[tuple[tuple[Any, ...], Any]],
     *,
     praise: str,
-    within: float = 1e-6,
+    tolerance: float = 1e-6,
     mistakes: Sequence[tuple[Callable[..., Any], str]] = (),
 ) -> Reply:
     """Look at a function: call it, and look at what it returns.
@@ -386,7 +388,7 @@ def function(
         Arguments, and the number or array to be returned for them.
     praise
         Why it is right.
-    within
+    tolerance
         Largest difference that is still right.
     mistakes
         Functions that people write, with the reply to each. One that returns the same as the
@@ -398,13 +400,13 @@ def function(
         )
     returned = []
     for arguments, _ in cases:
-        value, fault = call(name, answer, arguments)
-        if fault:
-            return not_yet(fault)
+        value, problem = call(name, answer, arguments)
+        if problem:
+            return not_yet(problem)
         returned.append(value)
 
     def agree(wanted: Sequence[Any]) -> list[bool]:
-        return [_same(value, each, within) for value, each in zip(returned, wanted, strict=True)]
+        return [_same(value, each, tolerance) for value, each in zip(returned, wanted, strict=True)]
 
     good = agree([expected for _, expected in cases])
     if all(good):
@@ -443,12 +445,12 @@ def call(name: str, answer: Callable[..., Any], arguments: Sequence[Any]) -> tup
     return value, ""
 
 
-def _same(value: Any, expected: Any, within: float) -> bool:
+def _same(value: Any, expected: Any, tolerance: float) -> bool:
     """Tell whether two numbers or arrays are the same, but for rounding."""
     given, wanted = _floats(value), np.asarray(expected, dtype=float)
     if given is None:
         return False
-    return given.shape == wanted.shape and np.allclose(given, wanted, rtol=1e-6, atol=within)
+    return given.shape == wanted.shape and np.allclose(given, wanted, rtol=1e-6, atol=tolerance)
 
 
 def _written(name: str, arguments: Sequence[Any]) -> str:
@@ -468,7 +470,7 @@ def _short(value: Any) -> str:
     )
 
 
-def claims(*facts: tuple[bool, str, str], praise: str) -> Reply:
+def requirements(*facts: tuple[bool, str, str], praise: str) -> Reply:
     """Look at what an answer achieves, where many answers are right.
 
     Parameters
@@ -487,7 +489,7 @@ def claims(*facts: tuple[bool, str, str], praise: str) -> Reply:
     return not_yet(" ".join(said))
 
 
-def together(*replies: Reply) -> Reply:
+def combine(*replies: Reply) -> Reply:
     """Join the replies to the parts of an answer; it is right if all parts are."""
     if all(reply.is_right for reply in replies):
         return right(" ".join(reply.text for reply in replies))

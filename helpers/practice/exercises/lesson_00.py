@@ -35,9 +35,9 @@ def same_count(actb_per_10000: Any, *, adata: AnnData) -> Reply:
         expected,
         unit="counts per 10,000",
         # Rounded to whole numbers will do.
-        within=0.6,
-        praise=f"The same count, and {expected[0] / expected[1]:.0f} times the share: the first cell "
-        f"has {sizes[0]:,.0f} counts in all, the second {sizes[1]:,.0f}. This is normalising, "
+        tolerance=0.6,
+        praise=f"The same count, and {expected[0] / expected[1]:.0f} times the share: the first "
+        f"cell has {sizes[0]:,.0f} counts in all, the second {sizes[1]:,.0f}. This is normalising, "
         "done by hand for two counts.",
         mistakes=[
             (
@@ -88,7 +88,7 @@ def same_count(actb_per_10000: Any, *, adata: AnnData) -> Reply:
     "observed=True).mean()`.",
 )
 def lost_classes(lost: Any, *, adata: AnnData) -> Reply:
-    """Name the classes that lose more than half of their cells if those with fewer than 5,000 counts are dropped."""
+    """Name the classes that lose more than half of their cells below 5,000 counts."""
     classes = adata.obs["cell_type"]
     small = counts.per_cell(adata)["library size"] < 5_000
     share = small.groupby(classes, observed=True).mean()
@@ -134,9 +134,9 @@ def _listed(shares: pd.Series) -> str:
 )
 def look_less_closely(keep: Any, *, adata: AnnData) -> Reply:
     """Find the share of molecules with which nine of ten entries are zero."""
-    value, fault = as_number("keep", keep, "a probability from 0 to 1")
+    value, problem = as_number("keep", keep, "a probability from 0 to 1")
     if value is None:
-        return not_yet(fault)
+        return not_yet(problem)
     if value > 1:
         return not_yet(
             f"`keep` is {value:,.6g}. It is the probability that a molecule is kept: a number "

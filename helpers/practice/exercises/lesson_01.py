@@ -9,13 +9,20 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from helpers import genes
 from helpers.genes import selection
-from helpers.practice.exercises.answer_checks import Mistake, as_names, claims, function, number
+from helpers.practice.exercises.answer_checks import (
+    Mistake,
+    as_names,
+    function,
+    number,
+    requirements,
+)
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
 
 # What the last exercise asks for: so few genes, and so large a share of cells whose class is voted
 # right.
-MOST_GENES, LEAST_ACCURACY = 100, 0.94
+MAX_GENES, MIN_ACCURACY = 100, 0.94
 
 # The classes are voted on in this number of principal components.
 COMPONENTS = 30
@@ -37,9 +44,9 @@ def doubled_counts(times: Any, *, adata: AnnData) -> Reply:
         times,
         expected,
         unit="times",
-        within=0.01,
-        praise="Twice the distances, four times their squares. The cells are the same as before, and "
-        "yet the variance is four times as large: so a variance says nothing until it is "
+        tolerance=0.01,
+        praise="Twice the distances, four times their squares. The cells are the same as before, "
+        "and yet the variance is four times as large: so a variance says nothing until it is "
         "compared with the mean.",
         mistakes=[
             Mistake(
@@ -87,7 +94,7 @@ def by_hand(standardised_variance: Any, *, adata: AnnData) -> Reply:
         cases,
         # Whether the squares are divided by n or n - 1, and the mean taken before or after the
         # limit, shows in the third digit.
-        within=0.03,
+        tolerance=0.03,
         praise=(
             "This is step 3 with its limit, for one gene. One call of `highly_variable_genes` "
             "does it for all of them."
@@ -146,18 +153,18 @@ def without_a_class(plp1_left: Any, *, adata: AnnData) -> Reply:
     after = selection.standardised_variance(adata[~inside], table)
     left = _counts(adata, "Plp1")[~inside]
     variance, usual = table.loc["Plp1", ["variance", "expected variance"]]
-    place = int(after.rank(ascending=False)["Plp1"])
+    rank = int(after.rank(ascending=False)["Plp1"])
     reply = number(
         "plp1_left",
         plp1_left,
         after["Plp1"],
         # The fit of the curve magnifies last digits.
-        within=0.01 * after["Plp1"],
-        praise=f"It rises from {before:.1f} to {after['Plp1']:.0f}, number {place} of {len(after):,}. "
-        f"The mean falls to {left.mean():.0f} counts, so little variance is usual for it; and "
-        f"{int((left >= 100).sum())} of the cells left still have 100 molecules or more. Which "
-        "genes are highly variable depends on the cells: select again when you leave some "
-        "out.",
+        tolerance=0.01 * after["Plp1"],
+        praise=f"It rises from {before:.1f} to {after['Plp1']:.0f}, number {rank} of "
+        f"{len(after):,}. The mean falls to {left.mean():.0f} counts, so little variance is usual "
+        f"for it; and {int((left >= 100).sum())} of the cells left still have 100 molecules or "
+        "more. Which genes are highly variable depends on the cells: select again when you leave "
+        "some out.",
         mistakes=[
             Mistake(
                 before,
@@ -206,27 +213,27 @@ def few_genes(few_genes: Any, *, adata: AnnData) -> Reply:
             "`few_genes` is a table or one of its columns. The names of the genes are its index: "
             "add `.index`."
         )
-    given, fault = as_names("few_genes", few_genes, adata.var_names)
+    given, problem = as_names("few_genes", few_genes, adata.var_names)
     if given is None:
-        return not_yet(fault)
+        return not_yet(problem)
     chosen = list(dict.fromkeys(given))
     if len(chosen) <= COMPONENTS:
         return not_yet(
             f"You have {len(chosen)} different genes. The measure needs more than {COMPONENTS}: it "
             f"first reduces them to {COMPONENTS} principal components."
         )
-    if len(chosen) > MOST_GENES:
+    if len(chosen) > MAX_GENES:
         return not_yet(
-            f"You have {len(chosen):,} genes; at most {MOST_GENES} are asked for. Which of them "
+            f"You have {len(chosen):,} genes; at most {MAX_GENES} are asked for. Which of them "
             "can go?"
         )
-    accuracy = selection.class_accuracy(adata, pd.Index(chosen))
-    return claims(
+    accuracy = genes.class_accuracy(adata, pd.Index(chosen))
+    return requirements(
         (True, f"{len(chosen)} genes.", ""),
         (
-            accuracy >= LEAST_ACCURACY,
+            accuracy >= MIN_ACCURACY,
             f"The class of {accuracy:.1%} of the cells is voted right.",
-            f"The class of {accuracy:.1%} of the cells is voted right; {LEAST_ACCURACY:.0%} is "
+            f"The class of {accuracy:.1%} of the cells is voted right; {MIN_ACCURACY:.0%} is "
             f"asked for. {_advice(adata, chosen)}",
         ),
         praise=f"{len(chosen)} genes, and the class of {accuracy:.1%} of the cells is voted right. "
@@ -240,7 +247,9 @@ def _advice(adata: AnnData, chosen: Sequence[str]) -> str:
     table = _table(adata)
     table["standardised variance"] = selection.standardised_variance(adata, table)
     orders = {
-        "mean": "These are the genes with the most counts. A gene can be high in all classes alike.",
+        "mean": (
+            "These are the genes with the most counts. A gene can be high in all classes alike."
+        ),
         "variance": (
             "These are the genes with the largest variance. Some have it only because their "
             "counts are large."

@@ -1,4 +1,4 @@
-"""Lesson 02: how long a model is trained, with which loss, and how well it does after a few epochs."""
+"""Lesson 02: how long a model is trained, with which loss, and what a few epochs achieve."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import pandas as pd
 import scvi
 from anndata import AnnData
 
-from helpers.practice.exercises.answer_checks import Mistake, claims, function, model_fault, number
+from helpers.practice.exercises.answer_checks import (
+    Mistake,
+    function,
+    model_problem,
+    number,
+    requirements,
+)
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
 from helpers.training import model_state, schedules, scvi_defaults
 
@@ -18,7 +24,7 @@ N_CELLS = 60_000
 
 # What the last exercise asks for: so few epochs, and so low a negative ELBO of the held-out cells,
 # in nats per cell.
-MOST_EPOCHS, MOST_NATS = 5, 2_980
+MAX_EPOCHS, MAX_NATS = 5, 2_980
 
 
 @exercise(
@@ -102,8 +108,9 @@ def weight_at_the_end(last_kl_weight: Any) -> Reply:
         "last_kl_weight",
         last_kl_weight,
         [((n_cells,), weight(n_cells)) for n_cells in cells],
-        praise=f"With 100,000 cells the weight ends at {weight(100_000):.2f}, with a million at {weight(1_000_000):.2f}. So a default run on many cells minimises "
-        'another loss than one on few. `plan_kwargs={"n_epochs_kl_warmup": ...}` changes that.',
+        praise=f"With 100,000 cells the weight ends at {weight(100_000):.2f}, with a million at "
+        f"{weight(1_000_000):.2f}. So a default run on many cells minimises another loss than one "
+        'on few. `plan_kwargs={"n_epochs_kl_warmup": ...}` changes that.',
         mistakes=[
             (
                 lambda n_cells: scvi_defaults.default_epochs(n_cells) / warm_up,
@@ -215,9 +222,9 @@ def best_epoch(best_epoch: Any, *, kept: pd.DataFrame) -> Reply:
 )
 def five_epochs(your_model: Any, *, adata: AnnData, kept: pd.DataFrame) -> Reply:
     """Train a model for five epochs so that it describes held-out cells well."""
-    fault = _not_a_trained_model(your_model, adata)
-    if fault:
-        return not_yet(fault)
+    problem = _not_a_trained_model(your_model, adata)
+    if problem:
+        return not_yet(problem)
     epochs = len(your_model.history["elbo_train"])
     counted = f"{epochs} {'epoch' if epochs == 1 else 'epochs'}"
     with model_state.evaluating(your_model):
@@ -234,17 +241,17 @@ def five_epochs(your_model: Any, *, adata: AnnData, kept: pd.DataFrame) -> Reply
         if len(reached)
         else " The default run never gets there."
     )
-    return claims(
+    return requirements(
         (
-            epochs <= MOST_EPOCHS,
+            epochs <= MAX_EPOCHS,
             f"{counted}.",
-            f"{counted}; {MOST_EPOCHS} are the most. Build a new model: one that was trained goes "
+            f"{counted}; {MAX_EPOCHS} are the most. Build a new model: one that was trained goes "
             "on from where it is.",
         ),
         (
-            nats <= MOST_NATS,
+            nats <= MAX_NATS,
             f"{nats:,.0f} nats per cell for the held-out cells.",
-            f"{nats:,.0f} nats per cell for the held-out cells; {MOST_NATS:,} or less is asked "
+            f"{nats:,.0f} nats per cell for the held-out cells; {MAX_NATS:,} or less is asked "
             "for. In so few epochs small steps do not get far. What makes a step larger, and what "
             "makes more steps in an epoch?",
         ),
@@ -260,8 +267,8 @@ def _not_a_trained_model(your_model: Any, adata: AnnData) -> str:
     "" if it is one.
     """
     how = "`scvi.model.SCVI(adata)`, and then train it."
-    if fault := model_fault("your_model", your_model, scvi.model.SCVI, how):
-        return fault
+    if problem := model_problem("your_model", your_model, scvi.model.SCVI, how):
+        return problem
     if not your_model.is_trained:
         return (
             "`your_model` is built, but not trained yet. A new model knows nothing: its weights "

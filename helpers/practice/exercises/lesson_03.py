@@ -9,7 +9,13 @@ from scvi.model import LinearSCVI
 from scvi.model.base import BaseModelClass
 
 from helpers.layers import architecture, untrained_parts
-from helpers.practice.exercises.answer_checks import Mistake, claims, model_fault, names, number
+from helpers.practice.exercises.answer_checks import (
+    Mistake,
+    model_problem,
+    names,
+    number,
+    requirements,
+)
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
 
 
@@ -133,13 +139,13 @@ def linear_decoder(n_hidden_layers: Any, *, adata: AnnData) -> Reply:
 def small_and_deep(your_model: Any) -> Reply:
     """Build a model with two hidden layers or more in each network, and few trained parameters."""
     how = "`scvi.model.SCVI(adata, ...)`."
-    if fault := model_fault("your_model", your_model, BaseModelClass, how):
-        return not_yet(fault)
+    if problem := model_problem("your_model", your_model, BaseModelClass, how):
+        return not_yet(problem)
     layers = architecture.hidden_layers(your_model)
     trained = int(architecture.parameters_by_state(your_model).loc["trained", "parameters"])
     shallow = [network for network in ("encoder", "decoder") if layers.get(network, 0) < 2]
     counted = ", ".join(f"{count} in the {network}" for network, count in layers.items())
-    return claims(
+    return requirements(
         (
             not shallow,
             f"Hidden layers: {counted}.",

@@ -17,19 +17,24 @@ from helpers.loss import evaluation, loss_ledger
 from helpers.practice.exercises.answer_checks import (
     Mistake,
     a_kind,
-    claims,
+    combine,
     function,
-    model_fault,
+    model_problem,
     number,
-    together,
+    requirements,
 )
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
 from helpers.training import schedules, scvi_defaults
 
-EPOCH, WARM_UP = 161, 400
+# The epoch that is asked about, and how many epochs the weight rises, by default and in the class
+# preset.
+EPOCH, WARM_UP, CLASS_WARM_UP = 161, 400, 4
+
+# The numbers are printed with two digits, so an answer made of them may differ by this.
+ROUNDING = 0.02
 
 MANY_CELLS = 40_000
-FEWEST_EPOCHS_OF_WARM_UP = 10
+MIN_WARM_UP_EPOCHS = 10
 
 # Two ways to ask a model for its negative ELBO draw other positions, and differ by less than this.
 DRAWS = 2.0
@@ -44,100 +49,107 @@ DRAWS = 2.0
 def one_epoch(weight: Any, train_loss: Any, negative_elbo: Any, *, kept: pd.DataFrame) -> Reply:
     """Compute the KL weight, the loss and the negative ELBO of one epoch of the default run."""
     logged = kept.loc[EPOCH]
-    reconstruction, kl = logged["reconstruction"], logged["kl"]
-    one_too_many = reconstruction + EPOCH / WARM_UP * kl
-    return together(
-        number(
-            "weight",
-            weight,
-            logged["kl_weight"],
-            within=1e-3,
-            praise="The weight has risen 160 times by 1/400.",
-            mistakes=[
-                Mistake(
-                    EPOCH / WARM_UP,
-                    "Nearly: epoch 1 has weight 0, so by epoch 161 the weight has risen 160 times "
-                    "and not 161.",
-                ),
-                Mistake(
-                    1, "1 is the weight when the warm-up is over. By default that takes 400 epochs."
-                ),
-                Mistake(
-                    (EPOCH - 1) / 4,
-                    "That is the rule of the class preset, whose warm-up takes 4 epochs, and it "
-                    "stops at 1. This run warms up over 400.",
-                ),
-                Mistake(EPOCH - 1, "That counts the steps of the rise. Each of them is 1/400."),
-            ],
-        ),
-        number(
-            "train_loss",
-            train_loss,
-            logged["train_loss"],
-            unit="nats per cell",
-            within=0.02,
-            praise="`train_loss` has the KL divergence times the weight.",
-            mistakes=[
-                Mistake(
-                    logged["elbo"],
-                    "`train_loss` has the KL divergence in full here. That is the negative ELBO. "
-                    "Training makes the sum *with* the weight small.",
-                ),
-                Mistake(
-                    reconstruction,
-                    "`train_loss` is the reconstruction loss alone. The KL divergence times the "
-                    "weight is missing.",
-                ),
-                Mistake(
-                    one_too_many,
-                    "`train_loss` is right for the weight 161/400. The weight is one step smaller.",
-                ),
-                Mistake(
-                    logged["kl_weight"] * logged["elbo"],
-                    "In `train_loss` you have multiplied the whole sum. The weight belongs to the "
-                    "KL divergence only.",
-                ),
-                Mistake(
-                    reconstruction + logged["kl_weight"],
-                    "In `train_loss` you have added the weight itself. Multiply it by the KL "
-                    "divergence first.",
-                ),
-            ],
-        ),
-        number(
-            "negative_elbo",
-            negative_elbo,
-            logged["elbo"],
-            unit="nats per cell",
-            within=0.02,
-            praise=(
-                "The negative ELBO does not know the weight. scvi-tools logged the same three "
-                "numbers."
-            ),
-            mistakes=[
-                Mistake(
-                    -logged["elbo"],
-                    "That is the ELBO itself. The size is right; `elbo_train` in the history has "
-                    "the other sign.",
-                ),
-                Mistake(
-                    logged["train_loss"],
-                    "`negative_elbo` has the weight in it. The ELBO counts the KL divergence in "
-                    "full, whatever the weight is.",
-                ),
-                Mistake(
-                    reconstruction - kl,
-                    "In `negative_elbo` you have taken the KL divergence away. Both terms cost, "
-                    "so both are added.",
-                ),
-                Mistake(
-                    reconstruction,
-                    "`negative_elbo` is the reconstruction loss alone. The position has to be "
-                    "paid for, too.",
-                ),
-            ],
-        ),
+    return combine(
+        _reply_to_weight(weight, logged),
+        _reply_to_train_loss(train_loss, logged),
+        _reply_to_negative_elbo(negative_elbo, logged),
     )
+
+
+def _reply_to_weight(answer: Any, logged: pd.Series) -> Reply:
+    risen = EPOCH - 1
+    ways = {
+        EPOCH / WARM_UP: (
+            "Nearly: epoch 1 has weight 0, so by epoch 161 the weight has risen 160 times and not "
+            "161."
+        ),
+        1: "1 is the weight when the warm-up is over. By default that takes 400 epochs.",
+        risen / CLASS_WARM_UP: (
+            "That is the rule of the class preset, whose warm-up takes 4 epochs, and it stops at "
+            "1. This run warms up over 400."
+        ),
+        risen: "That counts the steps of the rise. Each of them is 1/400.",
+    }
+    return number(
+        "weight",
+        answer,
+        logged["kl_weight"],
+        tolerance=1e-3,
+        praise="The weight has risen 160 times by 1/400.",
+        mistakes=_mistakes(ways),
+    )
+
+
+def _reply_to_train_loss(answer: Any, logged: pd.Series) -> Reply:
+    reconstruction, kl, weight = logged["reconstruction"], logged["kl"], logged["kl_weight"]
+    ways = {
+        logged["elbo"]: (
+            "`train_loss` has the KL divergence in full here. That is the negative ELBO. Training "
+            "makes the sum *with* the weight small."
+        ),
+        reconstruction: (
+            "`train_loss` is the reconstruction loss alone. The KL divergence times the weight is "
+            "missing."
+        ),
+        reconstruction + EPOCH / WARM_UP * kl: (
+            "`train_loss` is right for the weight 161/400. The weight is one step smaller."
+        ),
+        weight * logged["elbo"]: (
+            "In `train_loss` you have multiplied the whole sum. The weight belongs to the KL "
+            "divergence only."
+        ),
+        reconstruction + weight: (
+            "In `train_loss` you have added the weight itself. Multiply it by the KL divergence "
+            "first."
+        ),
+    }
+    return number(
+        "train_loss",
+        answer,
+        logged["train_loss"],
+        unit="nats per cell",
+        tolerance=ROUNDING,
+        praise="`train_loss` has the KL divergence times the weight.",
+        mistakes=_mistakes(ways),
+    )
+
+
+def _reply_to_negative_elbo(answer: Any, logged: pd.Series) -> Reply:
+    reconstruction, kl = logged["reconstruction"], logged["kl"]
+    ways = {
+        -logged["elbo"]: (
+            "That is the ELBO itself. The size is right; `elbo_train` in the history has the other "
+            "sign."
+        ),
+        logged["train_loss"]: (
+            "`negative_elbo` has the weight in it. The ELBO counts the KL divergence in full, "
+            "whatever the weight is."
+        ),
+        reconstruction - kl: (
+            "In `negative_elbo` you have taken the KL divergence away. Both terms cost, so both "
+            "are added."
+        ),
+        reconstruction: (
+            "`negative_elbo` is the reconstruction loss alone. The position has to be paid for, "
+            "too."
+        ),
+    }
+    return number(
+        "negative_elbo",
+        answer,
+        logged["elbo"],
+        unit="nats per cell",
+        tolerance=ROUNDING,
+        praise=(
+            "The negative ELBO does not know the weight. scvi-tools logged the same three numbers."
+        ),
+        mistakes=_mistakes(ways),
+    )
+
+
+def _mistakes(ways: dict[float, str]) -> list[Mistake]:
+    """Make mistakes of the values that ways of thinking lead to, each with its reply, in order."""
+    return [Mistake(value, reply) for value, reply in ways.items()]
 
 
 @exercise(
@@ -160,18 +172,18 @@ def price_of_a_zero(
         for each in (counts.mu, counts.theta, torch.sigmoid(counts.zi_logits))
     ]
     # From the cheapest zeros to the dearest.
-    places = np.argsort(costs)[(np.linspace(0.1, 0.9, 5) * len(costs)).astype(int)]
+    chosen = np.argsort(costs)[(np.linspace(0.1, 0.9, 5) * len(costs)).astype(int)]
     cases = [
-        (tuple(float(each[place]) for each in numbers), float(costs[place])) for place in places
+        (tuple(float(each[index]) for each in numbers), float(costs[index])) for index in chosen
     ]
     return function(
         "cost_of_zero",
         cost_of_zero,
         cases,
-        within=1e-3,
+        tolerance=1e-3,
         praise=(
             "Your function gives what scVI pays for five zeros of these cells, from "
-            f"{costs[places[0]]:.2f} to {costs[places[-1]]:.2f} nats. Zeros are "
+            f"{costs[chosen[0]]:.2f} to {costs[chosen[-1]]:.2f} nats. Zeros are "
             f"{is_zero.mean():.0%} of the counts here, and {costs.sum() / cost.sum():.0%} of the "
             "reconstruction loss: a 0 that is expected is cheap."
         ),
@@ -252,29 +264,29 @@ _WRONG_COSTS: list[tuple[Callable[..., float], str]] = [
     'A warm-up of 50 epochs is one of many answers: `{"n_epochs_kl_warmup": 50}`.',
 )
 def plan_for_many_cells(your_plan: Any) -> Reply:
-    """Plan a training of 40,000 cells in which the loss is the negative ELBO for half of the epochs."""
+    """Plan a training of 40,000 cells whose loss is the negative ELBO in half of the epochs."""
     if not isinstance(your_plan, dict):
         return not_yet(
             f'`your_plan` is {a_kind(your_plan)}. It should be a dictionary: `{{"name of a '
             'setting": value}`.'
         )
-    fault = _fault_of_plan(your_plan)
-    if fault:
-        return not_yet(fault)
+    problem = _problem_of_plan(your_plan)
+    if problem:
+        return not_yet(problem)
     weights = _weights(your_plan)
     in_full = int((weights == 1).sum())
     rising = int((weights < 1).sum())
-    return claims(
+    return requirements(
         (
             weights[0] < 0.1,
             "It begins near 0.",
             f"In epoch 1 the weight is {weights[0]:g}. A warm-up begins near 0.",
         ),
         (
-            rising >= FEWEST_EPOCHS_OF_WARM_UP,
+            rising >= MIN_WARM_UP_EPOCHS,
             f"It rises over {rising} epochs.",
             f"It stays below 1 for {rising} {'epoch' if rising == 1 else 'epochs'}: that is hardly "
-            f"a warm-up. Give it {FEWEST_EPOCHS_OF_WARM_UP} epochs at least.",
+            f"a warm-up. Give it {MIN_WARM_UP_EPOCHS} epochs at least.",
         ),
         (
             weights.max() <= 1,
@@ -296,7 +308,7 @@ def plan_for_many_cells(your_plan: Any) -> Reply:
     )
 
 
-def _fault_of_plan(plan: dict[Any, Any]) -> str:
+def _problem_of_plan(plan: dict[Any, Any]) -> str:
     """Say what makes a plan none, or nothing."""
     settings = inspect.signature(scvi.train.TrainingPlan).parameters
     for name, value in plan.items():
@@ -345,9 +357,9 @@ def _weights(plan: dict[str, Any]) -> np.ndarray:
 )
 def extra_zeros(plain: Any, saved: Any, *, model: scvi.model.SCVI) -> Reply:
     """Train a model without extra zeros, and say what these save on held-out cells."""
-    fault = _fault_of_plain(plain, model)
-    if fault:
-        return not_yet(fault)
+    problem = _problem_of_plain(plain, model)
+    if problem:
+        return not_yet(problem)
     compared = evaluation.compare({"zinb": model, "nb": plain})
     weight = compared.loc["nb", "KL weight"]
     if weight < 0.99:
@@ -362,7 +374,7 @@ def extra_zeros(plain: Any, saved: Any, *, model: scvi.model.SCVI) -> Reply:
         saved,
         more["negative ELBO"],
         unit="nats per cell",
-        within=DRAWS,
+        tolerance=DRAWS,
         praise=(
             f"The extra zeros save {more['negative ELBO']:.0f} nats per cell. Other seeds give "
             f"about as much, so here they pay. The KL divergence changes by {more['KL']:+.1f} "
@@ -387,10 +399,10 @@ def extra_zeros(plain: Any, saved: Any, *, model: scvi.model.SCVI) -> Reply:
     )
 
 
-def _fault_of_plain(plain: Any, model: scvi.model.SCVI) -> str:
+def _problem_of_plain(plain: Any, model: scvi.model.SCVI) -> str:
     """Say why a model cannot be compared with that of the lesson, or nothing."""
-    if fault := model_fault("plain", plain, scvi.model.SCVI, "`scvi.model.SCVI(adata, ...)`."):
-        return fault
+    if problem := model_problem("plain", plain, scvi.model.SCVI, "`scvi.model.SCVI(adata, ...)`."):
+        return problem
     likelihood = plain.module.gene_likelihood
     if likelihood == model.module.gene_likelihood:
         return (

@@ -1,4 +1,4 @@
-"""Lesson 05: how sure a position is, other numbers for the same cells, a cluster of one's own, more dimensions."""
+"""Lesson 05: how sure a position is, other numbers for the cells, clusters, more dimensions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from helpers.practice.exercises.answer_checks import (
     a_kind,
     as_number,
     choice,
-    claims,
-    model_fault,
+    model_problem,
     number,
+    requirements,
 )
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
 
@@ -97,9 +97,9 @@ def other_numbers(
     yours: Any, *, latent_space: NDArray[np.floating], turned: NDArray[np.floating]
 ) -> Reply:
     """Make ten other numbers for each cell, with the same nearest neighbours."""
-    positions, fault = _positions("yours", yours, latent_space.shape)
+    positions, problem = _positions("yours", yours, latent_space.shape)
     if positions is None:
-        return not_yet(fault)
+        return not_yet(problem)
     for known, reply in (
         (latent_space, "These are the ten numbers themselves. Make others of them."),
         (
@@ -117,7 +117,7 @@ def other_numbers(
     alike = np.abs(both[:, latent_space.shape[1] :])
     renamed = int((alike.max(axis=0) > SAME_DIMENSION).sum())
     stretched = renamed == alike.shape[1] and kept < ALL_NEIGHBOURS
-    return claims(
+    return requirements(
         (
             kept >= ALL_NEIGHBOURS,
             f"{kept:.0%} of the neighbours stay.",
@@ -183,9 +183,9 @@ def _positions(
 )
 def own_cluster(your_resolution: Any, *, graph: ad.AnnData, classes: pd.Series) -> Reply:
     """Find a resolution at which most microglia have a cluster for themselves."""
-    value, fault = as_number("your_resolution", your_resolution)
+    value, problem = as_number("your_resolution", your_resolution)
     if value is None:
-        return not_yet(fault)
+        return not_yet(problem)
     if value <= 0:
         return not_yet(
             f"`your_resolution` is {value:g}. It should be above 0: the higher, the more clusters."
@@ -202,7 +202,7 @@ def own_cluster(your_resolution: Any, *, graph: ad.AnnData, classes: pd.Series) 
     there, whole, all_of_them = microglia.max(), table.loc[cluster].sum(), microglia.sum()
     in_it = table.loc[cluster].drop("microglia")
     agreement = clusters.agreement(found, classes)["ARI"]
-    return claims(
+    return requirements(
         (
             2 * there >= all_of_them,
             f"One cluster holds {there} of {all_of_them} microglia.",
@@ -240,9 +240,9 @@ def own_cluster(your_resolution: Any, *, graph: ad.AnnData, classes: pd.Series) 
 )
 def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Reply:
     """Train a model with 30 latent dimensions, and say how many of them are in use."""
-    fault = _fault_of_wider(wider)
-    if fault:
-        return not_yet(fault)
+    problem = _problem_of_wider(wider)
+    if problem:
+        return not_yet(problem)
     kl = dimensions_in_use(wider)["kl"]
     used = int((kl >= IN_USE).sum())
     named = (model.adata.obs["subclass"] != "(none)").to_numpy()
@@ -286,10 +286,10 @@ def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Rep
     )
 
 
-def _fault_of_wider(wider: Any) -> str:
+def _problem_of_wider(wider: Any) -> str:
     """Say why a model is not the one that is asked for, or nothing."""
-    if fault := model_fault("wider", wider, scvi.model.SCVI, "`scvi.model.SCVI(adata, ...)`."):
-        return fault
+    if problem := model_problem("wider", wider, scvi.model.SCVI, "`scvi.model.SCVI(adata, ...)`."):
+        return problem
     if wider.module.n_latent != MORE_DIMENSIONS:
         return (
             f"`wider` has {wider.module.n_latent} latent dimensions. Build it with "

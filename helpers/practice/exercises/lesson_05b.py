@@ -1,4 +1,4 @@
-"""Lesson 05b: what a Bayes factor says, marker genes, p-values of a few cells, correlations out of nothing."""
+"""Lesson 05b: what a Bayes factor says, marker genes, p-values, and correlations out of nothing."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import scipy.sparse as sp
 import scvi
 
 from helpers.expression import denoising, differential_expression
-from helpers.practice.exercises.answer_checks import Mistake, a_kind, claims, function, number
+from helpers.practice.exercises.answer_checks import Mistake, a_kind, function, number, requirements
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
 
 # What the exercises ask for; their texts name the same numbers.
-PROBABLE, SEEN, SEEN_ELSEWHERE, FEWEST_MARKERS = 0.9, 0.8, 0.4, 3
-CLASS, SIGNIFICANT, FEWEST_CELLS = "pyramidal CA1", 0.05, 10
+PROBABLE, SEEN, SEEN_ELSEWHERE, MIN_MARKERS = 0.9, 0.8, 0.4, 3
+CLASS, SIGNIFICANT, MIN_CELLS = "pyramidal CA1", 0.05, 10
 
 # More cells than this are not tested anew: nearly all genes are significant then, and the test
 # takes seconds.
-MOST_CELLS = 600
+MAX_CELLS = 600
 
 
 @exercise(
@@ -43,7 +43,7 @@ def back_to_probability(probability_of: Any, *, by_scvi: pd.DataFrame) -> Reply:
         "probability_of",
         probability_of,
         cases,
-        within=1e-5,
+        tolerance=1e-5,
         praise=(
             f"A Bayes factor of {weak:.1f} is a probability of {weak_p:.2f}, one of {strong:.1f} "
             f"is {strong_p:.2f}: as in the table. Both columns say the same, and neither says how "
@@ -100,9 +100,9 @@ _WRONG_PROBABILITIES: list[tuple[Callable[..., float], str]] = [
 )
 def good_markers(your_markers: Any, *, by_scvi: pd.DataFrame, adata: ad.AnnData) -> Reply:
     """Find three genes or more that mark the interneurons, by the model and in the counts."""
-    genes, fault = _genes(your_markers, set(adata.var_names))
-    if fault:
-        return not_yet(fault)
+    genes, problem = _genes(your_markers, set(adata.var_names))
+    if problem:
+        return not_yet(problem)
     table = by_scvi[by_scvi["class"] == "interneurons"].set_index("gene").loc[genes]
     others = (adata.obs["cell_type"] != "interneurons").to_numpy()
     seen = sp.csr_matrix(adata[:, genes].layers["counts"] > 0)
@@ -113,11 +113,11 @@ def good_markers(your_markers: Any, *, by_scvi: pd.DataFrame, adata: ad.AnnData)
     unsure = table[(change > 0) & (probability < PROBABLE)]
     rare = table[table["cells with counts"] < SEEN]
     common = table[table["elsewhere"] > SEEN_ELSEWHERE]
-    return claims(
+    return requirements(
         (
-            len(genes) >= FEWEST_MARKERS,
+            len(genes) >= MIN_MARKERS,
             f"{len(genes)} genes.",
-            f"{len(genes)} {'gene' if len(genes) == 1 else 'different genes'}; {FEWEST_MARKERS} "
+            f"{len(genes)} {'gene' if len(genes) == 1 else 'different genes'}; {MIN_MARKERS} "
             "are asked for at least.",
         ),
         (
@@ -221,17 +221,17 @@ def _first(genes: pd.DataFrame, text: str) -> str:
 )
 def few_cells(few: Any, *, adata: ad.AnnData, by_wilcoxon: pd.DataFrame) -> Reply:
     """Choose cells among which fewer than half of the genes have a small p-value."""
-    fault = _fault_of_cells(few, adata)
-    if fault:
-        return not_yet(fault)
+    problem = _problem_of_cells(few, adata)
+    if problem:
+        return not_yet(problem)
     of_class = (few.obs["cell_type"] == CLASS).to_numpy()
     here, elsewhere = int(of_class.sum()), int((~of_class).sum())
-    if min(here, elsewhere) < FEWEST_CELLS:
+    if min(here, elsewhere) < MIN_CELLS:
         return not_yet(
-            f"`few` has {here} {CLASS} cells and {elsewhere} others. Keep {FEWEST_CELLS} of each "
+            f"`few` has {here} {CLASS} cells and {elsewhere} others. Keep {MIN_CELLS} of each "
             "at least: with next to no cells no test finds anything."
         )
-    if few.n_obs > MOST_CELLS:
+    if few.n_obs > MAX_CELLS:
         return not_yet(
             f"`few` has {few.n_obs:,} of {adata.n_obs:,} cells. With so many, more than half of "
             "the genes are significant. Take fewer."
@@ -248,7 +248,7 @@ def few_cells(few: Any, *, adata: ad.AnnData, by_wilcoxon: pd.DataFrame) -> Repl
         int((each["adjusted p value"] < SIGNIFICANT).sum()) for each in (tested, before)
     )
     changes, changes_of_all = (each["log2 fold change"].abs().median() for each in (tested, before))
-    return claims(
+    return requirements(
         (
             2 * significant < len(tested),
             f"{significant} of {len(tested):,} genes are significant.",
@@ -266,7 +266,7 @@ def few_cells(few: Any, *, adata: ad.AnnData, by_wilcoxon: pd.DataFrame) -> Repl
     )
 
 
-def _fault_of_cells(few: Any, adata: ad.AnnData) -> str:
+def _problem_of_cells(few: Any, adata: ad.AnnData) -> str:
     """Say what is wrong with some of the cells, or nothing."""
     if not isinstance(few, ad.AnnData):
         return f"`few` is {a_kind(few)}. It should be some of the cells, for example `adata[::5]`."
@@ -295,7 +295,7 @@ def _fault_of_cells(few: Any, adata: ad.AnnData) -> str:
     "`denoising.correlations(small_model, list(shuffled), cells=of_class)` returns.",
 )
 def invented_in_one_class(share_in_class: Any, *, small_model: scvi.model.SCVI) -> Reply:
-    """Count pairs of shuffled genes with a strong denoised correlation within the oligodendrocytes."""
+    """Count pairs of shuffled genes that denoising correlates within the oligodendrocytes."""
     adata = small_model.adata
     genes = list(adata.var_names[adata.var["shuffled"]])
     classes = adata.obs["cell_type"].astype(str).to_numpy()
@@ -314,7 +314,7 @@ def invented_in_one_class(share_in_class: Any, *, small_model: scvi.model.SCVI) 
         "share_in_class",
         share_in_class,
         share,
-        within=0.003,
+        tolerance=0.003,
         praise=(
             f"{share:.0%} of the pairs, {compared} over all cells ({all_cells:.0%}), in one class "
             "of cells, and with genes that have nothing to do with one another. In pyramidal CA1 "

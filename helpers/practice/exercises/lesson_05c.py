@@ -1,4 +1,4 @@
-"""Lesson 05c: what `batch_key` adds, a correction of one's own, and designs that a correction can or cannot mend."""
+"""Lesson 05c: what `batch_key` adds, a correction by hand, and designs that can be corrected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from scvi.model import SCVI
 
 from helpers.batches.experiments import PAIR
 from helpers.latent import neighbours
-from helpers.practice.exercises.answer_checks import Mistake, a_kind, as_names, call, claims, number
+from helpers.practice.exercises.answer_checks import (
+    Mistake,
+    a_kind,
+    as_names,
+    call,
+    number,
+    requirements,
+)
 from helpers.practice.exercises.replies import Reply, exercise, not_yet, right
 
 # Two of each kind: patient or control, female or male.
@@ -92,9 +99,9 @@ def own_correction(correct: Any, *, adata: AnnData, latent_spaces: Mapping[str, 
         )
     positions = np.asarray(latent_spaces["scVI"], dtype=float)
     batch, classes = (adata.obs[key].to_numpy(dtype=str) for key in ("batch", "cell_type"))
-    moved, fault = _moved(correct, positions, batch)
+    moved, problem = _moved(correct, positions, batch)
     if moved is None:
-        return not_yet(fault)
+        return not_yet(problem)
     if neighbours.shared(positions, moved) > 0.99:
         return not_yet(
             "Every cell has the same neighbours as before: the positions are the old ones, or all "
@@ -102,7 +109,7 @@ def own_correction(correct: Any, *, adata: AnnData, latent_spaces: Mapping[str, 
         )
     mixing, kept = (neighbours.label_accuracy(moved, labels) for labels in (batch, classes))
     before = neighbours.label_accuracy(positions, batch)
-    return claims(
+    return requirements(
         (
             mixing < 0.75,
             f"kNN batch accuracy {mixing:.2f}: the batches are mixed.",
@@ -124,9 +131,9 @@ def own_correction(correct: Any, *, adata: AnnData, latent_spaces: Mapping[str, 
 
 def _moved(correct: Any, positions: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray | None, str]:
     """Return what a learner's function makes of positions, or None and what is wrong with it."""
-    value, fault = call("correct", correct, (positions, batch))
-    if fault:
-        return None, fault
+    value, problem = call("correct", correct, (positions, batch))
+    if problem:
+        return None, problem
     try:
         moved = np.asarray(value, dtype=float)
     except (TypeError, ValueError, RuntimeError):
@@ -151,8 +158,8 @@ def _confounded(correct: Any, positions: np.ndarray, batch: np.ndarray, classes:
     """Say what the function does where class and batch are the same."""
     chosen = [(classes == name) & (batch == of) for name, of in zip(PAIR, "AB", strict=True)]
     rows = chosen[0] | chosen[1]
-    moved, fault = _moved(correct, positions[rows], batch[rows])
-    if fault:
+    moved, problem = _moved(correct, positions[rows], batch[rows])
+    if problem:
         return "Give it other cells, and it stops: work with the arguments alone."
     before, after = (
         neighbours.label_accuracy(each, classes[rows]) for each in (positions[rows], moved)
@@ -173,16 +180,16 @@ def _confounded(correct: Any, positions: np.ndarray, batch: np.ndarray, classes:
 )
 def harmless(weak_model: Any) -> Reply:
     """Find a batch effect that does no harm though the model is not told of it."""
-    fault = _no_model_of_simulated_cells(weak_model)
-    if fault:
-        return not_yet(fault)
+    problem = _no_model_of_simulated_cells(weak_model)
+    if problem:
+        return not_yet(problem)
     cells = weak_model.adata
     strength, epochs = 1 - cells.var["true_kept"].min(), len(weak_model.history["elbo_train"])
     positions = weak_model.get_latent_representation()
     mixing, kept = (
         neighbours.label_accuracy(positions, cells.obs[key]) for key in ("batch", "cell_type")
     )
-    return claims(
+    return requirements(
         (
             weak_model.summary_stats["n_batch"] == 1,
             "The model is not told the batch.",
@@ -255,9 +262,9 @@ def _no_model_of_simulated_cells(given: Any) -> str:
 )
 def design(in_run_1: Any) -> Reply:
     """Divide eight samples between two runs so that nothing is confounded."""
-    given, fault = as_names("in_run_1", in_run_1, SAMPLES)
+    given, problem = as_names("in_run_1", in_run_1, SAMPLES)
     if given is None:
-        return not_yet(fault)
+        return not_yet(problem)
     if len(given) != len(set(given)):
         return not_yet("`in_run_1` names a sample twice. Each can be measured once.")
     if len(given) != 4:
@@ -265,8 +272,8 @@ def design(in_run_1: Any) -> Reply:
             f"`in_run_1` holds {len(given)} samples. There is room for four in each run."
         )
     counted = Counter(sample[:2] for sample in given)
-    for place, first, second in ((0, "PC", "patients and controls"), (1, "FM", "women and men")):
-        of_first = sum(sample[place] == first[0] for sample in given)
+    for index, first, second in ((0, "PC", "patients and controls"), (1, "FM", "women and men")):
+        of_first = sum(sample[index] == first[0] for sample in given)
         if of_first in (0, 4):
             return not_yet(
                 f"{second.capitalize()} are in different runs: whatever differs between the runs "

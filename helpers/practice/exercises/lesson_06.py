@@ -1,4 +1,4 @@
-"""Lesson 06: what the weight does to TotalVI's proteins, its layers, and where a foreground begins."""
+"""Lesson 06: what the weight does to TotalVI's proteins, its layers, and where a foreground is."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from helpers.practice.exercises.answer_checks import (
     a_kind,
     as_number,
     call,
-    claims,
-    model_fault,
+    model_problem,
     number,
+    requirements,
 )
 from helpers.practice.exercises.replies import Reply, exercise, not_yet, right
 from helpers.proteins.protein_counts import KEY
@@ -50,7 +50,7 @@ def without_weight(proteins_in_epoch_2: Any, *, ledger: pd.DataFrame) -> Reply:
         proteins_in_epoch_2,
         unweighted[2],
         unit="nats per cell",
-        within=5,
+        tolerance=5,
         praise=(
             f"In epoch 2 the proteins cost {unweighted[2]:,.0f} nats per cell, and "
             f"{unweighted.iloc[-1]:,.0f} in epoch {len(ledger)}. They are described far better. "
@@ -146,8 +146,8 @@ def long_enough(n_epochs: Any) -> Reply:
 def deeper_and_used(your_totalvi: Any) -> Reply:
     """Build a TotalVI with a deeper decoder and few ignored parameters."""
     how = "`scvi.model.TOTALVI(blood, ...)`."
-    if fault := model_fault("your_totalvi", your_totalvi, TOTALVI, how):
-        return not_yet(fault)
+    if problem := model_problem("your_totalvi", your_totalvi, TOTALVI, how):
+        return not_yet(problem)
     anatomy = model_anatomy.read(your_totalvi)
     depth, sizes = anatomy.hidden_layers, anatomy.parameters
     ignored = sizes.get("ignored", 0) / sizes.sum()
@@ -157,7 +157,7 @@ def deeper_and_used(your_totalvi: Any) -> Reply:
         if depth["encoder"] > 2 and depth["decoder"] < 2
         else ""
     )
-    return claims(
+    return requirements(
         (
             depth["decoder"] >= 2,
             f"Hidden layers in the decoder: {depth['decoder']}.",
@@ -197,10 +197,12 @@ def where_it_begins(divide: Any, *, blood: AnnData, thresholds: pd.DataFrame) ->
     }
     limits = {}
     for key, values in counts.items():
-        value, fault = call("divide", divide, (values,))
-        limit, fault = (None, fault) if fault else as_number("divide(counts)", value, "counts")
+        value, problem = call("divide", divide, (values,))
+        limit, problem = (
+            (None, problem) if problem else as_number("divide(counts)", value, "counts")
+        )
         if limit is None:
-            return not_yet(fault)
+            return not_yet(problem)
         limits[key] = limit
     one_hump = limits.pop(("PD-1", "10k"))
     del limits["PD-1", "5k"]

@@ -1,4 +1,4 @@
-"""Lesson 06b: RNA beside protein, where a foreground means something, denoised across batches, and a fair judge."""
+"""Lesson 06b: RNA beside protein, the foreground, denoising across batches, and a fair judge."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from helpers.practice.exercises.answer_checks import (
     Mistake,
     a_kind,
     as_names,
-    claims,
     names,
     number,
+    requirements,
 )
 from helpers.practice.exercises.replies import Reply, exercise, not_yet, right
 from helpers.proteins import protein_counts
@@ -42,7 +42,7 @@ def unseen_in_rna(share_without: Any, *, blood: AnnData, groups: pd.Series) -> R
         "share_without",
         share_without,
         share,
-        within=0.004,
+        tolerance=0.004,
         praise=(
             f"With CD8A alone it was {a[cells].mean():.0%} of the CD8 T cells, with both genes "
             f"{share:.0%} are left. Two genes catch more than one. But whoever takes only cells "
@@ -140,9 +140,9 @@ def no_foreground(not_to_trust: Any, *, blood: AnnData) -> Reply:
 )
 def same_batch_for_all(cd19: Any, *, blood: AnnData, groups: pd.Series) -> Reply:
     """Denoised CD19 of all cells, so that the batches can be compared."""
-    values, fault = _of_cells(cd19, blood)
+    values, problem = _of_cells(cd19, blood)
     if values is None:
-        return not_yet(fault)
+        return not_yet(problem)
     batch = blood.obs["batch"].to_numpy(dtype=str)
     is_b, others = ((groups == name).to_numpy() for name in ("B cells", "CD4 T cells"))
     of_b = {name: float(np.median(values[is_b & (batch == name)])) for name in ("10k", "5k")}
@@ -160,7 +160,7 @@ def same_batch_for_all(cd19: Any, *, blood: AnnData, groups: pd.Series) -> Reply
     ratio = max(of_b.values()) / max(min(of_b.values()), 1e-9)
     fold = min(of_b[name] / max(elsewhere[name], 1e-9) for name in of_b)
     shown = f"{of_b['10k']:,.0f} in batch 10k and {of_b['5k']:,.0f} in batch 5k"
-    return claims(
+    return requirements(
         (
             ratio < 1.5,
             f"Median of the B cells: {shown}.",
@@ -229,9 +229,9 @@ def _of_cells(given: Any, blood: AnnData) -> tuple[np.ndarray | None, str]:
 )
 def fair_judges(judges: Any, *, blood: AnnData, model: TOTALVI, spaces: Mapping[str, Any]) -> Reply:
     """Choose five genes that neither model has seen, and that so can judge both."""
-    given, fault = as_names("judges", judges, blood.var_names)
+    given, problem = as_names("judges", judges, blood.var_names)
     if given is None:
-        return not_yet(fault)
+        return not_yet(problem)
     if len(given) != 5 or len(set(given)) != 5:
         return not_yet(f"`judges` holds {len(set(given))} different genes. Five are asked for.")
     seen = [gene for gene in given if gene in model.adata.var_names]

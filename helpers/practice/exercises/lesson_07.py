@@ -13,10 +13,10 @@ from scvi.model.base import BaseModelClass
 from helpers.practice.exercises.answer_checks import (
     Mistake,
     a_kind,
-    claims,
     function,
-    model_fault,
+    model_problem,
     number,
+    requirements,
 )
 from helpers.practice.exercises.replies import Reply, exercise, not_yet, right
 from helpers.scale import sweep_results
@@ -108,7 +108,7 @@ def equal_seconds(n_epochs: Any, *, trials: pd.DataFrame) -> Reply:
         "n_epochs",
         n_epochs,
         expected,
-        within=0.4,  # the table of the lesson shows whole seconds
+        tolerance=0.4,  # the table of the lesson shows whole seconds
         unit="epochs",
         praise=(
             f"About {expected:.1f} instead of {epochs}. It was worse with equal epochs; with equal "
@@ -162,9 +162,9 @@ def within_a_seed(paired_difference: Any, *, trials: pd.DataFrame) -> Reply:
         "paired_difference",
         paired_difference,
         [(case, _paired(*case)) for case in tables],
-        within=0.005,
-        praise="Where all trials are there, the difference of the two means would be the same. Where "
-        "some have died, it compares different held-out cells. In one trial of this check it "
+        tolerance=0.005,
+        praise="Where all trials are there, the difference of the two means would be the same. "
+        "Where some have died, it compares different held-out cells. In one trial of this check it "
         f"would be {_unpaired(*tables[-1]):+.0f} nats, and the pairs say "
         f"{_paired(*tables[-1]):+.0f}.",
         mistakes=[
@@ -231,15 +231,15 @@ def _unpaired(table: pd.DataFrame, n_layers: int, n_hidden: int) -> float:
 def fair_pair(usual: Any, other: Any) -> Reply:
     """Train two models that differ in their architecture and in nothing else."""
     for name, model in (("usual", usual), ("other", other)):
-        if fault := _no_trained_model(name, model):
-            return not_yet(fault)
+        if problem := _no_trained_model(name, model):
+            return not_yet(problem)
     if usual is other:
         return not_yet(
             "`usual` and `other` are one and the same model. Build two: `scvi.model.SCVI(blood)`, "
             "and one with another setting."
         )
     varied = _varied(usual, other)
-    reply = claims(
+    reply = requirements(
         *_of_the_models(usual, other, varied), *_of_the_trainings(usual, other), praise=""
     )
     if not reply.is_right:
@@ -260,8 +260,8 @@ def _no_trained_model(name: str, model: Any) -> str:
         f"`{name} = scvi.model.SCVI(blood)`, and `training.train({name})` in the next line (it "
         "returns nothing)."
     )
-    if fault := model_fault(name, model, BaseModelClass, how):
-        return fault
+    if problem := model_problem(name, model, BaseModelClass, how):
+        return problem
     if type(model) is not SCVI:
         return (
             f"`{name}` is {a_kind(model)}. Its loss has other terms; take `scvi.model.SCVI` for "

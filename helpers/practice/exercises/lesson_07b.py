@@ -1,4 +1,4 @@
-"""Lesson 07b: what counts take, a warm-up that ends, rows in their order, and computers for a class."""
+"""Lesson 07b: what counts take, a warm-up that ends, rows in order, and computers for a class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from scvi.model import SCVI
 
-from helpers.practice.exercises.answer_checks import as_number, claims, function
+from helpers.practice.exercises.answer_checks import as_number, function, requirements
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
 from helpers.scale import classroom
 from helpers.training import schedules
@@ -20,10 +20,10 @@ GIB = 2**30
 MANY_CELLS = 250_000
 
 # Epochs over which the KL weight should at least rise, so that it does not jump.
-FEWEST_RISING = 3
+MIN_RISING = 3
 
 # The class of exercise 4, what it may wait for (seconds), and what is paid for (GiB).
-LEARNERS, PATIENCE, MOST_GIB = 80, 120, 160
+LEARNERS, PATIENCE, MAX_GIB = 80, 120, 160
 
 
 @exercise(
@@ -47,7 +47,7 @@ def size_of_counts(gib_of_counts: Any, *, counts: sp.csr_matrix) -> Reply:
         "gib_of_counts",
         gib_of_counts,
         [(size, gib(each)(*size)) for size in sizes],
-        within=0.03,  # with or without the place where each cell begins
+        tolerance=0.03,  # with or without the place where each cell begins
         praise=(
             f"A count that is not 0 takes {each:g} bytes with its place, as in the counts of this "
             f"lesson. With every 0 written out each count takes {values}. So sparse is smaller "
@@ -92,9 +92,9 @@ def size_of_counts(gib_of_counts: Any, *, counts: sp.csr_matrix) -> Reply:
 )
 def warm_up_that_ends(warmup_epochs: Any) -> Reply:
     """Choose a KL warm-up for a training of many cells."""
-    value, fault = as_number("warmup_epochs", warmup_epochs, "epochs")
+    value, problem = as_number("warmup_epochs", warmup_epochs, "epochs")
     if value is None:
-        return not_yet(fault)
+        return not_yet(problem)
     if value != int(value) or value < 0:
         return not_yet(f"`warmup_epochs` is {value:,g}. Give a whole number of epochs, 1 or more.")
     epochs = schedules.run_length(MANY_CELLS, "default")["epochs"]
@@ -120,7 +120,7 @@ def warm_up_that_ends(warmup_epochs: Any) -> Reply:
             f"the weight is {weights[-1]:.0%}, and it is never 1.{why} So a part of the loss is "
             "left out."
         )
-    return claims(
+    return requirements(
         (
             full >= epochs / 2,
             f"The weight is 1 in {full} of {epochs} epochs.",
@@ -128,10 +128,10 @@ def warm_up_that_ends(warmup_epochs: Any) -> Reply:
             "them are asked for.",
         ),
         (
-            rising >= FEWEST_RISING,
+            rising >= MIN_RISING,
             f"It rises over {rising}.",
             f"It rises over {rising} {'epoch' if rising == 1 else 'epochs'} only, so it jumps. At "
-            f"least {FEWEST_RISING} are asked for.",
+            f"least {MIN_RISING} are asked for.",
         ),
         praise=(
             f"The weight rises over {rising} epochs and is 1 in the other {full} of {epochs}. By "
@@ -165,7 +165,7 @@ def rows_as_asked(positions: Any, *, model: SCVI) -> Reply:
         "positions",
         positions,
         [(case, as_asked(*case)) for case in cases] if callable(positions) else [],
-        within=1e-3,
+        tolerance=1e-3,
         praise=(
             "The first row belongs to the first index, with three cells and with 300. Now you may "
             "put types, batches or colours beside them."
@@ -210,9 +210,9 @@ def computers_for_a_class(
         ("gib", gib, "GiB of one node"),
         ("n_nodes", n_nodes, "nodes"),
     ):
-        value, fault = as_number(name, answer, unit)
+        value, problem = as_number(name, answer, unit)
         if value is None:
-            return not_yet(fault)
+            return not_yet(problem)
         if value <= 0 or (name != "gib" and value != int(value)):
             return not_yet(f"`{name}` is {value:,g}. Give a whole number of {unit}, 1 or more.")
         given[name] = value
@@ -251,7 +251,7 @@ def _of_the_cluster(
             if by_memory < LEARNERS
             else "A node holds no more programs."
         )
-    return claims(
+    return requirements(
         (
             places >= LEARNERS,
             f"There is room for {places:,}.",
@@ -264,9 +264,9 @@ def _of_the_cluster(
             "That is a matter of cores.",
         ),
         (
-            together <= MOST_GIB,
+            together <= MAX_GIB,
             f"{together:,g} GiB together.",
-            f"{together:,g} GiB together, more than the {MOST_GIB} that are paid for. Do you set "
+            f"{together:,g} GiB together, more than the {MAX_GIB} that are paid for. Do you set "
             "aside two kernels for each, or a node more than is needed?",
         ),
         praise=(

@@ -1,4 +1,4 @@
-"""Lesson 08: what overflows, which way a table lies, counts from published values, and a plan that can be evaluated."""
+"""Lesson 08: what overflows, which way a table lies, counts from values, and a plan of days."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from helpers.own_data import batch_checks, raw_counts
-from helpers.practice.exercises.answer_checks import Mistake, a_kind, claims, function, number
+from helpers.practice.exercises.answer_checks import Mistake, a_kind, function, number, requirements
 from helpers.practice.exercises.replies import Reply, exercise, not_yet, right
 
 # How many genes are in the table of exercise 2.
@@ -24,7 +24,7 @@ TARGET = 1e4
 # The mice of exercise 4, from the first to the eighth, and how many fit into a day.
 TREATMENT = ["drug"] * 4 + ["none"] * 4
 SEX = ["female", "female", "male", "male"] * 2
-MOST_A_DAY = 4
+MAX_A_DAY = 4
 
 
 @exercise(
@@ -129,7 +129,7 @@ def _dense(matrix: Any) -> np.ndarray:
     "were stored with few digits.",
 )
 def counts_by_their_totals(counts_from: Any, *, published: ad.AnnData) -> Reply:
-    """Write a function that turns published values back into counts, with the totals of the cells."""
+    """Write a function that turns published values back into counts, given the cells' totals."""
     values = _dense(published.raw.X[:40])
     totals = published.obs["n_counts"].to_numpy(dtype=float)[:40]
     # In the second of these cells no gene has a single molecule.
@@ -214,17 +214,17 @@ def _returning_dense(answer: Callable[..., Any]) -> Callable[..., Any]:
 )
 def plan_of_days(days: Any) -> Reply:
     """Choose a day for each of eight mice so that day, treatment and sex can be told apart."""
-    given, fault = _as_days(days)
+    given, problem = _as_days(days)
     if given is None:
-        return not_yet(fault)
+        return not_yet(problem)
     sizes = pd.Series(given).value_counts().sort_index()
-    if sizes.max() > MOST_A_DAY:
+    if sizes.max() > MAX_A_DAY:
         listed = " and ".join(f"{size} on day {day}" for day, size in sizes.items())
         return not_yet(
-            f"{listed}: no more than {MOST_A_DAY} fit into a day. So there are two days of "
-            f"{MOST_A_DAY}."
+            f"{listed}: no more than {MAX_A_DAY} fit into a day. So there are two days of "
+            f"{MAX_A_DAY}."
         )
-    return claims(
+    return requirements(
         *(
             _of_the_design(given, name, values)
             for name, values in (("treatment", TREATMENT), ("sex", SEX))
@@ -258,7 +258,7 @@ def _as_days(days: Any) -> tuple[list[int] | None, str]:
 
 
 def _of_the_design(days: Sequence[int], name: str, values: Sequence[str]) -> tuple[bool, str, str]:
-    """Ask the pre-flight report whether the values can be told from the days, with cells of each mouse."""
+    """Ask the pre-flight report whether the values can be told from the days."""
     of_each = batch_checks.FEW_CELLS_IN_A_BATCH
     obs = pd.DataFrame({"day": np.repeat(days, of_each), name: np.repeat(values, of_each)})
     cells = ad.AnnData(obs=obs.set_index(obs.index.astype(str)))

@@ -23,7 +23,7 @@ class Part:
     title
         Of its heading, without the ``#``.
     stub, check, solution
-        Places of its three cells among all cells, counted from 0.
+        Indices of its three cells among all cells, counted from 0.
     code
         The solution: what replaces the source of the stub.
     why
@@ -51,7 +51,7 @@ def find(notebook: NotebookNode) -> list[Part]:
     Raises
     ------
     ValueError
-        If one of these is missing or out of order, with the place.
+        If one of these is missing or out of order, and which.
     """
     cells = notebook.cells
     kinds = {number: kind for number, cell in enumerate(cells) if (kind := _kind(cell))}
@@ -73,7 +73,7 @@ def check_name(code: str) -> str:
 
 
 def _part(cells: list[NotebookNode], stub: int) -> Part:
-    """Read one exercise, whose stub is at a place."""
+    """Read one exercise, given the index of its stub."""
     heading = re.search(r"^### (Exercise \d+ · .+)$", cells[stub - 1].source, re.MULTILINE)
     if heading is None:
         raise ValueError(

@@ -49,18 +49,18 @@ class Reply:
         """Whether the answer is right."""
         return self.verdict == self.RIGHT
 
-    def marks(self, most: float) -> float:
+    def marks(self, maximum: float) -> float:
         """Show the reply and return the marks for it.
 
         Nbgrader takes the number that a cell ends with.
 
         Parameters
         ----------
-        most
+        maximum
             For a right answer. Every other gets 0.
         """
         display(self)
-        return most if self.is_right else 0
+        return maximum if self.is_right else 0
 
 
 def right(text: str) -> Reply:

@@ -40,7 +40,7 @@ def test_a_number_of_any_kind_is_taken(answer):
     ("answer", "is_right"), [(8.4, True), (8.5, True), (8.51, False), (7.49, False)]
 )
 def test_a_number_may_be_off_by_what_is_allowed(answer, is_right):
-    assert number(answer, within=0.5).is_right == is_right
+    assert number(answer, tolerance=0.5).is_right == is_right
 
 
 def test_computed_digits_beyond_float_do_not_matter_and_others_do():
@@ -100,12 +100,12 @@ def test_the_right_number_is_never_given_away():
 def test_reply_made_for_a_mistake_comes_first_and_the_first_mistake_wins():
     mistakes = [Mistake(-8, "You subtracted."), Mistake(-8.2, "Another.")]
     assert number(-8, mistakes=mistakes).text == "You subtracted."
-    assert number(-8.1, mistakes=mistakes, within=0.15).text == "You subtracted."
+    assert number(-8.1, mistakes=mistakes, tolerance=0.15).text == "You subtracted."
     assert number(-9, mistakes=mistakes).text != "You subtracted."
 
 
 def test_right_answer_is_right_even_where_a_mistake_is_as_near():
-    assert number(8.1, mistakes=[Mistake(8.2, "No.")], within=0.3).is_right
+    assert number(8.1, mistakes=[Mistake(8.2, "No.")], tolerance=0.3).is_right
 
 
 def test_zero_has_no_sign_and_no_share():
@@ -114,16 +114,16 @@ def test_zero_has_no_sign_and_no_share():
 
 
 def test_a_class_and_what_is_no_model_are_told_apart():
-    def fault(answer):
-        return answer_checks.model_fault("net", answer, torch.nn.Module, "`Linear(2, 1)`.")
+    def problem(answer):
+        return answer_checks.model_problem("net", answer, torch.nn.Module, "`Linear(2, 1)`.")
 
-    assert fault(torch.nn.Linear(2, 1)) == ""
+    assert problem(torch.nn.Linear(2, 1)) == ""
     assert (
-        fault(torch.nn.Linear)
+        problem(torch.nn.Linear)
         == "`net` is the class `Linear`, not a model. Call it: `Linear(2, 1)`."
     )
-    assert fault([]) == "`net` is a list. It should be a model: `Linear(2, 1)`."
-    assert fault(3).startswith("`net` is an int.")
+    assert problem([]) == "`net` is a list. It should be a model: `Linear(2, 1)`."
+    assert problem(3).startswith("`net` is an int.")
 
 
 def choice(answer):
@@ -327,15 +327,15 @@ def test_a_function_cannot_change_what_it_is_called_with():
 
 
 def test_claims_tell_what_is_met_and_what_is_not():
-    reply = answer_checks.claims(
+    reply = answer_checks.requirements(
         (True, "Two layers.", "No."), (False, "Yes.", "Too many."), praise=PRAISE
     )
     assert reply.text == "✓ Two layers. ✗ Too many."
-    assert answer_checks.claims((True, "Yes.", "No."), praise=PRAISE).is_right
+    assert answer_checks.requirements((True, "Yes.", "No."), praise=PRAISE).is_right
 
 
 def test_parts_together_are_right_only_if_all_are():
     good, bad = number(8), number(9)
-    assert answer_checks.together(good, good).is_right
-    assert answer_checks.together(good, bad).text.startswith("✓ It is. ✗ ")
-    assert not answer_checks.together(bad, bad).is_right
+    assert answer_checks.combine(good, good).is_right
+    assert answer_checks.combine(good, bad).text.startswith("✓ It is. ✗ ")
+    assert not answer_checks.combine(bad, bad).is_right

@@ -44,7 +44,7 @@ def checks():
 
     @exercise("One.")
     def two_answers(first, second):
-        return answer_checks.together(
+        return answer_checks.combine(
             answer_checks.number("first", first, 1, praise="One."),
             answer_checks.number("second", second, 2, praise="Two."),
         )
@@ -146,7 +146,7 @@ def test_marks_are_all_or_nothing_and_the_reply_is_printed(checks, capsys):
 def test_missing_answer_is_an_error_without_a_traceback():
     """In a real kernel: the answer's cell stopped, so its name does not exist."""
     cells = [
-        "from helpers import exercises\ncheck = exercises.of_lesson('03')",
+        "from helpers.practice import exercises\ncheck = exercises.of_lesson('03')",
         "n_parameters = 1 / 0",
         "check.cost_of_a_layer(n_parameters)",
         "print(no_such_name)",
