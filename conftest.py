@@ -1,14 +1,14 @@
 """What all tests share: which come first, and what no cell of a lesson may show or attempt."""
 
-import os
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from commands import connections
-from tests.notebooks import notebook_checks as checks
-from tests.notebooks.one_at_a_time import turn
+from nbval.plugin import IPyNbFile
+
+from tests.notebooks import lesson_runs
+from tests.notebooks.lesson_runs import NOTES, Lesson
 
 # These take longest. Begun last, one of them would leave the other worker without work at the end.
 LONGEST = (
@@ -20,12 +20,6 @@ LONGEST = (
     "notebooks/",
     "tests/notebooks/test_notebook_checks.py",
 )
-
-# The locks of the lessons that run here, by notebook.
-TURNS = pytest.StashKey[dict]()
-
-# Where the kernels of lessons note what they attempt on a network.
-NOTES = pytest.StashKey[Path]()
 
 
 def pytest_configure(config):
@@ -41,39 +35,23 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item):
-    """Let the kernel of a lesson, which starts before its first cell, note what it attempts on a network."""
-    if not hasattr(item, "cell"):
-        return (yield)
-    # Held until the last cell of this notebook; see the teardown.
-    lock = item.config.stash.setdefault(TURNS, {}).setdefault(item.path, turn(item.path))
-    if not lock.is_locked:
-        lock.acquire()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in connections.recording(os.environ, item.config.stash[NOTES]).items():
-            patch.setenv(name, value)
-        return (yield)
+def pytest_collect_file(file_path, parent):
+    """Make a lesson of each notebook that nbval runs."""
+    found = yield
+    return [
+        Lesson.from_parent(parent, path=file_path) if isinstance(each, IPyNbFile) else each
+        for each in found
+    ]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """Fail where a cell warns, writes to stderr or attempts to use a network.
-
-    Nbval does not see to that.
-    """
+    """Fail where a lesson warns, writes to stderr or attempts to use a network."""
+    if not isinstance(item.parent, Lesson):
+        return (yield)
     notes = item.config.stash[NOTES]
     start = notes.stat().st_size if notes.exists() else 0
     result = yield
-    if hasattr(item, "cell"):
-        faults = [*checks.noise(item.test_outputs or ()), *connections.read_python(notes, start)]
-        assert not faults, "\n".join([item.cell.source, *map(str, faults)])
-    return result
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item, nextitem):
-    """Let another test run a lesson once its last cell is done here."""
-    result = yield
-    if hasattr(item, "cell") and (nextitem is None or nextitem.path != item.path):
-        item.config.stash[TURNS][item.path].release()
+    found = lesson_runs.faults(item, start)
+    assert not found, "\n".join(found)
     return result

@@ -1,23 +1,18 @@
-"""Answers to the exercises of a lesson, given in a real kernel after the cells that the check needs."""
+"""The answers that are tried in every exercise of a lesson, and what has to be replied to them."""
 
 from __future__ import annotations
 
 import ast
 import importlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from typing import Any
 
-import nbclient
-import nbformat
+from nbformat import NotebookNode
 
-from helpers.paths import ROOT
 from helpers.practice import exercises
 from helpers.practice.exercises import parts
-from tests.notebooks.needed_cells import names, needed
-from tests.notebooks.one_at_a_time import turn
-
-LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+from tests.notebooks.needed_cells import names
 
 # What learners leave in a variable by accident, or bring from elsewhere.
 ODD = (
@@ -49,14 +44,28 @@ ODD = (
     "__import__('anndata').AnnData()",
 )
 
+# The least number of typical wrong answers that an exercise knows a reply to.
+LEAST_WRONG = 2
+
 
 @dataclass(frozen=True)
 class Trial:
-    """An answer that is tried: the exercise's title, what kind of answer, and the code of it."""
+    """An answer that is tried.
 
-    exercise: str
+    Parameters
+    ----------
+    kind
+        ``"stub"``, ``"odd"``, ``"wrong"`` or ``"solution"``.
+    code
+        What the learner's cell holds.
+    words
+        A part of the reply that was made for this answer; empty where any reply of its kind will
+        do.
+    """
+
     kind: str
     code: str
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,84 +77,84 @@ class Outcome:
     error: str
 
 
-def number_of(lesson: Path) -> str:
+def number_of(stem: str) -> str:
     """Return the number in a lesson's name."""
-    return lesson.stem.partition("_")[0]
+    return stem.partition("_")[0]
 
 
-@cache
-def read(lesson: Path) -> nbformat.NotebookNode:
-    """Read a stored lesson."""
-    return nbformat.read(lesson, as_version=4)
-
-
-def wrong_answers(lesson: Path) -> dict[str, list[tuple[str, str]]]:
+def wrong_answers(stem: str) -> dict[str, list[tuple[str, str]]]:
     """Return the typical wrong answers of a lesson: for each check, code and words of the reply."""
-    return importlib.import_module(f"tests.helpers.practice.lesson_{number_of(lesson)}").WRONG
+    return importlib.import_module(f"tests.helpers.practice.lesson_{number_of(stem)}").WRONG
 
 
-def check_of(lesson: Path, part: parts.Part) -> str:
-    """Return the name of the check of an exercise."""
-    return parts.check_name(read(lesson).cells[part.check].source)
+def trials(stem: str, notebook: NotebookNode, part: parts.Part) -> list[Trial]:
+    """List the answers to try in an exercise: stub, odd ones, wrong ones, and last the solution.
+
+    Parameters
+    ----------
+    stem
+        The lesson's name.
+    notebook, part
+        The lesson, and the exercise in it.
+    """
+    check = parts.check_name(notebook.cells[part.check].source)
+    answers = exercises.of_lesson(number_of(stem)).exercises[check].answers
+    return [
+        Trial("stub", notebook.cells[part.stub].source),
+        *(Trial("odd", "\n".join(f"{name} = {odd}" for name in answers)) for odd in ODD),
+        *(Trial("wrong", code, words) for code, words in wrong_answers(stem)[check]),
+        Trial("solution", part.code),
+    ]
 
 
-def trials(lesson: Path) -> list[Trial]:
-    """List the answers to try: stub, odd ones, wrong ones, and at last the solution."""
+def outcome(outputs: Sequence[Mapping[str, Any]]) -> Outcome:
+    """Read what a check said from the outputs of its cell."""
+    errors = ["\n".join(out["traceback"]) for out in outputs if out["output_type"] == "error"]
+    said = [
+        out["data"]["text/plain"] for out in outputs if out["output_type"] == "execute_result"
+    ]
+    text, _, hint = (said[-1] if said else "").partition("\nHint ")
+    return Outcome(text, hint, "\n".join(errors))
+
+
+def faults(tried: Iterable[tuple[Trial, Outcome]]) -> list[str]:
+    """Compare what a check said with what it has to say.
+
+    Returns
+    -------
+    list
+        A sentence for each fault, with the answer and the reply.
+    """
+    tried = list(tried)
     found = []
-    for part in parts.find(read(lesson)):
-        check = check_of(lesson, part)
-        found.append(Trial(part.title, "stub", read(lesson).cells[part.stub].source))
-        answers = exercises.of_lesson(number_of(lesson)).exercises[check].answers
-        for odd in ODD:
-            code = "\n".join(f"{name} = {odd}" for name in answers)
-            found.append(Trial(part.title, "odd", code))
-        found += [Trial(part.title, "wrong", code) for code, _ in wrong_answers(lesson)[check]]
-        found.append(Trial(part.title, "solution", part.code))
+    for trial, told in tried:
+        found += [f"{trial.kind} answer\n{trial.code}\n{fault}; {told}" for fault in _of(trial, told)]
+    n_wrong = sum(trial.kind == "wrong" for trial, _ in tried)
+    if n_wrong < LEAST_WRONG:
+        found.append(f"{n_wrong} typical wrong answers are tried; {LEAST_WRONG} are the least")
     return found
 
 
-@cache
-def outcomes(lesson: Path) -> dict[Trial, Outcome]:
-    """Try all answers in one kernel, after the cells of the lesson that the checks need."""
-    cells = read(lesson).cells
-    found = {part.title: part for part in parts.find(read(lesson))}
-    parts_of_exercises = {place for part in found.values() for place in (part.stub, part.check)}
-    sources = [
-        cell.source if cell.cell_type == "code" and number not in parts_of_exercises else ""
-        for number, cell in enumerate(cells)
-    ]
-    tried = trials(lesson)
-    used = "\n".join(
-        [cells[part.check].source for part in found.values()] + [each.code for each in tried]
-    )
-    before = needed([*sources, used], len(sources))[:-1]
-    code = [sources[number] for number in before]
-    code += [f"{each.code}\n{cells[found[each.exercise].check].source}" for each in tried]
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(source) for source in code]
-    )
-    client = nbclient.NotebookClient(
-        notebook,
-        kernel_name="python3",
-        timeout=300,
-        resources={"metadata": {"path": str(ROOT / "notebooks")}},
-    )
-    with turn(lesson), client.setup_kernel():
-        for number, cell in enumerate(notebook.cells):
-            client.allow_errors = number >= len(before)
-            client.execute_cell(cell, number)
-    replies = notebook.cells[len(before) :]
-    return {each: _outcome(cell) for each, cell in zip(tried, replies, strict=True)}
-
-
-def _outcome(cell: nbformat.NotebookNode) -> Outcome:
-    """Read what a check said."""
-    error = "\n".join(
-        "\n".join(out.traceback) for out in cell.outputs if out.output_type == "error"
-    )
-    said = [out.data["text/plain"] for out in cell.outputs if out.output_type == "execute_result"]
-    text, _, hint = (said[-1] if said else "").partition("\nHint ")
-    return Outcome(text, hint, error)
+def _of(trial: Trial, told: Outcome) -> Iterator[str]:
+    """Give the faults in the reply to one answer."""
+    starts = {
+        "stub": ("… Not answered yet.",),
+        "odd": ("✗ Not yet.", "… Not answered yet."),
+        "wrong": ("✗ Not yet.",),
+        "solution": ("✓ Right.",),
+    }[trial.kind]
+    if told.error:
+        yield "stops with an error"
+    if not told.said.startswith(starts):
+        yield f"the reply does not begin with {' or '.join(starts)}"
+    if trial.words not in told.said:
+        yield f"the reply lacks the words {trial.words!r}"
+    if trial.kind == "odd" and "could not make sense" in told.said:
+        yield "the check is at a loss"
+    if trial.kind == "stub" and told.hint:
+        yield "a hint before an answer"
+    if trial.kind == "wrong" and not told.hint:
+        yield "there is no hint"
 
 
 def bound(code: str) -> set[str]:
