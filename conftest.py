@@ -1,37 +1,71 @@
-"""What all tests share: which come first, and what no cell of a lesson may show or attempt."""
+"""What all tests share: which are slow, which come first, and how a lesson is run."""
 
+import ctypes
+import gc
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
-
 from nbval.plugin import IPyNbFile
 
+from tests import run_report
 from tests.notebooks import lesson_runs
 from tests.notebooks.lesson_runs import NOTES, Lesson
+
+# What takes minutes by its nature gets the mark `slow`: `make test` leaves it out, `make test-all`
+# runs it. On the left a part of a test's id, on the right the reason.
+SLOW = {
+    "tests/browser/": "JupyterLab, the book and the slides in a real browser",
+    "/test_set_up.py::": "environments are made from nothing",
+    "/test_grading.py::": "a whole class is marked",
+    "::test_a_sweep_on_this_machine_is_out_of_reach_of_others": "a real Ray cluster",
+    "::test_a_kernel_that_is_killed": "trainings are killed and resumed in kernels of their own",
+    "::test_a_second_kernel_neither_waits_nor_disturbs": "two kernels train at once",
+    "::test_the_page_says_which_lesson_attempted_what": "JupyterLab, with two recorders",
+    "::test_lab_attempts_nothing": "JupyterLab, with two recorders",
+}
+
+# The same for all tests that use a fixture.
+SLOW_FIXTURES = {"two_nodes": "a real Ray cluster"}
 
 # These take longest. Begun last, one of them would leave the other worker without work at the end.
 LONGEST = (
     "tests/browser/",
+    "tests/helpers/scale/test_sweep.py",
     "tests/commands/test_set_up.py",
     "tests/publishing/",
-    "tests/helpers/practice/",
-    "tests/helpers/scale/test_sweep.py",
     "notebooks/",
-    "tests/notebooks/test_notebook_checks.py",
+    "tests/bad_inputs/",
 )
 
 
 def pytest_configure(config):
-    """Make a place for the notes of kernels."""
+    """Make a place for the notes of kernels, and let the end of the run be told."""
     folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
     config.add_cleanup(folder.cleanup)
     config.stash[NOTES] = Path(folder.name, "attempts")
+    config.pluginmanager.register(run_report)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Put the longest first, and leave the rest in order."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    """Mark the slow ones, before any are left out; put the longest first, the rest in order."""
+    for item in items:
+        for reason in slow_reasons(item.nodeid, getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow(reason))
+    items.sort(key=lambda item: place(item.nodeid))
+
+
+def slow_reasons(name: str, fixtures) -> list[str]:
+    """Say why a test is slow; nothing where it is not."""
+    found = [reason for part, reason in SLOW.items() if part in name]
+    return found + [reason for fixture, reason in SLOW_FIXTURES.items() if fixture in fixtures]
+
+
+def place(name: str) -> int:
+    """Give the place of a test in the order of LONGEST; those not in it come last."""
+    return next((n for n, part in enumerate(LONGEST) if name.startswith(part)), len(LONGEST))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -54,4 +88,17 @@ def pytest_runtest_call(item):
     result = yield
     found = lesson_runs.faults(item, start)
     assert not found, "\n".join(found)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Give memory back after each file: a worker lives as long as the run."""
+    result = yield
+    if nextitem is None or nextitem.path != item.path:
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close("all")
+        gc.collect()
+        if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+            libc.malloc_trim(0)
     return result

@@ -49,16 +49,13 @@ def pytest_testnodedown(node, error):
 
 def pytest_terminal_summary(terminalreporter, config):
     """Say it all."""
-    reports = [each for kind in terminalreporter.stats.values() for each in kind]
-    timed = [each for each in reports if hasattr(each, "duration")]
-    lines = slowest_files([(each.nodeid, each.duration) for each in timed])
+    stats = terminalreporter.stats
+    reports = [each for kind in stats.values() for each in kind if hasattr(each, "duration")]
+    lines = slowest_files([(each.nodeid, each.duration) for each in reports])
     lines += memory_of(config.stash.get(PEAKS, {"the process of the tests": peaks()}))
-    lines += not_tried(
-        sum(NO_BROWSER in str(each.longrepr) for each in reports if getattr(each, "skipped", False)),
-        len(terminalreporter.stats.get("deselected", ())),
-    )
-    if lines:
-        terminalreporter.section("where the time and the memory went")
+    without_browser = sum(NO_BROWSER in str(each.longrepr) for each in stats.get("skipped", ()))
+    lines += not_tried(without_browser, len(stats.get("deselected", ())))
+    terminalreporter.section("where the time and the memory went")
     for line in lines:
         terminalreporter.line(line)
 
@@ -101,8 +98,8 @@ def not_tried(without_browser: int, deselected: int) -> list[str]:
     lines = []
     if without_browser:
         lines.append(
-            f"{without_browser} tests in a browser were not tried: {NO_BROWSER}. Install it (Debian, "
-            "Ubuntu: sudo apt-get install chromium), then run make test-all."
+            f"{without_browser} tests in a browser were not tried: {NO_BROWSER}. Install it "
+            "(Debian, Ubuntu: sudo apt-get install chromium), then run make test-all."
         )
     if deselected:
         lines.append(

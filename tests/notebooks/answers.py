@@ -110,9 +110,7 @@ def trials(stem: str, notebook: NotebookNode, part: parts.Part) -> list[Trial]:
 def outcome(outputs: Sequence[Mapping[str, Any]]) -> Outcome:
     """Read what a check said from the outputs of its cell."""
     errors = ["\n".join(out["traceback"]) for out in outputs if out["output_type"] == "error"]
-    said = [
-        out["data"]["text/plain"] for out in outputs if out["output_type"] == "execute_result"
-    ]
+    said = [out["data"]["text/plain"] for out in outputs if out["output_type"] == "execute_result"]
     text, _, hint = (said[-1] if said else "").partition("\nHint ")
     return Outcome(text, hint, "\n".join(errors))
 
@@ -128,7 +126,9 @@ def faults(tried: Iterable[tuple[Trial, Outcome]]) -> list[str]:
     tried = list(tried)
     found = []
     for trial, told in tried:
-        found += [f"{trial.kind} answer\n{trial.code}\n{fault}; {told}" for fault in _of(trial, told)]
+        found += [
+            f"{trial.kind} answer\n{trial.code}\n{fault}; {told}" for fault in _of(trial, told)
+        ]
     n_wrong = sum(trial.kind == "wrong" for trial, _ in tried)
     if n_wrong < LEAST_WRONG:
         found.append(f"{n_wrong} typical wrong answers are tried; {LEAST_WRONG} are the least")

@@ -220,9 +220,7 @@ LESSONS_THAT_RUN = {
             new_code_cell("check = exercises.of_lesson('03')\nn_parameters = before = 1"),
             *exercise(1, "(128 * 64) + 3 * 64"),
             *exercise(2, "128 * 64"),
-            new_code_cell(
-                "print(n_parameters)", execution_count=1, outputs=[stream("Ellipsis\n")]
-            ),
+            new_code_cell("print(n_parameters)", execution_count=1, outputs=[stream("Ellipsis\n")]),
         ]
     ),
 }
