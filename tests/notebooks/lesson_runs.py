@@ -16,7 +16,7 @@ from queue import Empty
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import output_from_msg
-from nbval.plugin import IPyNbCell, IPyNbFile
+from nbval.plugin import IPyNbFile
 
 from commands import connections
 from helpers.practice.exercises import parts
@@ -102,6 +102,10 @@ class Lesson(IPyNbFile):
                 shown.append(output_from_msg(message))
 
 
+class AnswersError(Exception):
+    """What was found wrong while answers were tried."""
+
+
 class Answers(pytest.Item):
     """The answers that are tried in one exercise.
 
@@ -131,20 +135,23 @@ class Answers(pytest.Item):
         finally:
             left = lesson.tell(PUT_BACK)
         assert not left, left
-        assert not found, "\n\n".join(found)
+        if found:
+            raise AnswersError("\n\n".join(found))
 
     def repr_failure(self, excinfo, style=None) -> str:
         """Name the lesson, the exercise and the cell of its check."""
         place = f"{self.path.stem}, {self.part.title}, check in Cell {self.cell_num}"
+        if excinfo.errisinstance(AnswersError):
+            return f"{place}\n\n{excinfo.value}"
         return f"{place}\n\n{super().repr_failure(excinfo, style='short')}"
 
     def reportinfo(self):
         """Return where it is, for the report."""
-        return self.path, 0, f"{self.path.name}::{self.name}"
+        return self.path, 0, self.nodeid
 
 
-def faults(item: pytest.Item, start: int) -> list[str]:
-    """Say what nbval does not look at: a warning, a word on stderr, an attempt to use a network.
+def require_quiet(item: pytest.Item, start: int) -> None:
+    """Look for what nbval does not: a warning, a word on stderr, an attempt to use a network.
 
     Parameters
     ----------
@@ -152,10 +159,18 @@ def faults(item: pytest.Item, start: int) -> list[str]:
         A test of a lesson that just ran.
     start
         The size of the notes about networks before it ran, in bytes.
+
+    Raises
+    ------
+    NbCellError, AnswersError
+        With what was found.
     """
     found = [*map(str, connections.read_python(item.config.stash[NOTES], start))]
-    if isinstance(item, IPyNbCell):
-        found += checks.noise(item.test_outputs or ())
-        item.test_outputs = None  # figures, which would fill a worker's memory
-        found = [item.cell.source, *found] if found else []
-    return found
+    if isinstance(item, Answers):
+        if found:
+            raise AnswersError("\n".join(found))
+        return
+    found += checks.noise(item.test_outputs or ())
+    item.test_outputs = None  # figures, which would fill a worker's memory
+    if found:
+        item.raise_cell_error("\n".join(found))
