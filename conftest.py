@@ -31,6 +31,7 @@ SLOW_FIXTURES = {"two_nodes": "a real Ray cluster"}
 
 # These take longest. Begun last, one of them would leave the other worker without work at the end.
 LONGEST = (
+    "tests/notebooks/test_instruction_sets.py",
     "tests/browser/",
     "tests/helpers/scale/test_sweep.py",
     "tests/commands/test_set_up.py",
