@@ -88,7 +88,9 @@ def wrong_answers(stem: str) -> dict[str, list[tuple[str, str]]]:
 
 
 def trials(stem: str, notebook: NotebookNode, part: parts.Part) -> list[Trial]:
-    """List the answers to try in an exercise: stub, odd ones, wrong ones, and last the solution.
+    """List the answers to try in an exercise: stub, odd ones, the solution, and last wrong ones.
+
+    Wrong ones may take from the dict ``solved`` what the solution has made, such as a model.
 
     Parameters
     ----------
@@ -102,8 +104,8 @@ def trials(stem: str, notebook: NotebookNode, part: parts.Part) -> list[Trial]:
     return [
         Trial("stub", notebook.cells[part.stub].source),
         *(Trial("odd", "\n".join(f"{name} = {odd}" for name in answers)) for odd in ODD),
-        *(Trial("wrong", code, words) for code, words in wrong_answers(stem)[check]),
         Trial("solution", part.code),
+        *(Trial("wrong", code, words) for code, words in wrong_answers(stem)[check]),
     ]
 
 

@@ -30,10 +30,11 @@ NOTES = pytest.StashKey[Path]()
 # The longest time for one answer, in seconds.
 PATIENCE = 300
 
-# After the trials, names and random numbers stand where they stood before.
+# After the trials, names, seed and random numbers stand where they stood before.
 KEEP = """\
 def __keep__():
-    import random, numpy, torch
+    import random, numpy, scvi, torch
+    seed = scvi.settings.seed
     names = get_ipython().user_ns
     kept = dict(names)
     states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
@@ -42,6 +43,8 @@ def __keep__():
         for name in names.keys() - kept.keys():
             del names[name]
         names.update(kept)
+        if scvi.settings.seed != seed:
+            scvi.settings.seed = seed
         random.setstate(states[0])
         numpy.random.set_state(states[1])
         torch.set_rng_state(states[2])
@@ -51,6 +54,10 @@ def __keep__():
 __put_back__ = __keep__()
 """
 PUT_BACK = "__put_back__()"
+
+# What the solution makes, for typical wrong answers that go on from there: no model is trained
+# twice for them.
+SOLVED = "solved = {{name: globals().get(name) for name in {names}}}"
 
 
 class Lesson(IPyNbFile):
@@ -125,18 +132,23 @@ class Answers(pytest.Item):
     def runtest(self) -> None:
         """Try all answers, each as a cell of its own before the check."""
         lesson: Lesson = self.parent
-        check = lesson.nb.cells[self.part.check].source
         lesson.tell(KEEP)
         try:
-            found = answers.faults(
-                (trial, answers.outcome(lesson.tell(f"{trial.code}\n{check}")))
-                for trial in answers.trials(self.path.stem, lesson.nb, self.part)
-            )
+            found = answers.faults(list(self._tried()))
         finally:
             left = lesson.tell(PUT_BACK)
         assert not left, left
         if found:
             raise AnswersError("\n\n".join(found))
+
+    def _tried(self) -> Iterator[tuple[answers.Trial, answers.Outcome]]:
+        """Give each answer with what the check said."""
+        lesson: Lesson = self.parent
+        check = lesson.nb.cells[self.part.check].source
+        for trial in answers.trials(self.path.stem, lesson.nb, self.part):
+            yield trial, answers.outcome(lesson.tell(f"{trial.code}\n{check}"))
+            if trial.kind == "solution":
+                lesson.tell(SOLVED.format(names=sorted(answers.bound(trial.code))))
 
     def repr_failure(self, excinfo, style=None) -> str:
         """Name the lesson, the exercise and the cell of its check."""
