@@ -56,16 +56,19 @@ def widest_clouds(least_sure: Any, *, model: scvi.model.SCVI) -> Reply:
         for name, row in means.drop(index=widest).iterrows()
     }
     largest = pd.Series(classes).value_counts().idxmax()
-    reasons = {
-        largest: "It has most cells, and most to learn from.",
-        "oligodendrocytes": "It takes much room on the map; that says nothing of its clouds.",
-        str(means["width"].idxmin()): "Its clouds are the narrowest of all.",
-        str(means["counts"].idxmin()): (
+    # Pairs and no dictionary: one class may have two of these reasons. Two classes have nearly the
+    # same narrowest clouds, and on some processors the largest class is the one that has them.
+    reasons = (
+        (largest, "It has most cells, and most to learn from."),
+        ("oligodendrocytes", "It takes much room on the map; that says nothing of its clouds."),
+        (str(means["width"].idxmin()), "Its clouds are the narrowest of all."),
+        (
+            str(means["counts"].idxmin()),
             "A good thought: it has the fewest counts a cell, and its clouds are wide. They are "
-            "not the widest."
+            "not the widest.",
         ),
-    }
-    for name, reason in reasons.items():
+    )
+    for name, reason in reasons:
         if name in others:
             others[name] += f" {reason}"
     ranks = cells.corr(method="spearman").loc["width", "counts"]
