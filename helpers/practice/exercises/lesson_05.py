@@ -254,7 +254,7 @@ def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Rep
         neighbours.label_accuracy(each.get_latent_representation()[named], subclasses)
         for each in (model, wider)
     )
-    before = elbo.dimensions_in_use(model)["kl"].sum()
+    before = elbo.dimensions_in_use(model)["kl"]
     return number(
         "n_in_use",
         n_in_use,
@@ -263,10 +263,10 @@ def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Rep
         praise=(
             f"{used} of {MORE_DIMENSIONS} are in use: more room does not mean that the model takes "
             f"it. All together they tell {kl.sum():.0f} nats; the ten of the lesson's model tell "
-            f"{before:.0f}. The neighbours name the subclass of {thirty:.0%} of the cells, with "
-            f"ten dimensions of {ten:.0%}."
+            f"{before.sum():.0f}. The neighbours name the subclass of {thirty:.0%} of the cells, "
+            f"with ten dimensions of {ten:.0%}."
         ),
-        mistakes=[
+        mistakes=_distinct(
             Mistake(
                 MORE_DIMENSIONS,
                 "So many were built. Whether a dimension is used shows in its KL divergence: some "
@@ -277,7 +277,7 @@ def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Rep
                 "So many are *not* in use. The question is about the others.",
             ),
             Mistake(
-                int((elbo.dimensions_in_use(model)["kl"] >= elbo.IN_USE).sum()),
+                int((before >= elbo.IN_USE).sum()),
                 "That is so for `model`, with its ten dimensions. Ask `wider`.",
             ),
             Mistake(
@@ -285,8 +285,20 @@ def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Rep
                 "So many have 1 nat or more. In use means 0.1 nats per cell or more: "
                 "`elbo.IN_USE`.",
             ),
-        ],
+        ),
     )
+
+
+def _distinct(*mistakes: Mistake) -> list[Mistake]:
+    """Make one mistake of those that lead to the same number.
+
+    How many dimensions are in use hangs on the training: with 20 of 30, ten are not, and ten has
+    the lesson's model as well. Nobody can tell then what a learner thought.
+    """
+    replies: dict[float, list[str]] = {}
+    for mistake in mistakes:
+        replies.setdefault(mistake.value, []).append(mistake.reply)
+    return [Mistake(value, " Or: ".join(said)) for value, said in replies.items()]
 
 
 def _fault_of_wider(wider: Any) -> str:
