@@ -10,6 +10,7 @@ CHECKS = (
     ["ruff", "check", "."],
     ["ruff", "format", "--check", "."],
     ["codespell_lib"],
+    ["commands.layers"],
     ["basedpyright", "--project", "pyproject.toml"],
 )
 

@@ -320,13 +320,12 @@ pd.DataFrame(rows).T.round(1)
 # change; scvi-tools lets you replace such parts. Give it the weights of the trained model:
 
 # %%
-from helpers.layers import tracing
 from helpers.training import fast_likelihood
 
 fast_likelihood.FastSCVI.setup_anndata(adata, layer="counts")
 twin = fast_likelihood.FastSCVI(adata)
 twin.module.load_state_dict(model.module.state_dict())
-minibatch, losses = tracing.minibatch(model, 128), []
+minibatch, losses = training.minibatch(model, 128), []
 for each in (model, twin):
     with training.evaluating(each):
         losses.append(each.module(minibatch)[2].loss.item())

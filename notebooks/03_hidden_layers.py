@@ -110,13 +110,8 @@ print(torchinfo.summary(model.module, verbose=0))
 # innermost. The last column is the one that this lesson adds.
 
 # %%
-from helpers.layers import (
-    architecture,
-    architecture_drawing,
-    architecture_explorer,
-    module_listings,
-    tracing,
-)
+from helpers import layers
+from helpers.layers import architecture_drawing, architecture_explorer, module_listings
 
 listed = module_listings.compare(model)
 listed
@@ -139,7 +134,7 @@ module_listings.count_linear(listed)
 # with those of dump 1:
 
 # %%
-with_cells = torchinfo.summary(model.module, input_data=[tracing.minibatch(model, 8)], verbose=0)
+with_cells = torchinfo.summary(model.module, input_data=[training.minibatch(model, 8)], verbose=0)
 print(str(with_cells).partition("Total mult-adds")[0])
 
 # %% [markdown]
@@ -149,7 +144,7 @@ print(str(with_cells).partition("Total mult-adds")[0])
 # ## Ask the training step
 #
 # Training changes a parameter only if the [loss](../docs/glossary.md#loss) depends on it. So ask
-# that, for each module. `architecture.module_table` lets a copy of the model do one training step
+# that, for each module. `layers.module_table` lets a copy of the model do one training step
 # on 128 of your cells: forward, from the counts to the loss, and backward, to find out what the
 # loss depends on. Each module is then in one of these states:
 #
@@ -165,11 +160,11 @@ print(str(with_cells).partition("Total mult-adds")[0])
 # > **Predict.** What share of the 1.3 million parameters is trained?
 
 # %%
-table = architecture.module_table(model)
+table = layers.module_table(model)
 table
 
 # %%
-architecture.parameters_by_state(model)
+layers.parameters_by_state(model)
 
 # %% [markdown]
 # The row `all` is counted by PyTorch, so the table leaves nothing out. The last row of the big
@@ -183,7 +178,7 @@ architecture.parameters_by_state(model)
 # Heads are the other:
 
 # %%
-architecture.linear_layers(model)
+layers.linear_layers(model)
 
 # %% [markdown]
 # Ten linear layers: six are used, and four of those are heads. Two hidden layers are left, one in
@@ -217,15 +212,15 @@ architecture_drawing.draw(model)
 
 # %%
 learns_library_size = scvi.model.SCVI(adata, use_observed_lib_size=False)
-architecture.hidden_layers(learns_library_size)
+layers.hidden_layers(learns_library_size)
 
 # %% [markdown]
-# You would not want to try every setting by hand. `architecture.explain` does it: it builds other
+# You would not want to try every setting by hand. `layers.explain` does it: it builds other
 # models that differ from yours in one switch, until it finds one that uses the idle part. This is
 # what the summary should have printed:
 
 # %%
-print(architecture.explain(model))
+print(layers.explain(model))
 
 # %% [markdown]
 # Compare it with the three numbers that you wrote down. `n_layers: 1` means: one hidden layer in
@@ -264,7 +259,7 @@ listed_of_totalvi[listed_of_totalvi["in training"] != "trained"]
 # changes their weights. Only the backward half of a training step can tell.
 
 # %%
-architecture.parameters_by_state(totalvi)
+layers.parameters_by_state(totalvi)
 
 # %% [markdown]
 # In scVI such parts never run. In TotalVI they do, in every step, for nothing.
@@ -281,7 +276,7 @@ architecture_drawing.draw(totalvi)
 # > **Predict.** How many hidden layers has the decoder? You see four boxes with a thick edge.
 
 # %%
-print(architecture.summary(totalvi))
+print(layers.summary(totalvi))
 
 # %% [markdown]
 # The four stand side by side, each 256 wide. None feeds another. So the decoder is *one* hidden
@@ -289,7 +284,7 @@ print(architecture.summary(totalvi))
 # layers, one by one:
 
 # %%
-architecture.linear_layers(totalvi)
+layers.linear_layers(totalvi)
 
 # %% [markdown]
 # Where do 2, 1 and 256 come from? They are defaults one level down, in the module, and the summary
@@ -308,7 +303,7 @@ for name in ("n_layers_encoder", "n_layers_decoder", "n_hidden", "dropout_rate_d
 # %%
 kinds = [type(module).__name__ for module in totalvi.module.modules()]
 print("modules of the class FCLayers:", kinds.count("FCLayers"))
-print("hidden layers:", architecture.hidden_layers(totalvi))
+print("hidden layers:", layers.hidden_layers(totalvi))
 
 # %% [markdown]
 # `FCLayers` is scvi-tools' name for a block of
@@ -319,7 +314,7 @@ print("hidden layers:", architecture.hidden_layers(totalvi))
 # TotalVIs.)
 
 # %%
-print(architecture.explain(totalvi))
+print(layers.explain(totalvi))
 
 # %% [markdown]
 # ## More layers
@@ -339,7 +334,7 @@ print(f"{2 * (new_layer + its_batch_normalisation):,}")
 # layer is a row of its own.)
 
 # %%
-architecture.compare(
+layers.compare(
     {n_layers: scvi.model.SCVI(adata, n_layers=n_layers) for n_layers in (1, 2, 3, 4)}
 ).rename_axis("n_layers")
 
@@ -352,7 +347,7 @@ architecture.compare(
 # > **Predict.** What happens to the number of parameters when `n_hidden` doubles?
 
 # %%
-architecture.compare(
+layers.compare(
     {n_hidden: scvi.model.SCVI(adata, n_hidden=n_hidden) for n_hidden in (64, 128, 256)}
 ).rename_axis("n_hidden")
 
@@ -387,7 +382,7 @@ architecture_explorer.explore(adata)
 
 # %%
 for each in (model, totalvi):
-    print(architecture.summary(each))
+    print(layers.summary(each))
 
 # %% [markdown]
 # A dump lists more for three reasons: it lists heads; it lists what is never used; and it lists
@@ -498,7 +493,7 @@ check.idle_parts(idle, model=model)
 #
 # `l_encoder` would learn the library size, which is read from the counts instead. `px_r_decoder`
 # would compute a dispersion for each count; by default there is one for each gene.
-# `architecture.unused(model)` lists both, and the setting that wakes each.
+# `layers.unused(model)` lists both, and the setting that wakes each.
 #
 # </details>
 
@@ -520,7 +515,7 @@ check.linear_decoder(n_hidden_layers, adata=adata)
 # ```python
 # linear_cells = adata.copy()
 # scvi.model.LinearSCVI.setup_anndata(linear_cells, layer="counts")
-# n_hidden_layers = architecture.hidden_layers(scvi.model.LinearSCVI(linear_cells))["decoder"]
+# n_hidden_layers = layers.hidden_layers(scvi.model.LinearSCVI(linear_cells))["decoder"]
 # ```
 #
 # None: each gene is read off the latent numbers by a head.

@@ -91,10 +91,8 @@ print("model.get_elbo:                ", figures.about(asked))
 # dropout). It returns all that it computed on the way:
 
 # %%
-from helpers.layers import tracing
-
-minibatch = tracing.minibatch(model, 128)
-inference, generative, loss = model.module(minibatch)
+minibatch = training.minibatch(model, 128)
+inference, generative, loss_output = model.module(minibatch)
 
 # %% [markdown]
 # Papers and code use different names for the same things (all of them:
@@ -112,10 +110,10 @@ inference, generative, loss = model.module(minibatch)
 # dimensions.
 
 # %%
-x, cloud = minibatch["X"], inference["qz"]
+x, posterior = minibatch["X"], inference["qz"]
 print("counts: ", tuple(x.shape))
-print("centres:", tuple(cloud.loc.shape))
-print("widths: ", tuple(cloud.scale.shape))
+print("centres:", tuple(posterior.loc.shape))
+print("widths: ", tuple(posterior.scale.shape))
 
 # %% [markdown]
 # **Step 2: draw.** One position from each cloud, at random. That is why the loss of the same cells
@@ -160,7 +158,7 @@ print("one number a cell:", tuple(reconstruction.shape))
 # %%
 from torch.distributions import kl_divergence
 
-kl = kl_divergence(cloud, generative["pz"]).sum(dim=1)
+kl = kl_divergence(posterior, generative["pz"]).sum(dim=1)
 print("The reconstruction loss is more than 100 times as large:")
 print(bool(reconstruction.mean() > 100 * kl.mean()))
 
@@ -169,7 +167,7 @@ print(bool(reconstruction.mean() > 100 * kl.mean()))
 
 # %%
 by_steps = (reconstruction + kl).mean()
-print("equal to what the module returns:", np.isclose(by_steps.item(), loss.loss.item()))
+print("equal to what the module returns:", np.isclose(by_steps.item(), loss_output.loss.item()))
 
 # %% [markdown]
 # Where does scvi-tools do this? These lines are read from the installed package.
@@ -190,9 +188,9 @@ for line in inspect.getsource(model.module.loss).splitlines():
 # put out: the parameters of each count's distribution, and each cell's centres and widths.
 
 # %%
-from helpers.loss import elbo
+from helpers import loss
 
-again = elbo.by_hand(model, held_out)
+again = loss.by_hand(model, held_out)
 for term in ("reconstruction", "kl"):
     off = (again[term] / again[f"{term}_of_module"] - 1).abs().max()
     print(f"{term}: {len(again)} cells, all equal to 1 in 10,000: {off < 1e-4}")
@@ -211,7 +209,7 @@ for term in ("reconstruction", "kl"):
 # > **Predict.** In epoch 3 the KL divergence is about 26 nats. How much does it add to the loss?
 
 # %% tags=["nbval-ignore-output"]
-ledger = elbo.ledger(model)
+ledger = loss.ledger(model)
 columns = ["reconstruction", "kl", "kl_weight", "train_loss", "elbo"]
 ledger.loc[[1, 2, 3, 4, 5, 14], columns].round(4)
 
@@ -280,8 +278,8 @@ elbo_explorer.explore(model)
 # [collapsed](../docs/glossary.md#posterior-collapse).
 
 # %%
-per_dimension = elbo.kl_per_dimension(model)
-print("In use in every epoch:", int((per_dimension >= elbo.IN_USE).all().sum()), "of 10")
+per_dimension = loss.kl_per_dimension(model)
+print("In use in every epoch:", int((per_dimension >= loss.IN_USE).all().sum()), "of 10")
 
 # %% [markdown]
 # ## A curve that falls and then rises
@@ -357,7 +355,7 @@ for name, plan in plans.items():
     training.train(models[name], max_epochs=30, plan_kwargs=plan)
 
 # %% tags=["nbval-ignore-output"]
-compared = elbo.compare(models)
+compared = loss.compare(models)
 compared.round(2)
 
 # %% [markdown]
@@ -366,7 +364,7 @@ compared.round(2)
 # [standard deviations](../docs/glossary.md#standard-deviation) to each side.
 
 # %%
-elbo_figures.plot_clouds(models)
+elbo_figures.plot_posteriors(models)
 
 # %% [markdown]
 # - **Weight 0**: the clouds shrink to points, far apart. Nothing keeps them near the prior or near
@@ -401,7 +399,7 @@ print("With weight 20, fewer than half of the dimensions are in use:", bool(few)
 # > logged?
 
 # %% tags=["nbval-ignore-output"]
-looked_at = elbo.reevaluate(model)
+looked_at = loss.reevaluate(model)
 looked_at.round(1)
 
 # %%
@@ -433,7 +431,7 @@ for name, cells in {"training": model.train_indices, "held-out": held_out}.items
 # Five questions, answered from the ledger:
 
 # %%
-elbo.checklist(model)
+loss.checklist(model)
 
 # %% [markdown]
 # The third answer says that it still falls. The class preset stops where it is at least as good as
@@ -444,7 +442,7 @@ elbo.checklist(model)
 # Now the small model whose warm-up was cut short:
 
 # %%
-elbo.checklist(models["cut short"])
+loss.checklist(models["cut short"])
 
 # %% [markdown]
 # ## Is it good?
@@ -491,7 +489,7 @@ baselines.plot(scale)
 # > **Predict.** Which genes are the dearest: rare ones, or those with high counts? And which cells?
 
 # %%
-costs = elbo.where_it_pays(model, held_out)
+costs = loss.attribute_loss(model, held_out)
 print(
     "both add up to the same:",
     np.isclose(costs.genes["reconstruction"].sum(), costs.cells["reconstruction"].mean()),
@@ -734,7 +732,7 @@ check.extra_zeros(plain, saved, model=model)
 # environment.prepare(seed=0)
 # plain = scvi.model.SCVI(adata, gene_likelihood="nb")
 # training.train(plain)
-# of_both = elbo.compare({"zinb": model, "nb": plain})["negative ELBO"]
+# of_both = loss.compare({"zinb": model, "nb": plain})["negative ELBO"]
 # saved = of_both["nb"] - of_both["zinb"]
 # ```
 #

@@ -76,7 +76,7 @@ print("The same with give_mean=False:  ", np.allclose(drawn, latent_space, atol=
 from helpers.latent import posterior
 
 classes = adata.obs["cell_type"]
-posterior.plot_clouds(model, classes)
+posterior.plot_posteriors(model, classes)
 
 # %% [markdown]
 # A cloud says how sure the encoder is: from the counts of this cell, its position could be anywhere
@@ -113,13 +113,13 @@ print(f"more than 0.93: {accuracy > 0.93}, {after_draw > 0.93}")
 # cell, lesson 04), how far the centres are spread, and how wide the clouds are.
 
 # %% tags=["nbval-ignore-output"]
-from helpers.loss import elbo
+from helpers import loss
 
-dimensions = elbo.dimensions_in_use(model)
+dimensions = loss.dimensions_in_use(model)
 dimensions.round(2)
 
 # %%
-print("dimensions in use:", (dimensions["kl"] >= elbo.IN_USE).sum(), "of", len(dimensions))
+print("dimensions in use:", (dimensions["kl"] >= loss.IN_USE).sum(), "of", len(dimensions))
 print("in order of their KL divergence:", bool(dimensions["kl"].is_monotonic_decreasing))
 
 # %% [markdown]
@@ -193,14 +193,14 @@ posterior.plot_class_means({"as trained": latent_space, "turned": turned}, class
 # The cell takes about twenty seconds.
 
 # %%
-from helpers.latent import embeddings
+from helpers.latent import embedding_figures, embedding_quality, embeddings
 
 maps = {
     "PCA": embeddings.pca(latent_space),
     "t-SNE": embeddings.tsne(latent_space),
     "UMAP": embeddings.umap(latent_space),
 }
-embeddings.plot(maps, classes)
+embedding_figures.plot_labels(maps, classes)
 
 # %% [markdown]
 # The axes have no unit and no meaning. All that counts is which cells lie where, seen from each
@@ -210,7 +210,7 @@ embeddings.plot(maps, classes)
 # > 15 nearest in the t-SNE?
 
 # %% tags=["nbval-ignore-output"]
-faithful = embeddings.faithfulness(maps, latent_space, labels=classes)
+faithful = embedding_quality.faithfulness(maps, latent_space, labels=classes)
 faithful.round(2)
 
 # %% [markdown]
@@ -246,7 +246,7 @@ print("a map that keeps the distances to 0.8:", (of_maps["distances kept"] > 0.8
 # > **Predict.** Which class is the most diverse one, going by the t-SNE?
 
 # %% tags=["nbval-ignore-output"]
-spread = embeddings.spread_by_label(maps, latent_space, classes)
+spread = embedding_quality.spread_by_label(maps, latent_space, classes)
 spread.sort_values("cells").round(1)
 
 # %%
@@ -267,7 +267,7 @@ for name in ("t-SNE", "UMAP"):
 # Which pair changes its place most?
 
 # %% tags=["nbval-ignore-output"]
-embeddings.centre_distances(maps, latent_space, classes).round(2)
+embedding_quality.centre_distances(maps, latent_space, classes).round(2)
 
 # %% [markdown]
 # In each map some pair is near in truth and far on the map, or the other way round. From the map
@@ -279,11 +279,9 @@ embeddings.centre_distances(maps, latent_space, classes).round(2)
 # each cell count. Turn it, for 600 of the cells.
 
 # %%
-from helpers.layers import tracing
-
-some = tracing.evenly_spaced(adata.n_obs, 600)
+some = training.evenly_spaced(adata.n_obs, 600)
 turned_knob = {f"perplexity {p}": embeddings.tsne(latent_space[some], p) for p in (5, 30, 150)}
-embeddings.plot(turned_knob, classes.iloc[some])
+embedding_figures.plot_labels(turned_knob, classes.iloc[some])
 
 # %% [markdown]
 # > **Predict.** And if there are no groups at all? The next 600 points are *synthetic*: one round
@@ -294,7 +292,7 @@ embeddings.plot(turned_knob, classes.iloc[some])
 cloud = np.random.default_rng(0).normal(size=(600, 10))
 of_cloud = {f"one cloud, perplexity {p}": embeddings.tsne(cloud, p) for p in (5, 30)}
 distance = np.linalg.norm(cloud, axis=1)
-embeddings.plot_values(of_cloud, distance, "distance from the middle (no unit)")
+embedding_figures.plot_values(of_cloud, distance, "distance from the middle (no unit)")
 
 # %% [markdown]
 # With a low perplexity, one cloud falls into many little clumps. They are made by the method.
@@ -307,12 +305,12 @@ embeddings.plot_values(of_cloud, distance, "distance from the middle (no unit)")
 # [resolution](../docs/glossary.md#resolution).
 
 # %% tags=["nbval-ignore-output"]
-from helpers.latent import clusters
+from helpers.latent import cluster_figures, clusters
 
 graph = clusters.graph(latent_space)
 found = clusters.leiden(graph, resolution=0.5)
 table = clusters.confusion(found, classes)
-clusters.plot_confusion(table)
+cluster_figures.plot_confusion(table)
 
 # %% [markdown]
 # Each row is a cluster, each column a published class. Most clusters belong to one class. Some
@@ -347,7 +345,7 @@ representations = {
     "PCA, 30 components": log_normalisation.principal_components(adata, 30),
 }
 by_resolution = clusters.resolutions(representations, classes)
-clusters.plot_resolutions(by_resolution)
+cluster_figures.plot_resolutions(by_resolution)
 
 # %% [markdown]
 # A published "ARI of 0.8" may be the top of such a curve. Ask at which resolution, and how it was
@@ -458,7 +456,7 @@ traversal_explorer.explore(
 # ## The answer
 
 # %%
-used = (dimensions["kl"] >= elbo.IN_USE).sum()
+used = (dimensions["kl"] >= loss.IN_USE).sum()
 print(f"{used} of {len(dimensions)} dimensions are in use; none of them means anything alone.")
 print(f"A draw from its cloud keeps {figures.about(15 * kept, 2)} of a cell's 15 neighbours.")
 print(f"The best map keeps {figures.about(15 * faithful['neighbours kept'][1:].max(), 1)} of 15.")
@@ -607,7 +605,7 @@ check.more_dimensions(wider, n_in_use, model=model)
 # environment.prepare(seed=0)
 # wider = scvi.model.SCVI(adata, n_latent=30)
 # training.train(wider)
-# n_in_use = (elbo.dimensions_in_use(wider)["kl"] >= elbo.IN_USE).sum()
+# n_in_use = (loss.dimensions_in_use(wider)["kl"] >= loss.IN_USE).sum()
 # ```
 #
 # About a third of the dimensions stay unused: each has its price in nats. So the subclasses are

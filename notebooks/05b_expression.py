@@ -96,9 +96,9 @@ means.round(0)
 # half.) Do so for 800 pairs.
 
 # %% tags=["nbval-ignore-output"]
-from helpers.expression import differential_expression
+from helpers.expression import differential_expression, marker_figures, marker_genes
 
-by_scvi = differential_expression.of_each_class(model, "cell_type")
+by_scvi = differential_expression.one_vs_rest(model, "cell_type")
 microglia = by_scvi[by_scvi["class"] == "microglia"].set_index("gene")
 microglia.drop(columns="class").head(6).round(2)
 
@@ -135,7 +135,7 @@ for probability in (0.05, 0.5, 0.95, 0.99, 1.0):
 # microglia (log odds: the Bayes factor):
 
 # %%
-differential_expression.volcano(by_scvi, "microglia")
+marker_figures.volcano(by_scvi, "microglia")
 
 # %%
 oligodendrocytes = by_scvi[by_scvi["class"] == "oligodendrocytes"]
@@ -195,11 +195,11 @@ print("differ in nine of ten pairs of cells, by scVI, fewer than 200:", in_most_
 # the top five of each class, of the genes that have a name in this data set:
 
 # %% tags=["nbval-ignore-output"]
-top = differential_expression.top(by_scvi, 5, named=True)
+top = marker_genes.top(by_scvi, 5, named=True)
 top
 
 # %%
-agreement = differential_expression.agreement({"scVI": by_scvi, "Wilcoxon": by_wilcoxon})
+agreement = marker_genes.agreement({"scVI": by_scvi, "Wilcoxon": by_wilcoxon})
 sums = agreement.sum()
 print("known markers among the genes:", sums["known markers"])
 print("in the top five by Wilcoxon:", sums["Wilcoxon: known"])
@@ -218,8 +218,8 @@ agreement
 # Last check, in the counts themselves. A [dot plot](../docs/glossary.md#dot-plot) needs no model:
 
 # %% tags=["nbval-ignore-output"]
-differential_expression.dot_plot(
-    adata, differential_expression.top(by_scvi, 3, named=True), "cell_type"
+marker_figures.dot_plot(
+    adata, marker_genes.top(by_scvi, 3, named=True), "cell_type"
 )
 
 # %% [markdown]

@@ -91,14 +91,14 @@ for name, model in models.items():
 # Look at both latent spaces, as t-SNE, by batch and by class.
 
 # %%
-from helpers.latent import embeddings
+from helpers.latent import embedding_figures, embeddings
 
 latent_spaces = {name: model.get_latent_representation() for name, model in models.items()}
 maps = {name: embeddings.tsne(positions) for name, positions in latent_spaces.items()}
-embeddings.plot(maps, adata.obs["batch"])
+embedding_figures.plot_labels(maps, adata.obs["batch"])
 
 # %%
-embeddings.plot(maps, adata.obs["cell_type"])
+embedding_figures.plot_labels(maps, adata.obs["cell_type"])
 
 # %% [markdown]
 # ## Measure both: mixing and biology
@@ -123,9 +123,9 @@ embeddings.plot(maps, adata.obs["cell_type"])
 # %%
 from helpers.genes import log_normalisation
 
-rivals = {"PCA": log_normalisation.principal_components(adata)}
-rivals["Harmony"] = experiments.harmony(rivals["PCA"], adata)
-measured = experiments.measure(latent_spaces | rivals, adata)
+baselines = {"PCA": log_normalisation.principal_components(adata)}
+baselines["Harmony"] = experiments.harmony(baselines["PCA"], adata)
+measured = experiments.measure(latent_spaces | baselines, adata)
 mixing = measured["kNN batch accuracy"]
 print("without batch_key, above 0.9:", mixing["scVI"] > 0.9)
 print("with batch_key, below 0.65:  ", mixing["scVI with batch_key"] < 0.65)

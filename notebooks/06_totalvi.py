@@ -34,7 +34,7 @@
 import scvi
 
 from helpers import data, environment, genes, training
-from helpers.proteins import protein_counts
+from helpers.proteins import protein_counts, protein_figures
 
 environment.prepare(seed=0)
 blood = data.load_citeseq()
@@ -78,7 +78,7 @@ print(f"the smallest count of a cell: {cd3.min()}")
 # protein are the [foreground](../docs/glossary.md#foreground). You can see both as two humps:
 
 # %%
-protein_counts.plot_histogram(blood, "CD3")
+protein_figures.plot_histogram(blood, "CD3")
 
 # %% [markdown]
 # Two things to take from the picture. The humps lie far apart, so for CD3 it is plain which cells
@@ -174,9 +174,10 @@ print("dispersions of proteins:", tuple(model.module.py_r.shape))
 # Ask a training step, as in lesson 03:
 
 # %%
-from helpers.layers import architecture, architecture_drawing
+from helpers import layers
+from helpers.layers import architecture_drawing
 
-print(architecture.summary(model))
+print(layers.summary(model))
 
 # %% [markdown]
 # The numbers are arguments of the *module*, one level below the model, with defaults of their own.
@@ -214,14 +215,14 @@ architecture_drawing.draw(model)
 # as in SCVI, not all that is built is used:
 
 # %%
-architecture.parameters_by_state(model)
+layers.parameters_by_state(model)
 
 # %% [markdown]
 # *Ignored*: they run in each step, but the loss does not depend on them. Which parts, and what
 # would use them? (A few seconds: other TotalVIs are built to find out.)
 
 # %%
-architecture.unused(model)
+layers.unused(model)
 
 # %% [markdown]
 # - `l_gene_encoder` estimates the [library size](../docs/glossary.md#library-size) of a cell. It is
@@ -274,10 +275,11 @@ elbo_by_run = citeseq.load().pivot(index="seed", columns="method", values="negat
 # > **Predict.** SCVI's loss has two parts. Which parts must TotalVI have in addition?
 
 # %%
-from helpers.loss import elbo, elbo_figures
+from helpers import loss
+from helpers.loss import elbo_figures
 
-ledger = elbo.ledger(model)
-added = elbo.contributions(ledger)
+ledger = loss.ledger(model)
+added = loss.contributions(ledger)
 list(added.columns)
 
 # %% [markdown]
@@ -401,10 +403,8 @@ totalvi_figures.plot_mixture(model, "CD19", examples)
 # > **Predict.** Which of the two has more parameters? By how much?
 
 # %%
-from helpers.layers import model_map
-
 rna_alone = training.load_or_train(training.blood_model("SCVI"), "few cells")
-model_map.side_by_side({"SCVI": rna_alone, "TOTALVI": model})
+loss.side_by_side({"SCVI": rna_alone, "TOTALVI": model})
 
 # %% [markdown]
 # One difference is easily missed: TotalVI tells its encoder the batch, and SCVI, by default, only
@@ -413,8 +413,8 @@ model_map.side_by_side({"SCVI": rna_alone, "TOTALVI": model})
 # ## The answer
 
 # %%
-print(architecture.summary(model))
-print("The loss:", " + ".join(map(elbo.term_name, elbo.contributions(ledger))))
+print(layers.summary(model))
+print("The loss:", " + ".join(map(loss.term_name, loss.contributions(ledger))))
 
 # %% [markdown]
 # TotalVI's summary prints the arguments of the model: 20 latent dimensions, and that each protein

@@ -48,7 +48,7 @@ blood = data.load_citeseq()
 # The rules:
 
 # %%
-from helpers.proteins import protein_counts
+from helpers.proteins import protein_counts, protein_figures
 
 protein_counts.rules()
 
@@ -84,7 +84,7 @@ beside_rna.round(2)
 # but for PTPRC (see below).
 
 # %%
-protein_counts.plot_beside_rna(blood, "CD4", groups)
+protein_figures.plot_beside_rna(blood, "CD4", groups)
 
 # %% [markdown]
 # Look at the monocytes: *more* RNA than the CD4 T cells, and *less* protein. How much RNA there is
@@ -102,14 +102,14 @@ protein_counts.plot_beside_rna(blood, "CD4", groups)
 # > of CD4 and CD8.)
 
 # %% tags=["nbval-ignore-output"]
-from helpers.latent import embeddings
+from helpers.latent import embedding_figures, embeddings
 
 spaces = {
     "SCVI, RNA alone": rna_alone.get_latent_representation(),
     "TotalVI, RNA and proteins": model.get_latent_representation(),
 }
 maps = {name: embeddings.tsne(positions) for name, positions in spaces.items()}
-embeddings.plot(maps, groups)
+embedding_figures.plot_labels(maps, groups)
 
 # %% [markdown]
 # Maps mislead (lesson 05), so count. Take the 41 CD8 T cells. Which group do most of the 15
@@ -120,7 +120,7 @@ from helpers.latent import neighbours
 
 gated = (groups != protein_counts.NO_GROUP).to_numpy()
 names = groups[gated].astype(str)
-guessed = pd.DataFrame({name: neighbours.guess(z[gated], names) for name, z in spaces.items()})
+guessed = pd.DataFrame({name: neighbours.knn_predict(z[gated], names) for name, z in spaces.items()})
 of_cd8 = guessed[(names == "CD8 T cells").to_numpy()]
 right = (of_cd8 == "CD8 T cells").mean()
 print("more CD8 T cells are right with TotalVI:", right.iloc[1] > right.iloc[0])
@@ -223,7 +223,7 @@ citeseq.summary(["kNN batch accuracy", "iLISI"])
 # CD4.
 
 # %%
-from helpers.proteins import totalvi, totalvi_figures
+from helpers.proteins import differential_proteins, totalvi, totalvi_figures
 
 tables = {protein: totalvi.describe_protein(model, protein) for protein in ("CD19", "CD4")}
 totalvi_figures.plot_foreground(tables, groups)
@@ -265,7 +265,7 @@ print("PD-1, mean probability of foreground above 0.6 in every group:", (mean > 
 print("in monocytes above 0.9:", mean["monocytes"] > 0.9)
 
 # %%
-protein_counts.plot_histogram(blood, "PD-1")
+protein_figures.plot_histogram(blood, "PD-1")
 
 # %% [markdown]
 # It calls most PD-1 counts foreground, in all kinds of cell! There is only one hump, so nothing
@@ -279,7 +279,7 @@ protein_counts.plot_histogram(blood, "PD-1")
 # how much ([log2 fold change](../docs/glossary.md#log2-fold-change): 1 is twice as much).
 
 # %% tags=["nbval-ignore-output"]
-differing = totalvi.differences(model, groups)
+differing = differential_proteins.differences(model, groups)
 counts = differing["mean counts"] / differing["mean counts elsewhere"]
 differing["log2 of the counts"] = np.log2(counts)
 highest = differing.groupby("group").head(2).set_index(["group", "protein"])

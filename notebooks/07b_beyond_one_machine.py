@@ -464,9 +464,9 @@ for name in (one, large):
 # > 03 told you why. Do you remember?
 
 # %%
-from helpers.layers import architecture
+from helpers import layers
 
-parts = architecture.parameters_by_state(usual)
+parts = layers.parameters_by_state(usual)
 parts
 
 # %% [markdown]

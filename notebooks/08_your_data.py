@@ -312,11 +312,10 @@ verdicts
 # `PRESET = "default"`, which also mixes real batches better (lesson 05c).
 
 # %%
-from helpers.layers import architecture
-from helpers.loss import elbo
+from helpers import layers, loss
 
-print(architecture.summary(model))
-ledger = elbo.ledger(model)
+print(layers.summary(model))
+ledger = loss.ledger(model)
 print("KL weight at the end:", ledger["kl_weight"].iloc[-1])
 print("the parts add up to the loss:", bool(ledger["residual"].abs().max() < 0.01))
 

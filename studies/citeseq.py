@@ -135,7 +135,7 @@ def measure(positions: np.ndarray, blood: ad.AnnData, seed: int = 0) -> dict[str
     gated = (groups != protein_counts.NO_GROUP).to_numpy()
     names, inside = groups[gated].astype(str).to_numpy(), positions[gated]
     agreement = clusters.compare({"": inside}, names, seeds=[seed]).iloc[0]
-    guessed = neighbours.guess(inside, names)
+    guessed = neighbours.knn_predict(inside, names)
     cd8 = names == "CD8 T cells"
     return {
         "kNN group accuracy": float(agreement["kNN class accuracy"]),

@@ -45,7 +45,8 @@ NOISE = 0.2
 PREPARE = "from helpers import environment; environment.prepare()"
 CORTEX = f"{PREPARE}; from helpers import data, genes; adata = data.load_cortex()"
 MODEL = (
-    "from helpers import embeddings, markers, training; model = "
+    "from helpers import training; from helpers.latent import embeddings; "
+    "from helpers.expression import differential_expression; model = "
     "training.load_or_train(training.cortex_model())"
 )
 LATENT = f"{MODEL}; latent_space = model.get_latent_representation()"
@@ -56,7 +57,7 @@ STEPS = {
     "latent representation": (MODEL, "model.get_latent_representation()"),
     "t-SNE": (LATENT, "embeddings.tsne(latent_space)"),
     "UMAP": (LATENT, "embeddings.umap(latent_space)"),
-    "differential expression": (MODEL, 'markers.of_each_class(model, "cell_type")'),
+    "differential expression": (MODEL, 'differential_expression.one_vs_rest(model, "cell_type")'),
 }
 
 TIMED = """\

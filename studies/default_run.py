@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from helpers import results, training
-from helpers.loss import elbo
+from helpers.loss import loss_ledger
 from helpers.paths import DOCS
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def train(**train_kwargs: Any) -> BaseModelClass:
 
 
 def load() -> pd.DataFrame:
-    """Return the kept run: some columns of ``elbo.ledger``, a row an epoch, in nats per cell."""
+    """Return the kept run: some columns of ``loss_ledger.ledger``, a row an epoch, in nats per cell."""
     return results.load(FILE, index_col="epoch")
 
 
@@ -67,7 +67,7 @@ def main() -> int:
         f"SCVI on {model.adata.n_obs:,} cortex cells x {model.adata.n_vars:,} genes, default "
         f"training, seed {SEED}"
     )
-    table = elbo.ledger(model)[COLUMNS]
+    table = loss_ledger.ledger(model)[COLUMNS]
     packages = ("scvi-tools", "torch", "numpy")
     results.write(FILE, table.reset_index(), what, packages, "make reference-run")
     return 0

@@ -78,7 +78,7 @@ def compare(model: scvi.model.SCVI, classes: tuple[str, str]) -> pd.DataFrame:
 
     Notes
     -----
-    ----- The true class difference: ratio of the gene's fractions of all counts of a class, with
+    The true class difference: ratio of the gene's fractions of all counts of a class, with
     one count added to each gene.
     """
     training.require_trained(model)
@@ -119,7 +119,7 @@ def attribution(table: pd.DataFrame) -> pd.DataFrame:
 
     Notes
     -----
-    ----- The slopes of a linear regression over genes (least squares) of each learned quantity on
+    The slopes of a linear regression over genes (least squares) of each learned quantity on
     both true ones.
     """
     slopes, *_ = np.linalg.lstsq(
@@ -129,7 +129,7 @@ def attribution(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _decode(model: scvi.model.SCVI, batch: str | None) -> np.ndarray:
-    """Return each gene's expected fraction in each cell (cells x genes), as if the cell were of this batch.
+    """Return each gene's expected fraction in each cell, as if the cell were of this batch.
 
     The positions are drawn with the same random numbers at each call.
     """

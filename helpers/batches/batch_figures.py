@@ -1,4 +1,4 @@
-"""Figures of batch effects: how well batches are mixed and classes kept apart, and what was learned as the effect."""
+"""Figures of batch effects: how well batches are mixed, and what was learned as the effect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ LARGE = {"font.size": 13}
 
 
 def plot_measures(table: pd.DataFrame) -> figures.DescribedFigure:
-    """Draw how well batches are mixed (left) and how much of the classes is left (right), a row a method and a dot a run.
+    """Draw how well batches are mixed (left), and how much of the classes is left (right).
+
+    One row per method, one dot per run.
 
     Parameters
     ----------
@@ -76,7 +78,9 @@ def plot_measures(table: pd.DataFrame) -> figures.DescribedFigure:
 
 
 def plot_effects(table: pd.DataFrame) -> figures.DescribedFigure:
-    """Draw the learned batch effect against the true one, and what it has too much against the class difference, a point a gene.
+    """Draw the learned batch effect against the true one, one point per gene.
+
+    Beside it, what it has too much against the class difference.
 
     Parameters
     ----------

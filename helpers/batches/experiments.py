@@ -1,4 +1,4 @@
-"""Batch effects: cells whose effect is known, ways to remove it, and what is then left of it and of the biology."""
+"""Batch effects: cells whose effect is known, ways to remove it, and what is then left."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def simulate(
 
     Notes
     -----
-    ----- A count of batch B becomes a draw from Binomial(count, p) with the p of its gene: each
+    A count of batch B becomes a draw from Binomial(count, p) with the p of its gene: each
     molecule is kept or lost by itself. ln p is uniform between ln(1 - strength) and 0. Only the
     differences of ln p between genes can be found again from fractions of a cell's counts: a factor
     common to all genes changes the library size alone.
@@ -337,7 +337,7 @@ def measure(
 
     Notes
     -----
-    ----- iLISI: Korsunsky et al. 2019, Nature Methods 16:1289, with perplexity 30; its median over
+    iLISI: Korsunsky et al. 2019, Nature Methods 16:1289, with perplexity 30; its median over
     cells, less 1, divided by the number of batches less 1, as in Luecken et al. 2022, Nature
     Methods 19:41.
     """

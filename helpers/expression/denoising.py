@@ -41,7 +41,7 @@ def with_shuffled_genes(
     n_cells: int = 1000,
     seed: int = 0,
 ) -> ad.AnnData:
-    """Take some real cells with their most counted genes, and shuffle the molecules of some of these genes between cells.
+    """Take real cells with their most counted genes, and shuffle some of these genes between cells.
 
     A shuffled gene is partly synthetic. It keeps its total count, but each of its molecules is put
     into a cell drawn at random, with a probability proportional to the cell's counts in the genes
@@ -77,7 +77,7 @@ def with_shuffled_genes(
 
     Notes
     -----
-    ----- The counts of a shuffled gene are one draw from Multinomial(total count of the gene; share
+    The counts of a shuffled gene are one draw from Multinomial(total count of the gene; share
     of each cell in the counts of the real genes). Shuffling whole counts instead would cut their
     tie to the library size, and a shuffled gene would then have a *smaller* fraction in a larger
     cell.
@@ -132,7 +132,8 @@ def _require_counts(
     counts = sp.csr_matrix(adata.layers["counts"])
     if (counts.data % 1).any() or (counts.data < 0).any():
         raise ValueError(
-            'layers["counts"] has numbers that are no counts, and only whole molecules can be shuffled.\n'
+            'layers["counts"] has numbers that are no counts, and only whole molecules can be '
+            "shuffled.\n"
             "What to do: give the counts as they were measured, before any normalisation."
         )
     return counts
@@ -190,7 +191,7 @@ def correlations(
 
     Notes
     -----
-    ----- A correlation says nothing about size: denoised values that hardly vary can be perfectly
+    A correlation says nothing about size: denoised values that hardly vary can be perfectly
     correlated. Look at their standard deviation too.
 
     The correlation in the counts is not exactly that of the cells either. Noise makes it smaller.

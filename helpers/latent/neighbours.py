@@ -69,7 +69,7 @@ def shared(one: ArrayLike, other: ArrayLike, k: int = NEIGHBOURS) -> float:
     return float(np.mean([np.isin(here, there).mean() for here, there in pairs]))
 
 
-def guess(positions: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> NDArray[np.str_]:
+def knn_predict(positions: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> NDArray[np.str_]:
     """Guess each cell's label from its neighbours.
 
     Parameters
@@ -101,7 +101,7 @@ def guess(positions: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> NDArr
 
 
 def label_accuracy(positions: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> float:
-    """Return how often the label that ``guess`` gives a cell is its own: a share from 0 to 1.
+    """Return how often the label that ``knn_predict`` gives a cell is its own: a share from 0 to 1.
 
     With cell types as labels, high is good: cells of a type lie together. With batches as labels,
     low is good: cells of all batches are mixed. Guessing the largest label for every cell would
@@ -110,9 +110,9 @@ def label_accuracy(positions: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS)
     Parameters
     ----------
     positions, labels, k
-        As for ``guess``, and so are the errors.
+        As for ``knn_predict``, and so are the errors.
     """
-    return float((guess(positions, labels, k) == np.asarray(labels, dtype=str)).mean())
+    return float((knn_predict(positions, labels, k) == np.asarray(labels, dtype=str)).mean())
 
 
 def require_labels(labels: ArrayLike, n_cells: int) -> NDArray[np.str_]:
@@ -152,7 +152,7 @@ def require_labels(labels: ArrayLike, n_cells: int) -> NDArray[np.str_]:
 
 
 def require_column(adata: ad.AnnData, key: str) -> NDArray[np.str_]:
-    """Return the labels in a column of ``obs``, or raise as ``column`` and ``require_labels`` do."""
+    """Return the labels in a column of ``obs``; raise as ``column`` and ``require_labels`` do."""
     return require_labels(column(adata, key), adata.n_obs)
 
 

@@ -17,11 +17,7 @@ from torch import nn
 from helpers import figures, training
 from helpers.figures import COLOURS, about
 from helpers.latent import neighbours
-from helpers.layers import tracing
-
-# Batch normalisation and rounding leave differences of 1e-6 between two runs; another model differs
-# by 0.1 and more.
-SAME_POSITION = 1e-3
+from helpers.training import minibatches
 
 SUPPORTED = "What to do: use a scvi.model.SCVI with latent_distribution='normal', the default."
 
@@ -59,7 +55,7 @@ def renamed(
 
     Notes
     -----
-    ----- With the permutation and signs in a matrix P, the encoder's mean becomes P times itself,
+    With the permutation and signs in a matrix P, the encoder's mean becomes P times itself,
     and P transposed is put before the decoder's first layer, where it cancels. The widths of a
     cloud have no sign, and are only reordered. The prior is the same in each dimension and on both
     sides of 0.
@@ -84,59 +80,22 @@ def renamed(
         )
     # The copy of the model refers to the same AnnData; only the module is doubled.
     twin = copy.copy(model)
-    twin.module = tracing.copy_of_module(model)
+    twin.module = minibatches.copy_of_module(model)
     _rename(twin.module, torch.as_tensor(rows), torch.as_tensor(factors))
     return twin
 
 
 @torch.no_grad()
 def _rename(module: nn.Module, order: torch.Tensor, signs: torch.Tensor) -> None:
-    centres, widths = module.z_encoder.mean_encoder, module.z_encoder.var_encoder
-    centres.weight.copy_(centres.weight[order] * signs[:, None])
-    centres.bias.copy_(centres.bias[order] * signs)
-    widths.weight.copy_(widths.weight[order])
-    widths.bias.copy_(widths.bias[order])
+    means, variances = module.z_encoder.mean_encoder, module.z_encoder.var_encoder
+    means.weight.copy_(means.weight[order] * signs[:, None])
+    means.bias.copy_(means.bias[order] * signs)
+    variances.weight.copy_(variances.weight[order])
+    variances.bias.copy_(variances.bias[order])
     # Columns for batch and covariates follow those of the latent dimensions.
     into_decoder = next(each for each in module.decoder.modules() if isinstance(each, nn.Linear))
     n_latent = len(order)
     into_decoder.weight[:, :n_latent] = into_decoder.weight[:, :n_latent][:, order] * signs
-
-
-def require_of(model: scvi.model.SCVI, positions: ArrayLike) -> None:
-    """Raise if positions are not those that the model gives its own cells.
-
-    Parameters
-    ----------
-    model
-        A trained model.
-    positions
-        Positions to be used together with the model (cells x latent dimensions), such as a column
-        block of ``obsm``.
-
-    Raises
-    ------
-    ValueError
-        If the model is untrained, the shape is another one, or the numbers are: a representation of
-        other data, or of another model.
-    """
-    training.require_trained(model)
-    positions = np.asarray(positions)
-    own = model.get_latent_representation()
-    again = "What to do: take them from this model, with model.get_latent_representation()."
-    if positions.shape != own.shape:
-        raise ValueError(
-            f"The positions have the shape {positions.shape}, and the model gives {own.shape} "
-            "(cells, latent dimensions). They are of other data or of another model.\n"
-            f"{again}"
-        )
-    farthest = np.abs(positions - own).max()
-    if not farthest < SAME_POSITION:
-        raise ValueError(
-            f"The positions are not those of this model: they differ by up to {farthest:.2g}. They "
-            "are of another model, of the cells in another order, or drawn at random from the "
-            "clouds.\n"
-            f"{again}"
-        )
 
 
 def variance_explained(positions: ArrayLike, labels: ArrayLike) -> NDArray[np.floating]:
@@ -163,7 +122,7 @@ def variance_explained(positions: ArrayLike, labels: ArrayLike) -> NDArray[np.fl
 
     Notes
     -----
-    ----- The square of the correlation ratio, eta squared: sum of squares between groups / total
+    The square of the correlation ratio, eta squared: sum of squares between groups / total
     sum of squares.
     """
     table = pd.DataFrame(np.asarray(positions, dtype=float))
@@ -176,10 +135,10 @@ def variance_explained(positions: ArrayLike, labels: ArrayLike) -> NDArray[np.fl
 # --- figures ------------------------------------------------------------------------------------
 
 
-def plot_clouds(
+def plot_posteriors(
     model: scvi.model.SCVI, classes: ArrayLike, n_cells: int = 100
 ) -> figures.DescribedFigure:
-    """Draw some cells as the clouds that the encoder gives, among the centres of all cells.
+    """Draw the posteriors of some cells among the means of all cells.
 
     Parameters
     ----------
@@ -188,7 +147,7 @@ def plot_clouds(
     classes
         The class of each cell of the model.
     n_cells
-        How many clouds, at even steps through the data.
+        How many posteriors, at even steps through the data.
 
     Raises
     ------
@@ -204,10 +163,10 @@ def plot_clouds(
             "What to do: draw a histogram of model.get_latent_representation()."
         )
     classes = neighbours.require_labels(classes, len(centres))
-    chosen = tracing.evenly_spaced(len(centres), n_cells)
+    chosen = minibatches.evenly_spaced(len(centres), n_cells)
     # The two dimensions in which the cells differ most.
     first, second = np.sort(np.argsort(centres.std(axis=0))[::-1][:2])
-    widths = np.sqrt(variances)
+    stds = np.sqrt(variances)
     colours = dict(zip(np.unique(classes), (COLOURS * 3), strict=False))
     with figures.style():
         figure = Figure(figsize=(7.5, 5.2))
@@ -217,8 +176,8 @@ def plot_clouds(
             axes.add_patch(
                 Ellipse(
                     (centres[cell, first], centres[cell, second]),
-                    4 * widths[cell, first],
-                    4 * widths[cell, second],
+                    4 * stds[cell, first],
+                    4 * stds[cell, second],
                     color=colours[classes[cell]],
                     alpha=0.45,
                 )
@@ -230,7 +189,7 @@ def plot_clouds(
         axes.set_aspect("equal")
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=11)
         figure.tight_layout()
-    ratio = widths.mean() / centres.std(axis=0).mean()
+    ratio = stds.mean() / centres.std(axis=0).mean()
     return figures.DescribedFigure(
         figure,
         f"The centres of {len(centres):,} cells in the two latent dimensions in which they differ "

@@ -20,8 +20,8 @@ from sklearn.neighbors import NearestNeighbors
 from helpers import training
 from helpers.genes import log_normalisation
 from helpers.latent import neighbours
-from helpers.layers import tracing
 from helpers.loss import baselines
+from helpers.training import minibatches
 
 Model = scvi.model.SCVI | scvi.model.LinearSCVI
 
@@ -66,9 +66,9 @@ def path(
         A trained model.
     cell
         The cell to start from: its row, or its name in ``obs_names``. Its position is the centre of
-        its cloud, the mean of its posterior distribution.
+        its posterior distribution: the mean.
     dimension
-        Which latent dimension, from 1 as in ``elbo.dimensions_in_use``.
+        Which latent dimension, from 1 as in ``latent_dimensions.dimensions_in_use``.
     steps
         How many positions.
 
@@ -117,7 +117,7 @@ def path(
 
 
 def centres(model: Model) -> NDArray[np.floating]:
-    """Return the position of each cell, the mean of its posterior distribution (cells x latent dimensions).
+    """Return the mean of each cell's posterior distribution (cells x latent dimensions).
 
     The same as ``model.get_latent_representation()``, also while the model is in training mode; the
     random numbers of the session stay as they are.
@@ -160,7 +160,7 @@ def _require_decoder(model: Model) -> None:
             f"A {type(model).__name__} does not have a decoder of the kind that is walked through "
             f"here, from one latent space to the fractions of one kind of counts. {SUPPORTED}"
         )
-    tracing.require_traceable(model)
+    minibatches.require_traceable(model)
     training.require_trained(model)
     module = model.module
     if module.gene_likelihood not in baselines.COUNT_LIKELIHOODS or module.use_size_factor_key:
@@ -186,7 +186,7 @@ def expected(
     cell: int | str,
     library_size: float = log_normalisation.LIBRARY_SIZE,
 ) -> pd.DataFrame:
-    """Return the expression of genes that the model's decoder expects at positions of the latent space.
+    """Return the expression that the model's decoder expects at positions of the latent space.
 
     Parameters
     ----------
@@ -218,8 +218,8 @@ def expected(
 
     Notes
     -----
-    ----- ``model.get_normalized_expression`` gives the same for a position that it draws from the
-    cell's cloud at random, another at each call; here the positions are yours.
+    ``model.get_normalized_expression`` gives the same for a position that it draws from the
+    cell's posterior at random, another at each call; here the positions are yours.
     """
     _require_decoder(model)
     row, genes = _row(model, cell), _require_genes(model, genes)

@@ -22,7 +22,7 @@ from helpers import figures
 from helpers.explorer import Captioned, Explorer
 from helpers.figures import COLOURS, about
 from helpers.latent import neighbours, traversal
-from helpers.loss import elbo
+from helpers.loss import latent_dimensions
 
 # So many genes are drawn; the lines of more could not be told apart.
 GENES = 4
@@ -95,7 +95,7 @@ def walk(
         The latent dimension, from 1.
     kl
         What each dimension tells about the cells (nats per cell), as from
-        ``elbo.dimensions_in_use``.
+        ``latent_dimensions.dimensions_in_use``.
     genes
         Genes to draw. Of more than four, the four that respond most are drawn; of all if left out.
     """
@@ -132,7 +132,7 @@ def show(
         f"{gene} {_counts(value)} (at the cell: {_counts(at_cell[gene])})"
         for gene, value in here.items()
     ]
-    use = "in use" if walked.kl >= elbo.IN_USE else "not in use"
+    use = "in use" if walked.kl >= latent_dimensions.IN_USE else "not in use"
     return Captioned(
         f"From a cell of class {walked.start}, dimension {walked.dimension} ({use}, KL "
         f"{about(walked.kl, 2)} nats) at value {about(float(here.name), 2)}. Expected counts per "
@@ -238,7 +238,7 @@ def _here(walked: Walk, step: int) -> dict[str, Any]:
 
 
 def _label_lines(axes: Axes, ends: pd.Series) -> None:
-    """Write each gene's name at the right end of its line, moved up or down where names would overlap."""
+    """Write each gene's name at the right end of its line, where it overlaps no other."""
     moved = _moved(axes, np.array([(1, height) for height in ends]))
     for (gene, height), up, (colour, _) in zip(ends.items(), moved, LINES, strict=False):
         axes.annotate(
@@ -255,7 +255,7 @@ def _label_lines(axes: Axes, ends: pd.Series) -> None:
 
 
 def _moved(axes: Axes, places: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return by how many points labels are to be moved up, as little as needed, so that none is at the height of another."""
+    """Return by how many points to move labels up so that no two are at the same height."""
     heights = axes.transData.transform(places)[:, 1] * 72 / axes.figure.dpi
     order = np.argsort(heights, kind="stable")
     # The gaps taken out, heights must rise; where they do not, labels gather around their mean
@@ -323,7 +323,9 @@ def explore(
     start: str | None = None,
     dimension: int = 1,
 ) -> Explorer:
-    """Show a slider along a latent dimension, what the decoder expects at each step, and the nearest cells in an embedding.
+    """Show a slider along a latent dimension, and what the decoder expects at each step.
+
+    Beside it, the nearest cells in an embedding.
 
     An embedding has no place for a position that no cell has, so each step is drawn at the nearest
     cell: filled if it is near, hollow if not (see ``traversal.nearest_cells``).
@@ -363,7 +365,7 @@ def explore(
     start = str(starts.index[0]) if start is None else start
     if start not in starts:
         raise ValueError(f"There is no class '{start}'. Classes: {', '.join(starts.index)}.")
-    kl = elbo.dimensions_in_use(model)["kl"]
+    kl = latent_dimensions.dimensions_in_use(model)["kl"]
 
     @functools.cache
     def walk_from(start: str, dimension: int) -> Walk:

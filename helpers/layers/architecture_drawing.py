@@ -18,7 +18,7 @@ from matplotlib.path import Path
 from scvi.model.base import BaseModelClass
 
 from helpers import figures
-from helpers.layers import architecture
+from helpers.layers import descriptions, model_anatomy, untrained_parts
 
 # Inches: the size of a box, and the space from one box to the next.
 WIDTH, HEIGHT, ACROSS, DOWN = 1.34, 0.46, 1.46, 0.66
@@ -68,10 +68,10 @@ def draw(model: BaseModelClass) -> figures.DescribedFigure:
     TypeError, ValueError, UntraceableModelError
         As ``architecture.hidden_layers``.
     """
-    return draw_anatomy(architecture.read(model))
+    return draw_anatomy(model_anatomy.read(model))
 
 
-def draw_anatomy(anatomy: architecture.Anatomy) -> figures.DescribedFigure:
+def draw_anatomy(anatomy: model_anatomy.Anatomy) -> figures.DescribedFigure:
     """Draw an anatomy that was read before; see ``draw``."""
     boxes = _boxes(anatomy)
     places, routes = _places_and_routes(boxes)
@@ -99,23 +99,23 @@ def draw_anatomy(anatomy: architecture.Anatomy) -> figures.DescribedFigure:
 # --- what is drawn --------------------------------------------------------------------------------
 
 
-def _boxes(anatomy: architecture.Anatomy) -> nx.DiGraph:
-    """Turn the wiring of operations into one of boxes, a box a module."""
-    wiring = anatomy.trace.wiring
+def _boxes(anatomy: model_anatomy.Anatomy) -> nx.DiGraph:
+    """Turn the graph of operations into one of boxes, a box a module."""
+    graph = anatomy.trace.graph
     table = anatomy.table.set_index("path")
     notes = _notes(anatomy)
     names = {}
     boxes = nx.DiGraph()
-    for node, data in wiring.nodes(data=True):
+    for node, data in graph.nodes(data=True):
         if data["kind"] in ("linear", "lookup"):
-            path = architecture.linear_path(anatomy.trace, node)
+            path = model_anatomy.linear_path(anatomy.trace, node)
             if table.loc[path, "state"] != "idle":
                 names[node] = path
                 boxes.add_node(path, box=_module_box(path, table.loc[path], notes.get(path, [])))
         elif data["kind"] != "loss" and data["width"]:
             names[node] = f"{data['kind']} {data['name']} {node}"
             boxes.add_node(names[node], box=_other_box(anatomy, node))
-    for before, after in wiring.edges:
+    for before, after in graph.edges:
         if before in names and after in names and names[before] != names[after]:
             boxes.add_edge(names[before], names[after])
     _drop_asides(boxes)
@@ -133,8 +133,8 @@ def _module_box(path: str, row: Any, notes: list[str]) -> Box:
     return Box((title, f"{row['out']:,}"), row["network"], row["state"], row["role"], notes)
 
 
-def _other_box(anatomy: architecture.Anatomy, node: Any) -> Box:
-    data = anatomy.trace.wiring.nodes[node]
+def _other_box(anatomy: model_anatomy.Anatomy, node: Any) -> Box:
+    data = anatomy.trace.graph.nodes[node]
     width, title = data["width"], data["name"]
     if data["kind"] == "input":
         title = f"data: {title}"
@@ -142,7 +142,9 @@ def _other_box(anatomy: architecture.Anatomy, node: Any) -> Box:
         title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", title).capitalize()
     elif data["kind"] == "sample":
         title = (
-            "latent dimensions" if node in architecture.decoded_samples(anatomy.trace) else "sample"
+            "latent dimensions"
+            if node in model_anatomy.decoded_samples(anatomy.trace)
+            else "sample"
         )
     elif data["kind"] == "parameter":
         width = int(anatomy.table.set_index("path").loc[title, "parameters"])
@@ -158,8 +160,8 @@ def _short(path: str) -> str:
     return parts[1] if len(parts) > 1 and not parts[1].isdigit() else parts[0]
 
 
-def _notes(anatomy: architecture.Anatomy) -> dict[str, list[str]]:
-    """Say of each learned map which columns enter it from the side, and whether dropout follows it."""
+def _notes(anatomy: model_anatomy.Anatomy) -> dict[str, list[str]]:
+    """Say of each learned map what enters it from the side, and whether dropout follows it."""
     table = anatomy.table.set_index("path")
     notes: dict[str, list[str]] = {}
     last = ""
@@ -168,7 +170,7 @@ def _notes(anatomy: architecture.Anatomy) -> dict[str, list[str]]:
             continue
         if table.loc[path, "role"] in ("hidden", "head"):
             last = path
-            extra = architecture.columns_from_the_side(anatomy, path)
+            extra = model_anatomy.columns_from_the_side(anatomy, path)
             what = "batch" if extra == anatomy.n_batches else "covariates"
             notes[path] = [f"+{extra} {what}"] if extra > 0 else []
         elif table.loc[path, "role"] == "dropout" and last:
@@ -196,7 +198,7 @@ def _drop_asides(boxes: nx.DiGraph) -> None:
 
 
 def _without_shortcuts(boxes: nx.DiGraph) -> nx.DiGraph:
-    """Replace arrows that skip a layer (the sample enters some heads again) by a note where they end."""
+    """Replace arrows that skip a layer, as into some heads, by a note where they end."""
     needed = set(nx.transitive_reduction(boxes).edges)
     plain = nx.DiGraph()
     plain.add_nodes_from(boxes.nodes(data=True))
@@ -209,8 +211,8 @@ def _without_shortcuts(boxes: nx.DiGraph) -> nx.DiGraph:
     return plain
 
 
-def _idle_parts(anatomy: architecture.Anatomy) -> Iterator[Box]:
-    for path, inside in architecture.unused_parts(anatomy):
+def _idle_parts(anatomy: model_anatomy.Anatomy) -> Iterator[Box]:
+    for path, inside in untrained_parts.unused_parts(anatomy):
         if (inside["state"] == "idle").all():
             size = f"{inside['parameters'].sum():,} parameters"
             yield Box((path, size), inside["network"].iloc[0], "idle", "idle")
@@ -288,7 +290,7 @@ def _left_to_right(laid_out: nx.DiGraph, places: dict, name: Any) -> tuple[int, 
 # --- how it is drawn ------------------------------------------------------------------------------
 
 
-def _colours(anatomy: architecture.Anatomy) -> dict[str, str]:
+def _colours(anatomy: model_anatomy.Anatomy) -> dict[str, str]:
     return dict(zip(anatomy.hidden_layers, itertools.cycle(figures.COLOURS[:6]), strict=False))
 
 
@@ -337,7 +339,7 @@ def _fitting(text: str, size: float) -> float:
 
 
 def _draw_arrow(axes: Axes, route: list[Place], grey: bool) -> None:
-    """Draw from the lower edge of the first place to the upper edge of the last, straight down past the bends."""
+    """Draw from the lower edge of the first place to the upper edge of the last."""
     points = [
         (x * ACROSS, -y * DOWN + side * HEIGHT / 2)
         for number, (x, y) in enumerate(route)
@@ -357,7 +359,7 @@ def _draw_arrow(axes: Axes, route: list[Place], grey: bool) -> None:
     )
 
 
-def _key(anatomy: architecture.Anatomy, boxes: nx.DiGraph, colours: dict[str, str]) -> list[Patch]:
+def _key(anatomy: model_anatomy.Anatomy, boxes: nx.DiGraph, colours: dict[str, str]) -> list[Patch]:
     """Say which colour is which network, with its hidden layers, and what grey means."""
     key = []
     for network, number in anatomy.hidden_layers.items():
@@ -372,7 +374,7 @@ def _key(anatomy: architecture.Anatomy, boxes: nx.DiGraph, colours: dict[str, st
     return key
 
 
-def _alt(anatomy: architecture.Anatomy, boxes: nx.DiGraph) -> str:
+def _alt(anatomy: model_anatomy.Anatomy, boxes: nx.DiGraph) -> str:
     found = [data["box"] for _, data in boxes.nodes(data=True)]
 
     def all_of(kind: str) -> list[Box]:
@@ -387,11 +389,11 @@ def _alt(anatomy: architecture.Anatomy, boxes: nx.DiGraph) -> str:
     ends = " and ".join(box.lines[0].lower() for box in all_of("likelihood"))
     sentences = [
         f"From {inputs}, through {latent or 'no latent dimensions'}, to {ends or 'the loss'}.",
-        architecture.trained_layers(anatomy),
-        architecture.dropout(anatomy),
+        descriptions.trained_layers(anatomy),
+        descriptions.dropout(anatomy),
     ]
     unused = [
-        (part, inside["state"].iloc[0]) for part, inside in architecture.unused_parts(anatomy)
+        (part, inside["state"].iloc[0]) for part, inside in untrained_parts.unused_parts(anatomy)
     ]
     for state, meaning in MEANING.items():
         if parts := [part for part, its_state in unused if its_state == state]:

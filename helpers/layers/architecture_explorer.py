@@ -10,7 +10,8 @@ import scvi
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from helpers.explorer import Captioned, Explorer
-from helpers.layers import architecture, architecture_drawing, tracing
+from helpers.layers import architecture_drawing, model_anatomy
+from helpers.training import minibatches
 
 # The values of each slider; the first model is scVI's default.
 SETTINGS = {
@@ -23,7 +24,9 @@ SETTINGS = {
 DEFAULTS = {"n_layers": 1, "n_hidden": 128, "n_latent": 10, "n_genes": 2000, "n_batch": 1}
 
 
-def anatomy(adata: ad.AnnData, n_genes: int, n_batch: int, **settings: Any) -> architecture.Anatomy:
+def anatomy(
+    adata: ad.AnnData, n_genes: int, n_batch: int, **settings: Any
+) -> model_anatomy.Anatomy:
     """Build SCVI of a given size, without training, and read its anatomy.
 
     Parameters
@@ -43,15 +46,15 @@ def anatomy(adata: ad.AnnData, n_genes: int, n_batch: int, **settings: Any) -> a
     Anatomy
         What the model is made of.
     """
-    chosen = tracing.evenly_spaced(adata.n_obs, 64)
+    chosen = minibatches.evenly_spaced(adata.n_obs, 64)
     cells = ad.AnnData(adata.layers["counts"][chosen][:, :n_genes])
     cells.obs["batch"] = [f"batch {number % n_batch}" for number in range(cells.n_obs)]
     with isolate_rng():
         scvi.model.SCVI.setup_anndata(cells, batch_key="batch")
-        return architecture.read(scvi.model.SCVI(cells, **settings))
+        return model_anatomy.read(scvi.model.SCVI(cells, **settings))
 
 
-def show(found: architecture.Anatomy) -> Captioned:
+def show(found: model_anatomy.Anatomy) -> Captioned:
     """Return what a model is made of: how many hidden layers and parameters, and the drawing."""
     parameters = found.parameters
     total = parameters.sum()

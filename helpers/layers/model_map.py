@@ -1,7 +1,5 @@
 """How many hidden layers each model of scvi-tools has, and how wide they are.
 
-And trained models side by side.
-
 The models are those that the installed scvi-tools exports. Each is built with its defaults and read
 by ``helpers.layers.architecture``; a recipe says no more than which data a model must have
 registered.
@@ -11,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,13 +24,12 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from scvi.model.base import BaseModelClass
 from sklearn.neighbors import NearestNeighbors
 
-from helpers.layers import architecture, tracing
-from helpers.loss import elbo
+from helpers.layers import model_anatomy
+from helpers.training import minibatches
 
 # Layers and widths depend on the columns of the data, not on the rows. Few cells keep it quick;
 # POISSONVI takes no fewer than 100.
 N_CELLS = 100
-
 STATES = ["trained", "frozen", "ignored", "idle"]
 NUMBERS = ["encoder", "decoder", "latent", *STATES]
 COLUMNS = ["encoder", "decoder", "other networks", "width", "latent", "likelihood", *STATES, "note"]
@@ -99,137 +96,6 @@ def all_models(
     return table.fillna(dict.fromkeys(set(COLUMNS).difference(NUMBERS), ""))
 
 
-# What scvi-tools counts in a summary of registered data, in words for one and for more. One batch,
-# or one label, is none.
-INPUTS = {
-    "n_vars": ("gene", "genes"),
-    "n_proteins": ("protein", "proteins"),
-    "n_batch": ("batch", "batches"),
-    "n_labels": ("label", "labels"),
-    "n_extra_categorical_covs": ("further category", "further categories"),
-    "n_extra_continuous_covs": ("further number", "further numbers"),
-}
-NOT_ALONE = ("n_batch", "n_labels")
-
-LIKELIHOODS = {
-    "NegativeBinomial": "negative binomial",
-    "NegativeBinomialMixture": "mixture of two negative binomials",
-    "ZeroInflatedNegativeBinomial": "zero-inflated negative binomial",
-}
-
-
-def side_by_side(models: Mapping[str, BaseModelClass]) -> pd.DataFrame:
-    """Put trained models side by side.
-
-    What goes in, what they are made of, what they are trained by, what comes out.
-
-    Parameters
-    ----------
-    models
-        Trained models with their data, by name.
-
-    Returns
-    -------
-    DataFrame
-        A row a question, a column a model, all text. Nothing is known of the models beforehand: the
-        sizes and the likelihoods are read from one training step, as in ``all_models``.
-
-        ``inputs``
-            The registered columns of each cell, and its covariates. Columns of the counts are
-            called genes.
-        ``likelihoods``
-            The distributions whose probability of the data is in the loss.
-        ``hidden layers in the encoder``, ``hidden layers in the decoder``, ``other networks``,
-        ``width``, ``latent dimensions``
-            As in ``all_models``.
-        ``batch enters``
-            The networks of which a layer is told the batch.
-        ``parameters``, ``trained``, ``frozen``, ``ignored``, ``idle``
-            All, and by what a training step does with them.
-        ``loss terms``
-            What was added up to the loss, as ``elbo.ledger`` found, by the names of
-            ``elbo.term_name``.
-        ``outputs of its own``
-            The public methods ``get_...`` that not all of these models have.
-
-        A question that has no answer for any of them is left out, and a state in which none of them
-        has parameters.
-
-    Raises
-    ------
-    TypeError, UntraceableModelError
-        As for ``architecture.read``.
-    ValueError
-        If there are no models, or one was not trained, or as for ``elbo.ledger``.
-    """
-    if not models:
-        raise ValueError("There are no models to compare. What to do: give {'SCVI': model, ...}.")
-    methods = {name: _outputs(model) for name, model in models.items()}
-    shared = set.intersection(*methods.values())
-    columns = {
-        name: _answers(model) | {"outputs of its own": ", ".join(sorted(methods[name] - shared))}
-        for name, model in models.items()
-    }
-    table = pd.DataFrame(columns).rename_axis("question")
-    no_parameters = table.eq("0").all(axis=1) & table.index.isin(STATES)
-    return table.loc[~table.eq("").all(axis=1) & ~no_parameters]
-
-
-def _answers(model: BaseModelClass) -> dict[str, str]:
-    # The ledger first: it says what to do if a model was not trained.
-    terms = elbo.contributions(elbo.ledger(model))
-    anatomy = architecture.read(model)
-    found = _numbers(anatomy)
-    likelihoods = found["likelihood"].split(", ")
-    sizes = {"parameters": anatomy.parameters.sum()} | {state: found[state] for state in STATES}
-    return {
-        "inputs": _inputs(model),
-        "likelihoods": ", ".join(LIKELIHOODS.get(name, name) for name in likelihoods),
-        "hidden layers in the encoder": _text(found["encoder"]),
-        "hidden layers in the decoder": _text(found["decoder"]),
-        "other networks": found["other networks"],
-        "width": found["width"],
-        "batch enters": _batch_enters(anatomy),
-        "latent dimensions": _text(found["latent"]),
-        **{name: f"{number:,}" for name, number in sizes.items()},
-        "loss terms": " + ".join(map(elbo.term_name, terms)),
-    }
-
-
-def _batch_enters(anatomy: architecture.Anatomy) -> str:
-    """Name the networks of which a layer is told the batch."""
-    rows = anatomy.rows()
-    rows = rows[rows["role"].isin(["hidden", "head"])]
-    told = [
-        anatomy.n_batches > 1
-        and architecture.columns_from_the_side(anatomy, path) == anatomy.n_batches
-        for path in rows["path"]
-    ]
-    return ", ".join(rows.loc[told, "network"].unique())
-
-
-def _text(number: Any) -> str:
-    return "" if pd.isna(number) else str(number)
-
-
-def _inputs(model: BaseModelClass) -> str:
-    numbers = {name: int(model.summary_stats.get(name, 0)) for name in INPUTS}
-    return ", ".join(
-        f"{number:,} {INPUTS[name][number > 1]}"
-        for name, number in numbers.items()
-        if number > (name in NOT_ALONE)
-    )
-
-
-def _outputs(model: BaseModelClass) -> set[str]:
-    """Return the public methods that get something out of a model, and that not every model of scvi-tools has."""
-    return {
-        name
-        for name in dir(type(model))
-        if name.startswith("get_") and not hasattr(BaseModelClass, name)
-    }
-
-
 def exported_models() -> dict[str, type[BaseModelClass]]:
     """Return the models that the installed scvi-tools exports, by name."""
     exported = {
@@ -242,14 +108,6 @@ def exported_models() -> dict[str, type[BaseModelClass]]:
         for name, part in exported.items()
         if inspect.isclass(part) and issubclass(part, BaseModelClass)
     }
-
-
-# --- data and recipes -----------------------------------------------------------------------------
-#
-# Nothing here says what a model looks like, only what it must be given. A model without a recipe
-# is given counts alone, so that one which a new version brings needs no change here. Where a model
-# asks for data that the kit does not have (regions, methylation, positions), it gets real counts in
-# their place: as many columns, so the same architecture.
 
 
 @dataclass(frozen=True)
@@ -284,7 +142,7 @@ def _cells(cortex: ad.AnnData, blood: ad.AnnData) -> Cells:
 
 def _few(adata: ad.AnnData) -> ad.AnnData:
     """Return cells at even steps through the data; dense, which some models ask for."""
-    few = adata[tracing.evenly_spaced(adata.n_obs, N_CELLS)]
+    few = adata[minibatches.evenly_spaced(adata.n_obs, N_CELLS)]
     return ad.AnnData(few.layers["counts"].toarray(), obs=few.obs, var=few.var, obsm=dict(few.obsm))
 
 
@@ -385,7 +243,6 @@ def _resolvi(kind: Any, cells: Cells) -> BaseModelClass:
 
 TYPES = {"labels_key": "cell_type"}
 SOME_TYPES = {**TYPES, "unlabeled_category": "unknown"}
-
 RECIPES: dict[str, Recipe] = {
     "CellAssign": _cellassign,
     "CondSCVI": partial(_build, **TYPES),
@@ -409,23 +266,18 @@ RECIPES: dict[str, Recipe] = {
     "VELOVI": partial(_build_on_few, spliced_layer="normalised", unspliced_layer="normalised"),
     "VIVS": partial(_build, y_obsm_key="spatial"),
 }
-
 NO_RECIPE = {
     "ContrastiveVI": "it trains on pairs of background and target cells",
     "DIAGVI": "it trains on two data sets at once",
     "GIMVI": "it trains on two data sets in turn",
     "SCBASSET": "it needs the DNA sequence of each region",
 }
-
 NOTES = {
     "CYTOVI": "built for the 14 proteins of the blood cells",
     "DestVI": "its decoder comes from a CondSCVI model, and stays as it is",
     "MULTIVI": "half of the columns stand for genes, half for regions",
     "VIVS": "trains in two phases; this is the first",
 }
-
-
-# --- a row of the table ---------------------------------------------------------------------------
 
 
 def _row(name: str, kind: type[BaseModelClass], cells: Cells) -> dict[str, Any]:
@@ -436,13 +288,13 @@ def _row(name: str, kind: type[BaseModelClass], cells: Cells) -> dict[str, Any]:
     except Exception as error:
         return {"note": f"could not be built: {_first_sentence(error)}"}
     try:
-        anatomy = architecture.read(model)
-    except tracing.UntraceableModelError as error:
+        anatomy = model_anatomy.read(model)
+    except minibatches.UntraceableModelError as error:
         return {"note": _first_sentence(error)}
-    return _numbers(anatomy) | {"note": "; ".join(_notes(name, anatomy))}
+    return summary_numbers(anatomy) | {"note": "; ".join(_notes(name, anatomy))}
 
 
-def _notes(name: str, anatomy: architecture.Anatomy) -> list[str]:
+def _notes(name: str, anatomy: model_anatomy.Anatomy) -> list[str]:
     notes = [NOTES[name]] if name in NOTES else []
     networks = anatomy.hidden_layers
     if not networks:
@@ -452,12 +304,13 @@ def _notes(name: str, anatomy: architecture.Anatomy) -> list[str]:
     return notes
 
 
-def _numbers(anatomy: architecture.Anatomy) -> dict[str, Any]:
+def summary_numbers(anatomy: model_anatomy.Anatomy) -> dict[str, Any]:
+    """Return the numbers of a row of ``all_models``: layers, widths, likelihoods and parameters."""
     others = anatomy.hidden_layers.copy()
-    wiring = anatomy.trace.wiring
-    latent = {wiring.nodes[node]["width"] for node in architecture.decoded_samples(anatomy.trace)}
+    graph = anatomy.trace.graph
+    latent = {graph.nodes[node]["width"] for node in model_anatomy.decoded_samples(anatomy.trace)}
     likelihoods = {
-        node["name"] for _, node in wiring.nodes(data=True) if node["kind"] == "likelihood"
+        node["name"] for _, node in graph.nodes(data=True) if node["kind"] == "likelihood"
     }
     return {
         "encoder": others.pop("encoder", pd.NA),

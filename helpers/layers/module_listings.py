@@ -1,4 +1,4 @@
-"""What torchinfo lists of a model in three usual ways, side by side with what a training step uses."""
+"""What torchinfo lists of a model in three usual ways, beside what a training step uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torchinfo
 from lightning.pytorch.utilities.seed import isolate_rng
 from scvi.model.base import BaseModelClass
 
-from helpers.layers import architecture, tracing
+from helpers.layers import architecture
+from helpers.training import minibatches
 
 # Deeper than the modules of any model of scvi-tools.
 ALL_LEVELS = 20
@@ -40,10 +41,10 @@ def compare(model: BaseModelClass, default_depth: int = 3) -> pd.DataFrame:
     table = architecture.module_table(model)
     table = table[table["role"] != "parameter"]
     # torchinfo runs the module that it is given: a copy, so that this one stays as it is.
-    module = tracing.copy_of_module(model)
+    module = minibatches.copy_of_module(model)
     with isolate_rng():
         built = torchinfo.summary(module, depth=ALL_LEVELS, verbose=0)
-        cells = [tracing.minibatch(model, n_cells=8)]
+        cells = [minibatches.minibatch(model, n_cells=8)]
         ran = torchinfo.summary(module, input_data=cells, depth=ALL_LEVELS, verbose=0)
     labels = {
         "default": _labels(built, default_depth),

@@ -10,68 +10,37 @@ read backwards from the loss.
 from __future__ import annotations
 
 import contextlib
-import copy
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import networkx as nx
-import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from scvi.model.base import BaseModelClass
-from scvi.module.base import BaseModuleClass, LossOutput, PyroBaseModuleClass
+from scvi.module.base import LossOutput
 from torch import nn
 from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 
-# Where an operation of PyTorch multiplies two matrices: its name in the record of the step, and the
-# positions of the two. (Position 0 of the "add" forms is the bias.)
-PRODUCTS = {
-    "AddmmBackward0": (1, 2),
-    "AddmvBackward0": (1, 2),
-    "BaddbmmBackward0": (1, 2),
-    "BmmBackward0": (0, 1),
-    "ConvolutionBackward0": (0, 1),
-    "LinearBackward0": (0, 1),
-    "MmBackward0": (0, 1),
-    "MvBackward0": (0, 1),
-}
-
-# Where it takes a row out of a table of learned numbers.
-LOOKUP = "EmbeddingBackward0"
-
-# A likelihood that is computed as a loss function of PyTorch instead of by a distribution.
-LOSS_FUNCTIONS = {
-    "BinaryCrossEntropyBackward0": "Bernoulli",
-    "BinaryCrossEntropyWithLogitsBackward0": "Bernoulli",
-}
-
-# These only change the shape of a tensor: its numbers stay the same.
-RESHAPES = (
-    "Alias",
-    "Expand",
-    "Permute",
-    "Reshape",
-    "Slice",
-    "Squeeze",
-    "TBackward",
-    "Unsqueeze",
-    "View",
+from helpers.layers.autograd_graph import (
+    LOOKUP,
+    LOSS_FUNCTIONS,
+    PRODUCTS,
+    is_observed,
+    reachable,
+    same_numbers,
 )
-
-FOLLOWED = (
-    "Models in plain PyTorch with a training step of the usual form can be followed: pass one "
-    "such as SCVI or TOTALVI."
+from helpers.training.minibatches import (
+    FOLLOWED,
+    UntraceableModelError,
+    copy_of_module,
+    minibatch,
+    tensors_in,
 )
 
 # The stage of a module that the training step never called.
-REHEARSAL = "rehearsal"
-
-
-class UntraceableModelError(RuntimeError):
-    """The model's training step cannot be followed, so nothing is said about its layers."""
+DRY_RUN = "dry run"
 
 
 @dataclass(frozen=True)
@@ -98,7 +67,7 @@ class Trace:
         largest derivative, by path.
     touched
         Names of the parameters that an operation of the step was given.
-    wiring
+    graph
         What feeds what. A node has a ``kind``: ``input`` (a tensor of the minibatch), ``linear`` (a
         product with learned weights), ``lookup`` (a row of learned numbers for each category),
         ``parameter`` (learned numbers that no module owns), ``sample`` (drawn from a distribution),
@@ -112,109 +81,7 @@ class Trace:
     calls: dict[str, list[Call]] = field(default_factory=dict)
     gradients: dict[str, float] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
-    wiring: nx.DiGraph = field(default_factory=nx.DiGraph)
-
-
-# --- one training step ----------------------------------------------------------------------------
-
-
-def evenly_spaced(n_cells: int, most: int) -> np.ndarray:
-    """Return the positions of cells at even steps through the data, the first and the last among them.
-
-    Parameters
-    ----------
-    n_cells
-        How many cells there are.
-    most
-        How many to take; all if there are fewer.
-
-    Returns
-    -------
-    ndarray of int
-        The positions, in order.
-    """
-    return np.linspace(0, n_cells - 1, min(most, n_cells)).round().astype(int)
-
-
-def minibatch(model: BaseModelClass, n_cells: int = 128) -> dict[str, torch.Tensor]:
-    """Return cells as the model gets them in training, taken at even steps through the data.
-
-    Parameters
-    ----------
-    model
-        A scvi-tools model with its data.
-    n_cells
-        How many cells; all if there are fewer.
-
-    Returns
-    -------
-    dict
-        The tensors of the minibatch, cells x columns each.
-
-    Raises
-    ------
-    TypeError
-        If this is no scvi-tools model.
-    ValueError
-        If the model has no data, or only minified data.
-    UntraceableModelError
-        If the model runs outside PyTorch or reads its data in a way of its own.
-    """
-    require_traceable(model)
-    indices = evenly_spaced(model.adata.n_obs, n_cells)
-    try:
-        # PyTorch's loader draws a random number, even where it does not shuffle.
-        with isolate_rng():
-            loader = model._make_data_loader(
-                adata=model.adata, indices=indices, batch_size=len(indices)
-            )
-            batch = next(iter(loader))
-        return {name: tensor for name, tensor in batch.items() if tensor is not None}
-    except Exception as error:
-        raise UntraceableModelError(
-            f"{type(model).__name__} reads its data in a way of its own, so no minibatch could be "
-            f"taken ({error}). {FOLLOWED}"
-        ) from error
-
-
-def require_traceable(model: Any) -> None:
-    """Raise, with what to do, unless this is a scvi-tools model with data whose training step can be followed."""
-    if inspect.isclass(model) and issubclass(model, BaseModelClass):
-        raise TypeError(
-            f"This is the class {model.__name__}, not a model. Build one and pass that: "
-            f"{model.__name__}(adata)."
-        )
-    if isinstance(model, nn.Module):
-        raise TypeError(
-            f"This is a PyTorch module ({type(model).__name__}). Pass the model that it belongs "
-            "to: model, not model.module."
-        )
-    if not isinstance(model, BaseModelClass):
-        raise TypeError(
-            f"This is a {type(model).__name__}, not a scvi-tools model. Pass a model such as "
-            "scvi.model.SCVI(adata)."
-        )
-    name = type(model).__name__
-    if getattr(model, "adata", None) is None or getattr(model, "module", None) is None:
-        raise ValueError(
-            f"This {name} does not hold one set of cells that could be run. Register them and "
-            f"build it with them: {name}.setup_anndata(adata, ...), then {name}(adata); or "
-            f"{name}.load(folder, adata=adata)."
-        )
-    if getattr(model, "minified_data_type", None) is not None:
-        raise ValueError(
-            f"The data of this {name} are minified: the counts are gone, so its encoder cannot "
-            f"run. Load the model with the full data: {name}.load(folder, adata=adata)."
-        )
-    if isinstance(model.module, PyroBaseModuleClass):
-        raise UntraceableModelError(
-            f"{name} is written in Pyro, which hides the training step. {FOLLOWED}"
-        )
-    if not isinstance(model.module, BaseModuleClass):
-        raise UntraceableModelError(
-            f"The module of {name} is a {type(model.module).__name__}, which is not divided into "
-            f"inference, generative part and loss as others of scvi-tools are. {FOLLOWED}"
-        )
+    graph: nx.DiGraph = field(default_factory=nx.DiGraph)
 
 
 def trace(model: BaseModelClass) -> Trace:
@@ -254,30 +121,6 @@ def trace(model: BaseModelClass) -> Trace:
             vars(step).clear()
 
 
-def copy_of_module(model: BaseModelClass) -> nn.Module:
-    """Return a copy of ``model.module`` that may be run without a change to the model.
-
-    Parameters
-    ----------
-    model
-        A scvi-tools model.
-
-    Returns
-    -------
-    Module
-        The copy, with the same numbers.
-    """
-    # Some modules keep a result of their last training step, which PyTorch refuses to copy with its
-    # history.
-    results = {
-        id(tensor): tensor.detach()
-        for part in model.module.modules()
-        for tensor in _tensors(vars(part))
-        if tensor.grad_fn is not None
-    }
-    return copy.deepcopy(model.module, results)
-
-
 def _run(step: _Step, model: str) -> None:
     try:
         step.run()
@@ -295,7 +138,7 @@ class _Step:
     def __init__(self, module: nn.Module, batch: dict[str, torch.Tensor]) -> None:
         self.trace = Trace(module)
         self.module = module
-        # Numbers that are followed like learned ones, so that the wiring begins at the data.
+        # Numbers that are followed like learned ones, so that the graph begins at the data.
         self.batch = {
             name: tensor.clone().requires_grad_() if tensor.is_floating_point() else tensor
             for name, tensor in batch.items()
@@ -333,14 +176,14 @@ class _Step:
                     "perhaps with a lower learning rate."
                 )
             self.loss.backward(retain_graph=True)
-            self._enter(REHEARSAL)
+            self._enter(DRY_RUN)
             for path, parameter in self.module.named_parameters():
                 if parameter.grad is not None:
                     self._note_gradient(path, parameter.grad)
-            self._rehearse(self.module, "")
+            self._dry_run(self.module, "")
 
-    def _rehearse(self, part: nn.Module, path: str) -> None:
-        """Run what the step never called on the input of a module of its kind, to see what it would do.
+    def _dry_run(self, part: nn.Module, path: str) -> None:
+        """Run what the step never called on the input of a module of its kind.
 
         The gradients are there already, so this changes nothing in them.
         """
@@ -348,7 +191,7 @@ class _Step:
             child_path = f"{path}.{name}".strip(".")
             called = any(f"{each}.".startswith(f"{child_path}.") for each in self.trace.calls)
             if called or isinstance(child, (nn.ModuleDict, nn.ModuleList)):
-                self._rehearse(child, child_path)
+                self._dry_run(child, child_path)
             else:
                 self._run_like_its_kind(child)
 
@@ -369,13 +212,13 @@ class _Step:
         self.stages.append((probe.grad_fn._sequence_nr(), stage))
 
     def _note_use(self, tensor: torch.Tensor) -> None:
-        if self.stage != REHEARSAL and id(tensor) in self.owners:
+        if self.stage != DRY_RUN and id(tensor) in self.owners:
             self.trace.touched.add(self.owners[id(tensor)])
 
     def _note_call(self, path: str) -> Callable[..., None]:
         def note(part: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
-            produced = list(_tensors(output))
-            width_in = _width([*_tensors(args), *_tensors(kwargs)])
+            produced = list(tensors_in(output))
+            width_in = _width([*tensors_in(args), *tensors_in(kwargs)])
             call = Call(self.stage, width_in, _width(produced))
             self.trace.calls.setdefault(path, []).append(call)
             self.arguments.setdefault(path, (args, kwargs))
@@ -404,14 +247,14 @@ class _Step:
                     result = original(*args, **kwargs)
                 finally:
                     self._enter(before)
-                self.outputs += _tensors(result)
+                self.outputs += tensors_in(result)
                 return result
 
             return wrapped
 
         def handed_over(*args: Any, **kwargs: Any) -> Any:
             inputs = original_input(*args, **kwargs)
-            self.cuts.update(filter(None, (tensor.grad_fn for tensor in _tensors(inputs))))
+            self.cuts.update(filter(None, (tensor.grad_fn for tensor in tensors_in(inputs))))
             return inputs
 
         original_input = self.module._get_generative_input
@@ -429,7 +272,7 @@ class _Step:
         """Cut at its parameters: there the network that computes them ends."""
         for name in distribution.arg_constraints:
             if isinstance(value := vars(distribution).get(name), torch.Tensor):
-                self.cuts.update(_same_numbers(value.grad_fn))
+                self.cuts.update(same_numbers(value.grad_fn))
 
     def _note_sample(self, distribution: Distribution, drawn: torch.Tensor, _: tuple) -> None:
         if drawn.grad_fn is not None:
@@ -439,46 +282,46 @@ class _Step:
         if result.grad_fn is not None and isinstance(args[0], torch.Tensor):
             self.likelihoods.setdefault(result.grad_fn, (type(distribution).__name__, args[0]))
             # What has a probability is a random variable, drawn or not.
-            self.cuts.update(_same_numbers(args[0].grad_fn))
+            self.cuts.update(same_numbers(args[0].grad_fn))
 
     # --- what it means ---
 
     def read(self) -> Trace:
-        """Turn PyTorch's record of the step into the wiring."""
+        """Turn PyTorch's record of the step into the graph."""
         self._add_nodes()
-        for node in list(self.trace.wiring):
+        for node in list(self.trace.graph):
             for source, cut in self._sources(node):
                 # One way without a cut is enough to be of the same network.
-                known = self.trace.wiring.get_edge_data(source, node, {"cut": True})
-                self.trace.wiring.add_edge(source, node, cut=cut and known["cut"])
+                known = self.trace.graph.get_edge_data(source, node, {"cut": True})
+                self.trace.graph.add_edge(source, node, cut=cut and known["cut"])
         # PyTorch's operations keep every tensor of the step alive: only their numbers stay.
-        operations = self.trace.wiring
-        self.trace.wiring = nx.convert_node_labels_to_integers(operations)
+        operations = self.trace.graph
+        self.trace.graph = nx.convert_node_labels_to_integers(operations)
         operations.clear()
         self.module.zero_grad(set_to_none=True)
         return self.trace
 
     def _add_nodes(self) -> None:
-        for node in _reachable([self.loss.grad_fn, *(tensor.grad_fn for tensor in self.outputs)]):
+        for node in reachable([self.loss.grad_fn, *(tensor.grad_fn for tensor in self.outputs)]):
             if found := self._kind_and_name(node):
                 kind, name = found
                 width = node._input_metadata[0].shape[-1:] if node._input_metadata else ()
-                self.trace.wiring.add_node(
+                self.trace.graph.add_node(
                     node,
                     kind=kind,
                     name=name,
                     width=width[0] if width else 1,
                     stage=self._stage_of(node),
                 )
-        self.trace.wiring.add_node("loss", kind="loss", name="loss", width=1, stage="loss")
+        self.trace.graph.add_node("loss", kind="loss", name="loss", width=1, stage="loss")
 
     def _kind_and_name(self, node: Any) -> tuple[str, str] | None:
-        """Say what an operation is in the wiring, if it is anything."""
+        """Say what an operation is in the graph, if it is anything."""
         if node in self.samples:
             return "sample", self.samples[node]
         if node in self.likelihoods and self._is_data(self.likelihoods[node][1]):
             return "likelihood", self.likelihoods[node][0]
-        if node.name() in LOSS_FUNCTIONS and _is_observed(node._saved_target):
+        if node.name() in LOSS_FUNCTIONS and is_observed(node._saved_target):
             return "likelihood", LOSS_FUNCTIONS[node.name()]
         if owner := self._learned_factor(node):
             return "linear", owner
@@ -496,11 +339,11 @@ class _Step:
         return next((stage for first, stage in reversed(self.stages) if first < number), "")
 
     def _learned_factor(self, node: Any) -> str | None:
-        """Name the parameter that this product multiplies with, or None if it is no learned linear map."""
+        """Name the parameter that this product multiplies with, if it is a learned linear map."""
         factors = [node.next_functions[position][0] for position in PRODUCTS.get(node.name(), ())]
         learned = []
         for factor in filter(None, factors):
-            steps = _reachable([factor])
+            steps = reachable([factor])
             leaves = [step for step in steps if hasattr(step, "variable")]
             # What was looked up or multiplied before depends on the cell: it is no weight.
             weights = not any(step.name() in (LOOKUP, *PRODUCTS) for step in steps)
@@ -522,11 +365,11 @@ class _Step:
         """Whether a value comes from the minibatch alone, without a learned number."""
         if value.grad_fn is None:
             return id(value) in self.inputs
-        leaves = [node for node in _reachable([value.grad_fn]) if hasattr(node, "variable")]
+        leaves = [node for node in reachable([value.grad_fn]) if hasattr(node, "variable")]
         return all(id(leaf.variable) in self.inputs for leaf in leaves)
 
     def _sources(self, node: Any) -> Iterator[tuple[Any, bool]]:
-        """Give the nearest nodes of the wiring that feed this one, and whether a cut lies between."""
+        """Give the nearest nodes that feed this one, and whether a cut lies between."""
         start = self.loss.grad_fn if node == "loss" else None
         waiting = [(start, False)] if start else [(n, False) for n, _ in node.next_functions]
         seen = set()
@@ -536,7 +379,7 @@ class _Step:
                 continue
             seen.add((here, cut))
             cut = cut or here in self.cuts
-            if here in self.trace.wiring:
+            if here in self.trace.graph:
                 yield here, cut
             else:
                 waiting += [(before, cut) for before, _ in here.next_functions]
@@ -554,28 +397,10 @@ class _Uses(TorchFunctionMode):
     ) -> Any:
         result = function(*args, **(kwargs or {}))
         # To ask for the device or the shape of a tensor is not to use its numbers.
-        if any(True for _ in _tensors(result)):
-            for tensor in _tensors([args, kwargs or {}]):
+        if any(True for _ in tensors_in(result)):
+            for tensor in tensors_in([args, kwargs or {}]):
                 self.note(tensor)
         return result
-
-
-# --- small parts ----------------------------------------------------------------------------------
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """Give the tensors in nested containers, and the parameters of distributions."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _tensors(part)
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from _tensors(part)
-    elif isinstance(value, Distribution):
-        for name in value.arg_constraints:
-            yield from _tensors(getattr(value, name, None))
 
 
 def _detached(value: Any) -> Any:
@@ -587,38 +412,9 @@ def _detached(value: Any) -> Any:
     return type(value)(map(_detached, value)) if isinstance(value, (list, tuple)) else value
 
 
-def _is_observed(target: torch.Tensor) -> bool:
-    """Whether these are zeros and ones, as seen in cells.
-
-    Not computed probabilities, not a constant.
-    """
-    return set(target.unique().tolist()) == {0.0, 1.0}
-
-
 def _width(tensors: list[torch.Tensor]) -> int | None:
     """Return the number of columns of the first tensor that has any."""
     return next((tensor.shape[-1] for tensor in tensors if tensor.ndim > 1), None)
-
-
-def _reachable(starts: list[Any]) -> dict[Any, None]:
-    """Return all operations that lead to these, in PyTorch's record of the step."""
-    found: dict[Any, None] = {}
-    waiting = [start for start in starts if start is not None]
-    while waiting:
-        node = waiting.pop()
-        if node not in found:
-            found[node] = None
-            waiting += [before for before, _ in node.next_functions if before is not None]
-    return found
-
-
-def _same_numbers(node: Any) -> Iterator[Any]:
-    """Give an operation, and those before it that hold the same numbers in another shape."""
-    while node is not None:
-        yield node
-        if not node.name().startswith(RESHAPES):
-            return
-        node = node.next_functions[0][0]
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from scvi.distributions import NegativeBinomial
 from sklearn.decomposition import PCA
 
 from helpers import figures, training
-from helpers.loss import elbo
+from helpers.loss import evaluation, latent_dimensions
 
 MODELS = (scvi.model.SCVI, scvi.model.LinearSCVI)
 COUNT_LIKELIHOODS = ("zinb", "nb", "poisson")
@@ -131,7 +131,7 @@ def compare(
     where the mean is 0 would be impossible. The share is chosen among ``SHARES`` inside the
     training cells: learned from four of five, scored on the fifth.
 
-    *scVI*: the means of ``elbo.bounds`` with 10 draws and 50 samples, and the first of them without
+    *scVI*: the means of ``evaluation.bounds`` with 10 draws and 50 samples, and the first without
     the KL divergence. Its likelihood is the model's own, by default with extra zeros; the other
     rows have the plain negative binomial.
     """
@@ -232,7 +232,7 @@ def _poisson(train: _Cells, held_out: _Cells) -> float:
 def _negative_binomial(
     learn: Callable[[_Cells], _Describe], train: _Cells, held_out: _Cells
 ) -> float:
-    """Return the mean negative log-likelihood (nats per cell) with the means that ``learn`` finds."""
+    """Return the mean negative log-likelihood (nats per cell), with the means of ``learn``."""
     # An average mixed with itself stays what it is.
     share = 0.0 if learn is _learn_average else _share_of_average(learn, train)
     describe, average = learn(train), _average(train)
@@ -265,7 +265,7 @@ def _means(describe: _Describe, cells: _Cells, average: np.ndarray, share: float
 
 
 def _share_of_average(learn: Callable[[_Cells], _Describe], train: _Cells) -> float:
-    """Choose how much of the gene's average to mix in, with a fifth of the training cells set aside for the choice."""
+    """Choose how much of the gene's average to mix in, on a fifth of the training cells."""
     aside = np.arange(len(train.library)) % 5 == 0
     rest, scored = train.some(~aside), train.some(aside)
     describe, average = learn(rest), _average(rest)
@@ -329,9 +329,9 @@ def _dispersion_of_gene(counts: np.ndarray, means: np.ndarray) -> float:
 
 def _scvi(model: scvi.model.SCVI | scvi.model.LinearSCVI) -> dict[str, float]:
     """Return negative ELBO, importance sampling, and reconstruction loss alone (nats per cell)."""
-    means = elbo.bounds(model, ELBO_DRAWS, IMPORTANCE_SAMPLES).mean()
+    means = evaluation.bounds(model, ELBO_DRAWS, IMPORTANCE_SAMPLES).mean()
     # Unlike the ELBO, the KL divergence does not hang on a draw.
-    kl = elbo.dimensions_in_use(model, model.validation_indices)["kl"].sum()
+    kl = latent_dimensions.dimensions_in_use(model, model.validation_indices)["kl"].sum()
     return {**means.to_dict(), "reconstruction": means["negative ELBO"] - kl}
 
 

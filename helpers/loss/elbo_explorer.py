@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from helpers import figures
 from helpers.explorer import Captioned, Explorer
 from helpers.figures import COLOURS
-from helpers.loss import elbo
+from helpers.loss import latent_dimensions, loss_ledger
 from helpers.loss.elbo_figures import KL
 
 if TYPE_CHECKING:
@@ -24,15 +24,17 @@ def show(table: pd.DataFrame, dimensions: pd.DataFrame, epoch: int) -> Captioned
     Parameters
     ----------
     table
-        What ``elbo.ledger`` returned.
+        What ``loss_ledger.ledger`` returned.
     dimensions
-        What ``elbo.kl_per_dimension`` returned.
+        What ``loss_ledger.kl_per_dimension`` returned.
     epoch
         Which epoch, from 1.
     """
-    entry, added, now = (each.loc[epoch] for each in (table, elbo.contributions(table), dimensions))
+    entry, added, now = (
+        each.loc[epoch] for each in (table, loss_ledger.contributions(table), dimensions)
+    )
     terms = " + ".join(f"{value:,.2f} ({name})" for name, value in added.items())
-    used = int((now >= elbo.IN_USE).sum())
+    used = int((now >= latent_dimensions.IN_USE).sum())
     return Captioned(
         f"Epoch {epoch}, KL weight {entry['kl_weight']:.3f}: {terms} = {added.sum():,.2f}; "
         f"train_loss is {entry['train_loss']:,.2f} nats per cell. In use: {used} of {len(now)} "
@@ -62,20 +64,20 @@ def _draw(added: pd.Series, dimensions: pd.Series, kl_weight: float, highest: fl
         bottom.bar(positions, dimensions, color=KL, alpha=0.4, label="KL divergence")
         bottom.bar(positions, dimensions * kl_weight, color=KL, label="× its weight")
         bottom.axhline(
-            elbo.IN_USE,
+            latent_dimensions.IN_USE,
             color="grey",
             linestyle="--",
-            label=f"in use: more than {elbo.IN_USE} nats",
+            label=f"in use: more than {latent_dimensions.IN_USE} nats",
         )
         bottom.set(xlabel="latent dimension", ylabel="nats per cell", xticks=positions)
-        bottom.set_ylim(0, 1.25 * max(highest, 2 * elbo.IN_USE))
+        bottom.set_ylim(0, 1.25 * max(highest, 2 * latent_dimensions.IN_USE))
         bottom.legend(loc="upper right", ncols=3)
         figure.tight_layout()
     return figure
 
 
 def explore(model: BaseModelClass) -> Explorer:
-    """Show a slider through the epochs of a model's training, with the ledger and the latent dimensions in use.
+    """Show a slider through the epochs, with the ledger and the latent dimensions in use.
 
     Parameters
     ----------
@@ -92,7 +94,7 @@ def explore(model: BaseModelClass) -> Explorer:
     ValueError
         If the model was not trained, or not recorded.
     """
-    table, dimensions = elbo.ledger(model), elbo.kl_per_dimension(model)
+    table, dimensions = loss_ledger.ledger(model), loss_ledger.kl_per_dimension(model)
     slider = widgets.IntSlider(
         value=int(table.index[-1]),
         min=int(table.index[0]),

@@ -12,12 +12,12 @@ from matplotlib.patches import Circle, Ellipse
 
 from helpers import figures
 from helpers.figures import COLOURS, about
-from helpers.loss import elbo
+from helpers.loss import attribution, loss_ledger
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
 
-# More names, or clouds, would hide one another.
+# More names, or posteriors, would hide one another.
 NAMED_GENES = 4
 DRAWN_CELLS = 60
 
@@ -33,7 +33,7 @@ def plot_ledger(table: pd.DataFrame) -> figures.DescribedFigure:
     Parameters
     ----------
     table
-        What ``elbo.ledger`` returned, of a loss that is reconstruction + weight x KL divergence.
+        What ``loss.ledger`` returned, of a loss that is reconstruction + weight x KL divergence.
 
     Raises
     ------
@@ -84,8 +84,8 @@ def plot_ledger(table: pd.DataFrame) -> figures.DescribedFigure:
 
 
 def _require_one_reconstruction(table: pd.DataFrame) -> None:
-    """Raise unless the loss is made of the whole reconstruction loss, without a weight, and KL divergences."""
-    added = elbo.contributions(table)
+    """Raise unless the loss is the reconstruction loss without a weight, and KL divergences."""
+    added = loss_ledger.contributions(table)
     others = [name for name in added if not name.startswith("kl")]
     if len(others) != 1 or not np.allclose(added[others[0]], table["reconstruction"], rtol=1e-4):
         raise ValueError(
@@ -124,21 +124,21 @@ def _say_ledger(table: pd.DataFrame, full: int | None, held_out: pd.Series) -> s
 
 
 def plot_contributions(table: pd.DataFrame) -> figures.DescribedFigure:
-    """Draw the terms that add up to the loss, each with the weight that it had, and the KL weight below.
+    """Draw the terms that add up to the loss, each with its weight, and the KL weight below.
 
     Parameters
     ----------
     table
-        What ``elbo.ledger`` returned.
+        What ``loss_ledger.ledger`` returned.
 
     Notes
     -----
-    ----- The areas lie on top of one another in the order of the ``+`` columns of the ledger, and
+    The areas lie on top of one another in the order of the ``+`` columns of the ledger, and
     end at ``train_loss``. Most of the first one is cut off, and what lies above the largest loss
     after the first twentieth of the epochs.
     """
     epochs = table.index
-    added = elbo.contributions(table).rename(columns=elbo.term_name)
+    added = loss_ledger.contributions(table).rename(columns=loss_ledger.term_name)
     lowest = added.iloc[:, 0].min()
     # It may rise again while the weight does.
     highest = table["train_loss"].iloc[len(table) // 20 :].max()
@@ -193,7 +193,7 @@ def plot_runs(runs: Mapping[str, pd.DataFrame]) -> figures.DescribedFigure:
     Parameters
     ----------
     runs
-        What ``elbo.ledger`` returned, by name.
+        What ``loss_ledger.ledger`` returned, by name.
     """
     panels = {
         "held_out_elbo": "held-out negative ELBO\n(nats per cell)",
@@ -240,7 +240,7 @@ def plot_held_out(table: pd.DataFrame) -> figures.DescribedFigure:
     Parameters
     ----------
     table
-        What ``elbo.ledger`` returned, with held-out cells.
+        What ``loss_ledger.ledger`` returned, with held-out cells.
     """
     late = table.iloc[len(table) // 10 :].dropna(subset="held_out_loss")
     lines = {
@@ -278,30 +278,31 @@ def plot_held_out(table: pd.DataFrame) -> figures.DescribedFigure:
     )
 
 
-def plot_clouds(models: Mapping[str, BaseModelClass]) -> figures.DescribedFigure:
-    """Draw the clouds that held-out cells are encoded as, in two latent dimensions, a panel a model.
+def plot_posteriors(models: Mapping[str, BaseModelClass]) -> figures.DescribedFigure:
+    """Draw the posteriors of held-out cells in two latent dimensions, one panel per model.
 
     Parameters
     ----------
     models
         Trained models by name.
     """
-    clouds = {
+    posteriors = {
         name: model.get_latent_representation(
             indices=model.validation_indices[:DRAWN_CELLS], return_dist=True
         )
         for name, model in models.items()
     }
-    farthest = 1.05 * max(np.abs(centres).max() for centres, _ in clouds.values())
-    spread, width = {}, {}
+    farthest = 1.05 * max(np.abs(centres).max() for centres, _ in posteriors.values())
+    n_drawn = min(DRAWN_CELLS, len(next(iter(posteriors.values()))[0]))
+    spread, mean_std = {}, {}
     with figures.style():
         figure = Figure(figsize=(2.5 * len(models), 3.1))
         panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
-        for axes, (name, (centres, variances)) in zip(panels, clouds.items(), strict=True):
+        for axes, (name, (centres, variances)) in zip(panels, posteriors.items(), strict=True):
             # The two dimensions in which the cells differ most.
             chosen = np.argsort(centres.std(axis=0))[::-1][:2]
-            centres, widths = centres[:, chosen], np.sqrt(variances[:, chosen])
-            for centre, (across, up) in zip(centres, widths, strict=True):
+            centres, stds = centres[:, chosen], np.sqrt(variances[:, chosen])
+            for centre, (across, up) in zip(centres, stds, strict=True):
                 # Two standard deviations to either side, as for the prior.
                 axes.add_patch(
                     Ellipse(centre, 4 * across, 4 * up, color=RECONSTRUCTION, alpha=0.35)
@@ -309,28 +310,28 @@ def plot_clouds(models: Mapping[str, BaseModelClass]) -> figures.DescribedFigure
             axes.add_patch(Circle((0, 0), 2, fill=False, linestyle="--"))
             axes.set(title=name, xlabel="a latent dimension", aspect="equal")
             axes.set(xlim=(-farthest, farthest), ylim=(-farthest, farthest))
-            spread[name], width[name] = centres.std(), widths.mean()
+            spread[name], mean_std[name] = centres.std(), stds.mean()
         panels[0].set_ylabel("another one")
         figure.tight_layout()
     return figures.DescribedFigure(
         figure,
-        f"{len(models)} panels with the clouds of "
-        f"{min(DRAWN_CELLS, len(next(iter(clouds.values()))[0]))} held-out cells in the two latent "
+        f"{len(models)} panels with the clouds of {n_drawn} held-out cells in the two latent "
         "dimensions in which they differ most, around a circle of radius 2, within which the "
         "prior has most of its mass. The centres lie farthest apart for "
         f"{max(spread, key=spread.__getitem__)} and closest for "
         f"{min(spread, key=spread.__getitem__)}. The clouds are narrowest for "
-        f"{min(width, key=width.__getitem__)} and widest for {max(width, key=width.__getitem__)}.",
+        f"{min(mean_std, key=mean_std.__getitem__)} and widest for "
+        f"{max(mean_std, key=mean_std.__getitem__)}.",
     )
 
 
-def plot_genes(costs: elbo.Costs) -> figures.DescribedFigure:
+def plot_genes(costs: attribution.LossBreakdown) -> figures.DescribedFigure:
     """Draw what each gene costs against its mean count, and name the dearest.
 
     Parameters
     ----------
     costs
-        What ``elbo.where_it_pays`` returned.
+        What ``attribution.attribute_loss`` returned.
     """
     genes = costs.genes
     dearest = genes.head(NAMED_GENES)
@@ -363,13 +364,13 @@ def plot_genes(costs: elbo.Costs) -> figures.DescribedFigure:
     )
 
 
-def plot_cells(costs: elbo.Costs, classes: pd.Series) -> figures.DescribedFigure:
+def plot_cells(costs: attribution.LossBreakdown, classes: pd.Series) -> figures.DescribedFigure:
     """Draw what each cell costs against its library size, by class.
 
     Parameters
     ----------
     costs
-        What ``elbo.where_it_pays`` returned.
+        What ``attribution.attribute_loss`` returned.
     classes
         The class of each cell, by name of the cell.
     """

@@ -1,8 +1,8 @@
 """Simulated cells, whose truth is known, so that a trained model can be compared with it.
 
-Each cell has a position z in two latent dimensions. A gene has the mean size factor * exp(intercept +
-loadings * z), and its counts are drawn from a negative binomial distribution. An SCVI model with a
-size factor can represent such cells, so all that it lacks it lacks by training.
+Each cell has a position z in two latent dimensions. A gene has the mean size factor *
+exp(intercept + loadings * z), and its counts are drawn from a negative binomial distribution. An
+SCVI model with a size factor can represent such cells, so all that it lacks it lacks by training.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy.special import gammaln, logsumexp
 from scvi.model import SCVI
 
 from helpers import figures, training
-from helpers.loss import elbo
+from helpers.loss import evaluation
 
 N_LATENT = 2
 
@@ -93,7 +93,7 @@ def cells(n_cells: int = 2000, n_genes: int = 100, seed: int = 0) -> ad.AnnData:
 
 
 def true_log_likelihood(adata: ad.AnnData, n_nodes: int = 20) -> np.ndarray:
-    """Return ln p(x): how probable the true decoder makes the counts of each cell, wherever the cell lies.
+    """Return ln p(x): how probable the true decoder makes the counts of each cell.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def true_log_likelihood(adata: ad.AnnData, n_nodes: int = 20) -> np.ndarray:
 
     Notes
     -----
-    ----- The integral of p(x | z) p(z) over z, by adaptive Gauss-Hermite quadrature: the points are
+    The integral of p(x | z) p(z) over z, by adaptive Gauss-Hermite quadrature: the points are
     placed around the most probable z, as wide as the curvature there says (Naylor and Smith 1982,
     Journal of the Royal Statistical Society C 31:214).
     """
@@ -158,9 +158,9 @@ class _Cell:
             hess=self.curvature,
             method="trust-exact",
         ).x
-        width = np.linalg.cholesky(np.linalg.inv(self.curvature(peak)))
-        values = self.log_joint(peak + grid @ width.T)
-        return float(logsumexp(values + log_weights) + np.log(np.linalg.det(width)))
+        factor = np.linalg.cholesky(np.linalg.inv(self.curvature(peak)))
+        values = self.log_joint(peak + grid @ factor.T)
+        return float(logsumexp(values + log_weights) + np.log(np.linalg.det(factor)))
 
     def log_joint(self, z: np.ndarray) -> np.ndarray:
         """Return ln p(x | z) + ln p(z) in nats, for z of shape (2,) or (points, 2)."""
@@ -212,11 +212,11 @@ def compare(model: SCVI) -> pd.DataFrame:
 
     Notes
     -----
-    ----- ``model`` is an estimate by importance sampling (see ``elbo.bounds``). With finitely many
-    draws it is a little too large on average.
+    ``model`` is an estimate by importance sampling (see ``evaluation.bounds``). With finitely
+    many draws it is a little too large on average.
     """
     _require_comparable(model)
-    found = elbo.bounds(model, ELBO_DRAWS, LIKELIHOOD_DRAWS, samples_at_once=100)
+    found = evaluation.bounds(model, ELBO_DRAWS, LIKELIHOOD_DRAWS, samples_at_once=100)
     columns = (
         -true_log_likelihood(model.adata[found.index]),
         found["importance sampling"],
@@ -226,7 +226,7 @@ def compare(model: SCVI) -> pd.DataFrame:
 
 
 def gaps(table: pd.DataFrame) -> pd.DataFrame:
-    """Split the negative ELBO of the table of ``compare`` into what no model can avoid, and two gaps.
+    """Split the negative ELBO of ``compare``'s table into what no model can avoid, and two gaps.
 
     Parameters
     ----------
@@ -268,8 +268,9 @@ def _require_comparable(model: SCVI) -> None:
     setup = model.registry["setup_args"]
     if (setup["layer"], setup["size_factor_key"]) != ("counts", "size_factor"):
         raise ValueError(
-            "The model does not read the counts and the size factors that the truth has. Set it up with "
-            'SCVI.setup_anndata(adata, layer="counts", size_factor_key="size_factor") and make it anew: SCVI(adata).'
+            "The model does not read the counts and the size factors that the truth has. Set it up "
+            'with SCVI.setup_anndata(adata, layer="counts", size_factor_key="size_factor") and '
+            "make it anew: SCVI(adata)."
         )
     training.require_held_out(model)
 

@@ -1,4 +1,4 @@
-"""One gene in one cell: small enough to compute the evidence exactly and to see that the ELBO stays below it.
+"""One gene in one cell: the evidence is exact, and the ELBO is seen to stay below it.
 
 A hidden number z is drawn from a normal distribution with mean 0 and standard deviation 1 (the
 prior). The count x is drawn from a Poisson distribution with mean exp(1 + z). What z may have been,
@@ -56,7 +56,7 @@ def log_evidence(count: int) -> float:
         If the count is negative or not a whole number.
     """
     _require_counts(count)
-    mode, width = _peak(count)
+    mode, std = _peak(count)
     top = _log_joint(count, mode)
     # Scaled by the height of its peak, so that the integrand neither vanishes nor overflows. The
     # prior alone makes it negligible twelve standard deviations away. The peak may be narrow, so
@@ -65,7 +65,7 @@ def log_evidence(count: int) -> float:
         lambda z: np.exp(_log_joint(count, z) - top),
         mode - 12,
         mode + 12,
-        points=[mode - 10 * width, mode, mode + 10 * width],
+        points=[mode - 10 * std, mode, mode + 10 * std],
         epsabs=0,
         epsrel=1e-10,
         limit=200,
@@ -106,7 +106,7 @@ def _log_joint(count: int, z):
 
 
 def _peak(count: int) -> tuple[float, float]:
-    """Return where p(x | z) p(z) is largest, and the standard deviation of the normal curve that touches it there.
+    """Return where p(x | z) p(z) is largest, and the spread of the normal curve that touches it.
 
     At the peak x - rate - z = 0 with rate = exp(OFFSET + z), so rate + ln(rate) = x + OFFSET: this
     is what the Wright omega function solves.
@@ -215,9 +215,9 @@ def best(count: int) -> Approximation:
         If the count is negative or not a whole number.
     """
     _require_counts(count)
-    mode, width = _peak(count)
+    mode, std = _peak(count)
     # The logarithm of the spread is searched, because any value of it is allowed.
-    found = minimize(lambda q: -elbo(count, q[0], np.exp(q[1])), x0=[mode, np.log(width)])
+    found = minimize(lambda q: -elbo(count, q[0], np.exp(q[1])), x0=[mode, np.log(std)])
     centre, spread = float(found.x[0]), float(np.exp(found.x[1]))
     return Approximation(centre, spread, float(elbo(count, centre, spread)))
 
@@ -246,7 +246,7 @@ def _require_spread(spread: ArrayLike) -> None:
 
 
 def plot(count: int) -> figures.DescribedFigure:
-    """Draw the ELBO of many approximations below the line ln p(x), and the best one beside the exact posterior.
+    """Draw the ELBO of many approximations below ln p(x), and the best beside the posterior.
 
     Parameters
     ----------
@@ -337,6 +337,6 @@ def _draw_posterior(axes, count: int, top: Approximation) -> None:
 
 
 def _longer_side(count: int, top: Approximation) -> str:
-    """Say where the posterior has more probability, three spreads away from the centre of the best q."""
+    """Say where the posterior has more probability, three spreads from the centre of the best q."""
     left, right = posterior(count, top.centre + np.array([-3, 3]) * top.spread)
     return "left" if left > right else "right"

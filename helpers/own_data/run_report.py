@@ -20,11 +20,11 @@ import pandas as pd
 import scvi
 
 from helpers import data, figures, training
-from helpers.expression import differential_expression
+from helpers.expression import differential_expression, marker_genes
 from helpers.genes import log_normalisation
-from helpers.latent import embeddings, neighbours
-from helpers.layers import architecture, architecture_drawing
-from helpers.loss import elbo, elbo_figures
+from helpers.latent import embedding_figures, neighbours
+from helpers.layers import architecture, architecture_drawing, descriptions
+from helpers.loss import convergence, elbo_figures, loss_ledger
 from helpers.own_data import preflight
 
 if TYPE_CHECKING:
@@ -213,12 +213,12 @@ def verdicts(model: SCVI, findings: pd.DataFrame, label_key: str | None = None) 
             "ok" if ready == "Ready." else "see the section about the cells",
         )
     }
-    gap = float(elbo.ledger(model)["residual"].abs().max())
+    gap = float(loss_ledger.ledger(model)["residual"].abs().max())
     rows["Do the parts of the loss add up?"] = (
         f"to within {figures.about(max(gap, 1e-4), 1)} nats per cell in each epoch",
         "ok" if gap < ADDS_UP else "read lesson 04: there is a term that the ledger does not know",
     )
-    for question, row in elbo.checklist(model).iterrows():
+    for question, row in convergence.checklist(model).iterrows():
         rows[str(question)] = (row["found"], row["verdict"])
     batch_key = _batch_key(model)
     if batch_key is not None:
@@ -257,9 +257,10 @@ def _rival(adata: Any, label_key: str) -> tuple[str, str]:
             f"{known.sum():,} cells have a label, of {labels.nunique()} values: too few to tell",
             "ok",
         )
-    rivals = {"scVI": latent, "PCA": log_normalisation.principal_components(adata, size)}
+    baselines = {"scVI": latent, "PCA": log_normalisation.principal_components(adata, size)}
     share = {
-        name: neighbours.label_accuracy(each[known], labels[known]) for name, each in rivals.items()
+        name: neighbours.label_accuracy(each[known], labels[known])
+        for name, each in baselines.items()
     }
     found = (
         f"the {neighbours.NEIGHBOURS} nearest cells tell it in {share['scVI']:.1%} of cells with "
@@ -312,7 +313,7 @@ def settings(model: SCVI) -> pd.Series:
     rows |= {f"train: {name}": value for name, value in noted["train_kwargs"].items()}
     rows |= {
         "preset": noted["preset"],
-        "epochs": len(elbo.ledger(model)),
+        "epochs": len(loss_ledger.ledger(model)),
         "seed": noted["seed"],
         "training cells": f"{len(model.train_indices):,}",
         "held-out cells": f"{len(model.validation_indices):,}",
@@ -327,14 +328,14 @@ def versions() -> pd.Series:
 
 
 def _layers(model: SCVI) -> Iterator[Part]:
-    for line in architecture.explain(model).splitlines():
+    for line in descriptions.explain(model).splitlines():
         yield _text(line)
     yield _table("Parameters", architecture.parameters_by_state(model))
     yield _figure(architecture_drawing.draw(model))
 
 
 def _loss(model: SCVI) -> Iterator[Part]:
-    table = elbo.ledger(model)
+    table = loss_ledger.ledger(model)
     yield _text(
         "In each step the loss is the reconstruction loss plus the KL weight times the KL "
         "divergence, in nats per cell. With weight 1 it is the negative ELBO."
@@ -367,7 +368,7 @@ def _latent(model: SCVI, cluster_key: str, label_key: str | None) -> Iterator[Pa
         known = labels.notna().to_numpy()
         if 2 <= labels.nunique() <= MOST_LABELS and known.sum() > neighbours.NEIGHBOURS:
             drawn = {f"UMAP, {key}": adata.obsm["X_umap"][known]}
-            yield _figure(embeddings.plot(drawn, labels[known].astype(str)))
+            yield _figure(embedding_figures.plot_labels(drawn, labels[known].astype(str)))
             if not known.all():
                 yield _text(f"{(~known).sum():,} cells have no {key}, and are not drawn.")
         else:
@@ -397,10 +398,10 @@ def _genes(model: SCVI, cluster_key: str) -> Iterator[Part]:
         "clusters were made from the same counts, so that genes differ between them proves "
         "nothing: it describes them. Only genes that were selected for the training can be named."
     )
-    table = differential_expression.of_each_class(model, cluster_key)
+    table = differential_expression.one_vs_rest(model, cluster_key)
     yield _table(
         f"First {TOP_GENES} genes of each cluster",
-        differential_expression.top(table, min(TOP_GENES, model.adata.n_vars)),
+        marker_genes.top(table, min(TOP_GENES, model.adata.n_vars)),
     )
 
 
@@ -414,7 +415,7 @@ def methods(model: SCVI) -> str:
     """
     built, noted = model.init_params_["non_kwargs"], model.train_settings_
     layers = architecture.hidden_layers(model)
-    table = elbo.ledger(model)
+    table = loss_ledger.ledger(model)
     rate = noted["train_kwargs"].get("plan_kwargs", {}).get("lr", DEFAULT_RATE)
     batch_key = _batch_key(model)
     batches = f" with '{batch_key}' as batch" if batch_key else ""

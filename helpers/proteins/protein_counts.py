@@ -11,12 +11,9 @@ from collections.abc import Sequence
 import anndata as ad
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture
 
-from helpers import figures
 from helpers.latent import neighbours
 
 KEY = "protein_expression"
@@ -30,7 +27,6 @@ GATES: dict[str, dict[str, bool]] = {
     "NK cells": {"CD56": True, "CD3": False, "CD14": False, "CD19": False},
     "monocytes": {"CD14": True, "CD3": False, "CD19": False},
 }
-
 NO_GROUP = "no group"
 
 # The gene from which a protein is made. CD3 is made of the products of several genes, of which this
@@ -58,11 +54,6 @@ MIN_CELLS = 50
 # Two humps count as apart if between their tops the fitted curve falls below this share of the
 # lower one.
 VALLEY = 0.8
-
-MARKERS = "osD^vP*X"
-
-
-# --- background and foreground ------------------------------------------------------------------
 
 
 def thresholds(adata: ad.AnnData, batch_key: str = "batch") -> pd.DataFrame:
@@ -93,14 +84,15 @@ def thresholds(adata: ad.AnnData, batch_key: str = "batch") -> pd.DataFrame:
 
     Notes
     -----
-    ----- A mixture of two normal distributions of ln(1 + count), fitted to each protein and batch
+    A mixture of two normal distributions of ln(1 + count), fitted to each protein and batch
     (scikit-learn's GaussianMixture). There are two humps if the fitted curve has a valley between
     the two means, lower than 80 % of the lower hump.
     """
-    return _divided(_require_proteins(adata), _require_batches(adata, batch_key))
+    return thresholds_of(require_proteins(adata), require_batches(adata, batch_key))
 
 
-def _divided(table: pd.DataFrame, batches: NDArray[np.str_]) -> pd.DataFrame:
+def thresholds_of(table: pd.DataFrame, batches: NDArray[np.str_]) -> pd.DataFrame:
+    """Return the table of ``thresholds`` for counts (cells x proteins) and each cell's batch."""
     rows = {
         (protein, batch): _divide(table.loc[batches == batch, protein].to_numpy(float))
         for protein in table
@@ -130,7 +122,7 @@ def _divide(counts: NDArray[np.float64]) -> dict[str, float]:
 
 
 def above(adata: ad.AnnData, proteins: Sequence[str], batch_key: str = "batch") -> pd.DataFrame:
-    """Return for each cell and protein whether the count is above the threshold of the cell's batch.
+    """Return whether each cell's count of each protein is above the threshold of its batch.
 
     Parameters
     ----------
@@ -149,8 +141,8 @@ def above(adata: ad.AnnData, proteins: Sequence[str], batch_key: str = "batch") 
     KeyError, ValueError
         As for ``thresholds``, and if a protein is missing or has no two humps in a batch.
     """
-    table = _require_proteins(adata, proteins)[list(proteins)]
-    batches = _require_batches(adata, batch_key)
+    table = require_proteins(adata, proteins)[list(proteins)]
+    batches = require_batches(adata, batch_key)
     limits = _limits(table, batches)
     missing = np.argwhere(limits.isna().to_numpy())
     if len(missing):
@@ -165,15 +157,12 @@ def above(adata: ad.AnnData, proteins: Sequence[str], batch_key: str = "batch") 
 
 def _limits(table: pd.DataFrame, batches: NDArray[np.str_]) -> pd.DataFrame:
     """Return the thresholds, proteins x batches."""
-    return _divided(table, batches)["threshold"].unstack("batch").loc[list(table)]
+    return thresholds_of(table, batches)["threshold"].unstack("batch").loc[list(table)]
 
 
 def _is_above(table: pd.DataFrame, limits: pd.DataFrame, batches: NDArray[np.str_]) -> pd.DataFrame:
     of_cells = limits.loc[list(table), batches].T.set_axis(table.index)
     return pd.DataFrame(table > of_cells)
-
-
-# --- gates --------------------------------------------------------------------------------------
 
 
 def rules() -> pd.DataFrame:
@@ -234,11 +223,8 @@ def centred_log_ratio(adata: ad.AnnData) -> pd.DataFrame:
     -----
     Stoeckius et al. 2017, Nature Methods 14:865.
     """
-    logged = np.log1p(_require_proteins(adata))
+    logged = np.log1p(require_proteins(adata))
     return logged.sub(logged.mean(axis=1), axis=0)
-
-
-# --- RNA of the same gene -----------------------------------------------------------------------
 
 
 def beside_rna(adata: ad.AnnData, batch_key: str = "batch") -> pd.DataFrame:
@@ -264,13 +250,13 @@ def beside_rna(adata: ad.AnnData, batch_key: str = "batch") -> pd.DataFrame:
     KeyError, ValueError
         As for ``thresholds``, and if a gene is missing.
     """
-    table, batches = _require_proteins(adata), _require_batches(adata, batch_key)
+    table, batches = require_proteins(adata), require_batches(adata, batch_key)
     limits = _limits(table[[name for name in GENES if name in table]], batches).dropna()
     named = list(limits.index)
     there = _is_above(table[named], limits, batches)
     rows = {}
     for protein in named:
-        rna, is_there = _rna(adata, protein), there[protein].to_numpy()
+        rna, is_there = rna_of(adata, protein), there[protein].to_numpy()
         ranks = [
             table.loc[batches == batch, protein].corr(rna[batches == batch], method="spearman")
             for batch in sorted(set(batches))
@@ -285,7 +271,7 @@ def beside_rna(adata: ad.AnnData, batch_key: str = "batch") -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("protein")
 
 
-def _rna(adata: ad.AnnData, protein: str) -> pd.Series:
+def rna_of(adata: ad.AnnData, protein: str) -> pd.Series:
     """Return the counts of a protein's gene, a row a cell."""
     gene = GENES.get(protein)
     if gene is None:
@@ -299,135 +285,8 @@ def _rna(adata: ad.AnnData, protein: str) -> pd.Series:
     return pd.Series(np.asarray(counts.todense()).ravel(), index=adata.obs_names)
 
 
-# --- figures ------------------------------------------------------------------------------------
-
-
-def plot_histogram(
-    adata: ad.AnnData, protein: str, batch_key: str = "batch"
-) -> figures.DescribedFigure:
-    """Draw how many cells have which count of a protein, a panel a batch, with the threshold if there is one.
-
-    Parameters
-    ----------
-    adata, batch_key
-        As for ``thresholds``.
-    protein
-        Its name.
-
-    Raises
-    ------
-    KeyError, ValueError
-        As for ``thresholds``, and if there is no such protein.
-    """
-    table = _require_proteins(adata, [protein])
-    batches = _require_batches(adata, batch_key)
-    found = _divided(table[[protein]], batches).loc[protein]
-    edges = np.expm1(np.linspace(0, np.log1p(table[protein].max()) * 1.02, 31))
-    said = []
-    with figures.style():
-        figure = Figure(figsize=(7.2, 4.8), layout="constrained")
-        panels = figure.subplots(len(found), sharex=True, squeeze=False)[:, 0]
-        for axes, (batch, row) in zip(panels, found.iterrows(), strict=True):
-            axes.hist(table.loc[batches == batch, protein], edges, color=figures.COLOURS[0])
-            axes.set_title(f"batch {batch}", fontsize=13, loc="left")
-            axes.set_ylabel("cells", fontsize=12)
-            said.append(_say_humps(batch, row))
-            if np.isnan(row["threshold"]):
-                continue
-            axes.axvline(row["threshold"], color=figures.COLOURS[1], linestyle="--")
-            top = axes.get_ylim()[1]
-            axes.set_ylim(top=1.25 * top)
-            for name in ("background", "foreground"):
-                axes.text(row[name], 1.1 * top, name, ha="center", fontsize=12)
-        for axes in panels:
-            figures.count_axis(axes, "x")
-        panels[-1].set_xlabel(
-            f"{protein} counts in a cell (logarithmic; dashed: threshold)", fontsize=12
-        )
-    return figures.DescribedFigure(
-        figure, f"Histograms of the counts of {protein} in {len(table):,} cells. {' '.join(said)}"
-    )
-
-
-def _say_humps(batch: str, row: pd.Series) -> str:
-    if np.isnan(row["threshold"]):
-        return f"Batch {batch}: one hump, so no threshold."
-    return (
-        f"Batch {batch}: background around {figures.about(row['background'], 2)}, foreground "
-        f"around {figures.about(row['foreground'], 2)}, {figures.about(100 * row['above'], 2)} % "
-        f"of the cells above the threshold of {figures.about(row['threshold'], 2)}."
-    )
-
-
-def plot_beside_rna(adata: ad.AnnData, protein: str, groups: pd.Series) -> figures.DescribedFigure:
-    """Draw the counts of a protein against those of its gene's RNA, a point a cell.
-
-    Parameters
-    ----------
-    adata
-        As for ``beside_rna``.
-    protein
-        A key of ``GENES``.
-    groups
-        The group of each cell, as ``gate`` returns it.
-
-    Raises
-    ------
-    KeyError, ValueError
-        If there is no such protein or gene, or the groups are not of these cells.
-    """
-    counts, rna = _require_proteins(adata, [protein])[protein], _rna(adata, protein)
-    labels = require_groups(groups, adata.obs_names)
-    # Whole numbers lie on top of one another; spread out, all cells can be seen.
-    spread = np.random.default_rng(0).uniform(-0.3, 0.3, adata.n_obs)
-    with figures.style():
-        figure = Figure(figsize=(7.2, 4.8), layout="constrained")
-        axes = figure.subplots()
-        draw_groups(axes, rna + spread, counts, labels)
-        axes.set_xlabel(
-            f"RNA counts of the gene {GENES[protein]} in a cell (points spread sideways)",
-            fontsize=12,
-        )
-        axes.set_ylabel(f"counts of the protein {protein}\n(logarithmic)", fontsize=12)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        figures.count_axis(axes, "y")
-        figure.legend(loc="outside right upper", fontsize=12)
-    without = (rna == 0).groupby(labels).mean().drop(NO_GROUP, errors="ignore")
-    said = [f"{name} {figures.about(100 * share, 2)} %" for name, share in without.items()]
-    return figures.DescribedFigure(
-        figure,
-        f"Scatter plot of {adata.n_obs:,} cells: counts of the protein {protein} against RNA "
-        f"counts of its gene {GENES[protein]}. Cells without any RNA count: {', '.join(said)}.",
-    )
-
-
-def draw_groups(axes: Axes, x: pd.Series, y: pd.Series, labels: pd.Series) -> None:
-    """Draw a point a cell, with a colour and a marker for each group.
-
-    Cells of no group behind the others, in grey.
-    """
-    nowhere = (labels == NO_GROUP).to_numpy()
-    if nowhere.any():
-        axes.plot(x[nowhere], y[nowhere], "x", color="0.6", markersize=5, label=NO_GROUP)
-    for number, name in enumerate(sorted(set(labels) - {NO_GROUP})):
-        cells = (labels == name).to_numpy()
-        axes.plot(
-            x[cells],
-            y[cells],
-            MARKERS[number % len(MARKERS)],
-            color=figures.COLOURS[number % 7],
-            markersize=6,
-            markeredgecolor="white",
-            markeredgewidth=0.4,
-            alpha=0.8,
-            label=name,
-        )
-
-
-# --- what is needed -----------------------------------------------------------------------------
-
-
-def _require_proteins(adata: ad.AnnData, names: Sequence[str] = ()) -> pd.DataFrame:
+def require_proteins(adata: ad.AnnData, names: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the counts of the proteins (cells x proteins), or raise unless they are there."""
     table = adata.obsm.get(KEY)
     if not isinstance(table, pd.DataFrame):
         raise KeyError(
@@ -485,7 +344,8 @@ def require_groups(groups: pd.Series, cells: pd.Index) -> pd.Series:
     return labels.astype(str)
 
 
-def _require_batches(adata: ad.AnnData, batch_key: str) -> NDArray[np.str_]:
+def require_batches(adata: ad.AnnData, batch_key: str) -> NDArray[np.str_]:
+    """Return the batch of each cell, or raise unless each batch has enough cells."""
     column = neighbours.column(adata, batch_key)
     missing = column.isna().to_numpy()
     if missing.any():

@@ -23,11 +23,10 @@ from scvi.module.base import LossOutput
 from torch.distributions import Normal
 
 from helpers import training
-from helpers.expression import differential_expression
-from helpers.layers import tracing
-from helpers.loss import elbo
-from helpers.loss.elbo import negative_binomial, numbers
-from helpers.proteins.protein_counts import NO_GROUP, require_groups
+from helpers.loss import forward_pass, terms_by_hand
+from helpers.loss.forward_pass import numbers
+from helpers.loss.terms_by_hand import negative_binomial
+from helpers.training import minibatches
 
 # scvi-tools' own factor of the term that it adds for the probability of the background.
 PENALTY = 1e-3
@@ -39,14 +38,12 @@ CELLS_AT_ONCE = 16
 LEFT_OUT = 1e-3
 
 
-# --- the loss by hand ---------------------------------------------------------------------------
-
-
 def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd.DataFrame:
     """Recompute every term of TotalVI's loss with NumPy and SciPy alone.
 
     From the model come only the numbers that its networks put out: the parameters of each count's
-    distribution, and centre and width of each cell's cloud and of each protein's background.
+    distribution, and mean and standard deviation of each cell's posterior and of each protein's
+    background.
 
     Parameters
     ----------
@@ -65,7 +62,7 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
         ``proteins``
             -ln of the probability of the counts of the proteins: mixture of two negative binomials.
         ``kl_z``
-            KL divergence of the cell's cloud from the standard normal distribution.
+            KL divergence of the cell's posterior from the standard normal distribution.
         ``background``
             KL divergence of what the decoder says about the background of each protein from its
             prior, which is learned for each protein and batch. Both are normal distributions of
@@ -99,12 +96,12 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
 
     Notes
     -----
-    ----- Mixture with background mean b, foreground mean f, dispersion t and probability p of the
+    Mixture with background mean b, foreground mean f, dispersion t and probability p of the
     background: ``ln(p NB(y; b, t) + (1 - p) NB(y; f, t))``; formulas of NB and of the KL divergence
-    in ``elbo.by_hand``. The terms are those of the methods of Gayoso et al. 2021, but the last two:
+    in ``loss.by_hand``. The terms are those of the methods of Gayoso et al. 2021, but the last two:
     these are in the code of scvi-tools only.
     """
-    _require(model)
+    require_totalvi(model)
     if not model.module.use_observed_lib_size:
         raise ValueError(
             "This TOTALVI learns the library size, which adds a term that is not worked out here. "
@@ -114,9 +111,9 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
     panel_key = model.module.panel_key
 
     def read(
-        minibatch: elbo.Minibatch,
-        inference: elbo.Outputs,
-        generative: elbo.Outputs,
+        minibatch: forward_pass.Minibatch,
+        inference: forward_pass.Outputs,
+        generative: forward_pass.Outputs,
         loss: LossOutput,
     ) -> Any:
         py = generative["py_"]
@@ -126,10 +123,12 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
         log_background, _ = _log_weights(numbers(py["mixing"]))
         genes = _likelihood_of_genes(model, generative["px_"])
         return {
-            "genes": -elbo.log_probability(numbers(minibatch[REGISTRY_KEYS.X_KEY]), genes).sum(1),
+            "genes": -terms_by_hand.log_probability(
+                numbers(minibatch[REGISTRY_KEYS.X_KEY]), genes
+            ).sum(1),
             "proteins": -(counted * _log_probability(minibatch, generative)).sum(axis=1),
-            "kl_z": elbo.gaussian_kl(inference["qz"], Normal(0.0, 1.0)).sum(axis=1),
-            "background": (counted * elbo.gaussian_kl(said, prior)).sum(axis=1),
+            "kl_z": terms_by_hand.gaussian_kl(inference["qz"], Normal(0.0, 1.0)).sum(axis=1),
+            "background": (counted * terms_by_hand.gaussian_kl(said, prior)).sum(axis=1),
             "efficiency": -lognorm.logpdf(numbers(generative["per_batch_efficiency"]), 1).sum(1),
             "foreground penalty": -PENALTY * log_background.sum(axis=1),
             "genes_of_module": numbers(loss.reconstruction_loss["reconst_loss_gene"]),
@@ -138,14 +137,14 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
             "kl_back_pro_of_module": numbers(loss.kl_local["kl_div_back_pro"]),
         }
 
-    return elbo.by_cell(model, cells, read)
+    return forward_pass.by_cell(model, cells, read)
 
 
 def _measured(model: scvi.model.TOTALVI) -> NDArray[np.bool_]:
     """Return which proteins were measured, batches (or panels, if there are) x proteins."""
     masks = model.module.protein_batch_mask
     if masks is None:
-        return np.ones((model.module.n_panel, len(_proteins(model))), dtype=bool)
+        return np.ones((model.module.n_panel, len(names_of_proteins(model))), dtype=bool)
     return np.stack([masks[str(code)] for code in range(len(masks))]).astype(bool)
 
 
@@ -157,7 +156,9 @@ def _likelihood_of_genes(
     return NegativeBinomial(mu=px["rate"], theta=px["r"])
 
 
-def _log_probability(minibatch: elbo.Minibatch, generative: elbo.Outputs) -> np.ndarray:
+def _log_probability(
+    minibatch: forward_pass.Minibatch, generative: forward_pass.Outputs
+) -> np.ndarray:
     """Return the logarithm of the probability of each protein's count, cells x proteins."""
     py = generative["py_"]
     counts, theta = numbers(minibatch[REGISTRY_KEYS.PROTEIN_EXP_KEY]), numbers(py["r"])
@@ -178,13 +179,10 @@ def _log_weights(mixing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return -np.logaddexp(0, -mixing), -np.logaddexp(0, mixing)
 
 
-# --- what it says about a protein ---------------------------------------------------------------
-
-
 class _Draws(NamedTuple):
-    """What the decoder says about a protein, cells x draws from their clouds (``efficiency``.
+    """What the decoder says about a protein, cells x draws from their posteriors.
 
-    Cells x 1).
+    ``efficiency`` is cells x 1.
     """
 
     background: np.ndarray
@@ -206,7 +204,7 @@ def describe_protein(
     protein
         Its name, a column of the protein counts.
     n_samples
-        How many times to draw the position of each cell from its cloud, and its background. The
+        How many times to draw the position of each cell from its posterior, and its background. The
         columns are means over these draws.
     seed
         Seed of the random numbers. Those of the session stay as they are.
@@ -255,7 +253,7 @@ def describe_protein(
 def count_distribution(
     model: scvi.model.TOTALVI, protein: str, cell: str, n_samples: int = 25, seed: int = 0
 ) -> pd.DataFrame:
-    """Return how probable the model makes each count of a protein in a cell, divided by where it comes from.
+    """Return how probable each count of a protein in a cell is, by where the count comes from.
 
     Parameters
     ----------
@@ -279,7 +277,7 @@ def count_distribution(
     KeyError
         If there is no such protein or cell.
     """
-    _require(model)
+    require_totalvi(model)
     if cell not in model.adata.obs_names:
         raise KeyError(
             f"The data of this model have no cell '{cell}'. What to do: take a name from "
@@ -309,8 +307,8 @@ def _draw(
     cells: Sequence[int] | None = None,
 ) -> _Draws:
     """Draw positions of cells, and return what the decoder says about the protein there."""
-    _require(model)
-    names = _proteins(model)
+    require_totalvi(model)
+    names = names_of_proteins(model)
     if protein not in names:
         raise KeyError(f"There is no protein '{protein}'. Proteins: {', '.join(names)}.")
     if n_samples < 1:
@@ -327,7 +325,7 @@ def _draw(
     return _Draws(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def _of_protein(generative: elbo.Outputs, column: int, n_samples: int) -> _Draws:
+def _of_protein(generative: forward_pass.Outputs, column: int, n_samples: int) -> _Draws:
     """Read one protein of a minibatch."""
     py = generative["py_"]
     efficiency = numbers(generative["per_batch_efficiency"][:, column].cpu())[:, None]
@@ -342,141 +340,21 @@ def _of_protein(generative: elbo.Outputs, column: int, n_samples: int) -> _Draws
     return _Draws(*means, np.exp(log_foreground), read(py["r"]), efficiency)
 
 
-# --- which proteins differ between groups -------------------------------------------------------
-
-
-def differences(
-    model: scvi.model.TOTALVI,
-    groups: pd.Series,
-    delta: float = differential_expression.DELTA,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Compare the proteins of each group with those of all other cells, by what the model expects.
-
-    Parameters
-    ----------
-    model
-        A trained model.
-    groups
-        The group of each cell, by name of the cell. Cells labelled "no group" are no group of their
-        own, but they are among the others of each group.
-    delta
-        How large a log2 fold change must be to count.
-    seed
-        Seed of the random numbers. Those of the session stay as they are.
-
-    Returns
-    -------
-    DataFrame
-        A row a group and protein: groups in alphabetical order, and in each the proteins by falling
-        log2 fold change.
-
-        ``group``, ``protein``
-            Their names, as text.
-        ``probability``
-            That the protein differs (see Notes), 0 to 1.
-        ``log2 fold change``
-            Median over pairs of cells; above 0 where the protein is higher in the group. 1 is twice
-            as much.
-        ``mean counts``, ``mean counts elsewhere``
-            As measured, per cell of the group and per cell of all others.
-
-    Raises
-    ------
-    TypeError
-        If this is not a TOTALVI, or ``groups`` is no Series.
-    ValueError
-        If the model was not trained, ``delta`` is not above 0, a cell has no label, or a group has
-        a single cell or no others to compare with.
-
-    Notes
-    -----
-    ----- ``model.differential_expression`` in ``mode="change"`` for the proteins (Boyeau et al.
-    2019, bioRxiv 794289): see ``differential_expression.of_each_class``, which asks the same of
-    genes. What is compared is the mean of the mixture of a cell of the group and of one of the
-    others, background included, without the efficiencies, plus 0.1. The probability is the share of
-    pairs in which the one is higher by ``delta``, or in which the other is, whichever is more.
-
-    By default scvi-tools leaves the background out (``include_protein_background=False``). Then two
-    cells without the protein are compared by how nearly 0 the probability of a foreground is, which
-    no count shows: in a model of 400 blood cells, NK cells came out with 16 times as much CD19 as
-    the others, at fewer counts.
-
-    Both cells of a pair are decoded as if they were of the same batch, each batch as often as the
-    others (``batch_correction=True``): batches counted to different depths would differ in all
-    proteins.
-    """
-    _require(model)
-    differential_expression.require_delta(delta)
-    labels = _labels(model, groups)
-    counts = protein_counts(model)
-    tables = []
-    for name in sorted(set(labels) - {NO_GROUP}):
-        inside = labels == name
-        # Each group with the same random numbers: its rows do not depend on which other groups
-        # there are.
-        with training.evaluating(model, seed):
-            found = model.differential_expression(
-                idx1=inside,
-                mode="change",
-                delta=delta,
-                batch_correction=True,
-                use_field=["protein"],
-                include_protein_background=True,
-                # The means are taken from the counts below, by the names of the columns here.
-                all_stats=False,
-                silent=True,
-                n_samples_overall=differential_expression.PAIRS,
-            )
-        proteins = [str(row).removesuffix("_protein") for row in found.index]
-        table = pd.DataFrame(
-            {
-                "group": name,
-                "protein": proteins,
-                "probability": found["proba_de"].to_numpy(dtype=float),
-                "log2 fold change": found["lfc_median"].to_numpy(dtype=float),
-                "mean counts": counts.loc[inside, proteins].mean().to_numpy(),
-                "mean counts elsewhere": counts.loc[~inside, proteins].mean().to_numpy(),
-            }
-        )
-        tables.append(table.sort_values("log2 fold change", ascending=False))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _labels(model: scvi.model.TOTALVI, groups: pd.Series) -> NDArray[np.str_]:
-    """Return the group of each cell in the order of the data, checked."""
-    labels = require_groups(groups, model.adata.obs_names).to_numpy(dtype=str)
-    sizes = pd.Series(labels).value_counts().drop(NO_GROUP, errors="ignore")
-    if sizes.empty or sizes.max() == len(labels):
-        raise ValueError(
-            f"There is no group with others to compare it with: {', '.join(sorted(set(labels)))}. "
-            "What to do: give at least two labels."
-        )
-    if sizes.min() < 2:
-        raise ValueError(
-            f"The group '{sizes.idxmin()}' has a single cell, which shows no spread to compare "
-            f"with. What to do: label it '{NO_GROUP}', or give it another group."
-        )
-    return labels
-
-
-# --- the model and its proteins -----------------------------------------------------------------
-
-
-def _require(model: scvi.model.TOTALVI) -> None:
+def require_totalvi(model: scvi.model.TOTALVI) -> None:
     """Raise, with what to do, unless this is a trained TOTALVI with its data."""
-    tracing.require_traceable(model)
+    minibatches.require_traceable(model)
     # Not of a subclass: TOTALANVI adds terms to the loss.
     if type(model) is not scvi.model.TOTALVI:
         raise TypeError(
             f"This is a {type(model).__name__}, not a TOTALVI. What to do: give a "
-            "scvi.model.TOTALVI; for the loss of others there is elbo.by_hand, for their genes "
-            "denoising and markers."
+            "scvi.model.TOTALVI; for the loss of others there is loss.by_hand, for their genes "
+            "denoising and differential_expression."
         )
     training.require_trained(model)
 
 
-def _proteins(model: scvi.model.TOTALVI) -> list[str]:
+def names_of_proteins(model: scvi.model.TOTALVI) -> list[str]:
+    """Return the names of the proteins in the order in which the model has them."""
     return list(map(str, model.protein_state_registry.column_names))
 
 
@@ -494,4 +372,6 @@ def protein_counts(model: scvi.model.TOTALVI) -> pd.DataFrame:
         Cells x proteins, by their names.
     """
     counts = model.adata_manager.get_from_registry(REGISTRY_KEYS.PROTEIN_EXP_KEY)
-    return pd.DataFrame(np.asarray(counts), index=model.adata.obs_names, columns=_proteins(model))
+    return pd.DataFrame(
+        np.asarray(counts), index=model.adata.obs_names, columns=names_of_proteins(model)
+    )

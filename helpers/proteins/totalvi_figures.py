@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from helpers import figures
 from helpers.figures import COLOURS, about
-from helpers.proteins import protein_counts, totalvi
+from helpers.proteins import protein_counts, protein_figures, totalvi
 from helpers.proteins.protein_counts import NO_GROUP
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 # One colour for each thing, in all figures.
 BACKGROUND, FOREGROUND = COLOURS[5], COLOURS[1]
 
-# Draws from a cell's cloud: enough for a smooth curve.
+# Draws from a cell's posterior: enough for a smooth curve.
 DRAWS = 100
 
 
 def plot_mixture(
     model: scvi.model.TOTALVI, protein: str, cells: Mapping[str, str]
 ) -> figures.DescribedFigure:
-    """Draw how probable the model makes each count of a protein in some cells, and the count that was measured.
+    """Draw how probable each count of a protein is in some cells, and the count that was measured.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def plot_mixture(
     -------
     DescribedFigure
         A panel a cell. The two areas are the two components of the mixture, each as large as it is
-        probable; together they are 1. Means over 100 draws from the cell's cloud.
+        probable; together they are 1. Means over 100 draws from the cell's posterior.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def plot_mixture(
 
     Notes
     -----
-    ----- The axis is one of ln(1 + count). The height of a curve is the probability of a count
+    The axis is one of ln(1 + count). The height of a curve is the probability of a count
     divided by the room that the count takes there, so that areas are probabilities.
     """
     if not cells:
@@ -178,7 +178,7 @@ def plot_foreground(
         panels = figure.subplots(2, len(tables), squeeze=False, sharex="col", sharey="row")
         for (top, bottom), (protein, table) in zip(panels.T, tables.items(), strict=True):
             for axes, column in ((top, "probability of foreground"), (bottom, "denoised")):
-                protein_counts.draw_groups(axes, table["count"], table[column], labels[protein])
+                protein_figures.draw_groups(axes, table["count"], table[column], labels[protein])
                 axes.tick_params(labelsize=11)
             top.set_title(protein, fontsize=13, loc="left")
             bottom.axline((0, 0), (1, 1), color="0.5", linestyle="--", linewidth=1, zorder=0)

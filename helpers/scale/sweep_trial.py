@@ -12,7 +12,7 @@ import scvi
 from ray import tune
 
 from helpers import environment
-from helpers.layers import architecture
+from helpers.layers import model_anatomy
 from studies import presets
 
 # Ray looks for this one while a trial runs; it is what scvi-tools calls the negative ELBO of the
@@ -77,7 +77,7 @@ class Trial(scvi.model.SCVI):
         # training.train calls the model's own train, which from here on is that of scvi-tools.
         self.train = super().train
         costs = presets.train_measured(self, preset, callbacks=callbacks, **train_params)
-        anatomy = architecture.read(self)
+        anatomy = model_anatomy.read(self)
         report = {
             **costs,
             **presets.judge(self, self.validation_indices, types(self.adata)),

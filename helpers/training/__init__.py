@@ -1,5 +1,6 @@
 """Lesson 02: train a model in class time, see how it went, and keep the result."""
 
+from helpers.training.minibatches import evenly_spaced, minibatch
 from helpers.training.presets import (
     PRESETS,
     blood_model,
@@ -31,9 +32,11 @@ __all__ = [
     "defaults",
     "dropout",
     "evaluating",
+    "evenly_spaced",
     "lengths",
     "load_checkpoint",
     "load_or_train",
+    "minibatch",
     "plot_curves",
     "plot_default_epochs",
     "plot_shape",

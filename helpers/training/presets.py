@@ -137,7 +137,7 @@ def train(
     Notes
     -----
     ``model.train_settings_`` keeps preset, arguments, seed, versions and the checkpoint key, and
-    ``model.loss_record_`` what each term added to the loss (see ``loss_record``). ``model.save``
+    ``model.loss_record_`` what each term added to the loss (see ``loss_recorder``). ``model.save``
     stores both with the model. Recording does not change the result.
 
     No progress is kept if an argument is an object, such as a callback, if the counts stay in a

@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import figures
-from helpers.layers import tracing
+from helpers.training import minibatches
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
@@ -72,7 +72,7 @@ def shares(model: BaseModelClass, batch_size: int = 128) -> pd.DataFrame:
     Raises
     ------
     TypeError, ValueError, UntraceableModelError
-        As in ``tracing.minibatch``, and if there are too few cells for one minibatch.
+        As in ``minibatches.minibatch``, and if there are too few cells for one minibatch.
     """
     ran = operators(model, batch_size)
     return summary(ran, fetching(model, batch_size), whole(model, batch_size))
@@ -112,7 +112,7 @@ def fetching(model: BaseModelClass, batch_size: int = 128) -> float:
 
 
 def operators(model: BaseModelClass, batch_size: int = 128) -> pd.DataFrame:
-    """Return how long each operator of PyTorch took in each minibatch, from the moment it has its cells.
+    """Return how long each operator of PyTorch took in each minibatch, once it had its cells.
 
     To start an operator takes some microseconds, which count too.
 
@@ -214,7 +214,7 @@ class _Stages(Callback):
 
 
 def _require_a_minibatch(model: BaseModelClass, batch_size: int) -> None:
-    tracing.require_traceable(model)
+    minibatches.require_traceable(model)
     if model.adata.n_obs < batch_size:
         raise ValueError(
             f"There are {model.adata.n_obs} cells, too few for a minibatch of {batch_size}. What "
@@ -223,11 +223,11 @@ def _require_a_minibatch(model: BaseModelClass, batch_size: int) -> None:
 
 
 def _train_copy(model: BaseModelClass, batch_size: int, callbacks: Sequence[Callback]) -> None:
-    """Train a copy of the model on at least one more minibatch than are measured, all of them full."""
+    """Train a copy of the model on one more minibatch than are measured, all of them full."""
     _require_a_minibatch(model, batch_size)
     in_an_epoch = min(MINIBATCHES + 1, model.adata.n_obs // batch_size)
     twin = copy.copy(model)
-    twin.module = tracing.copy_of_module(model)
+    twin.module = minibatches.copy_of_module(model)
     # The record of its training would else be added to that of the model.
     twin.is_trained_, twin.history_ = False, None
     with isolate_rng():
@@ -265,18 +265,18 @@ def floor(model: BaseModelClass, batch_size: int = 128) -> pd.DataFrame:
     Raises
     ------
     TypeError, ValueError, UntraceableModelError
-        As in ``tracing.minibatch``.
+        As in ``minibatches.minibatch``.
 
     Notes
     -----
-    ----- Operations are the multiplications and additions of forward and backward, as
+    Operations are the multiplications and additions of forward and backward, as
     ``torch.utils.flop_counter`` counts them. Their rate is that of the fastest product with the
     largest layer. Bytes are those of the weights that have a gradient, the gradients and Adam's two
     states (each read and written once), and of the minibatch (likewise). Their rate is that of a
     copy of as many bytes. The arithmetic of each cell and gene in the likelihood comes on top, and
     the two are taken one after the other.
     """
-    batch = tracing.minibatch(model, batch_size)
+    batch = minibatches.minibatch(model, batch_size)
     module, operations = _step(model, batch)
     learned = [each for each in module.parameters() if each.grad is not None]
     bytes_of_weights = VISITS * sum(each.nbytes for each in learned)
@@ -296,7 +296,7 @@ def floor(model: BaseModelClass, batch_size: int = 128) -> pd.DataFrame:
 
 
 def product_rate(cells: int, outputs: int, inputs: int) -> float:
-    """Return the operations in millions a ms of the fastest of the three matrix products that a layer needs.
+    """Return the rate (millions of operations per ms) of a layer's fastest matrix product.
 
     Parameters
     ----------
@@ -324,8 +324,8 @@ def copy_rate(moved: int) -> float:
 
 
 def _step(model: BaseModelClass, batch: dict[str, torch.Tensor]) -> tuple[torch.nn.Module, int]:
-    """Return a copy of the module that has the gradients of one step, and the operations of its matrix products."""
-    module = tracing.copy_of_module(model).cpu().train()
+    """Return a copy of the module after one step, and the operations of its matrix products."""
+    module = minibatches.copy_of_module(model).cpu().train()
     module.zero_grad()
     with isolate_rng(), FlopCounterMode(display=False) as counter:
         next(part.loss for part in module(batch) if isinstance(part, LossOutput)).sum().backward()
@@ -346,7 +346,7 @@ def _least_ms(work: Callable[[], Any], times: int = 30) -> float:
 
 
 def plot_shares(table: pd.DataFrame, floor: pd.DataFrame) -> figures.DescribedFigure:
-    """Draw the table of ``shares`` as bars (ms a minibatch), the whole first, with the sum of the table of ``floor`` as a line.
+    """Draw the table of ``shares`` as bars (ms a minibatch), with the sum of ``floor`` as a line.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ import torch
 
 from helpers import data, environment, genes, training
 from helpers.data import cortex_text
-from helpers.loss import elbo
+from helpers.loss import loss_ledger
 from helpers.own_data import preflight, reading, run_report
 from helpers.paths import ROOT
 from helpers.training import checkpoints
@@ -748,7 +748,7 @@ def untrained() -> scvi.model.SCVI:
     "the ledger is asked before the training", "was not trained", "training.train(model)"
 )
 def ledger_first(folder):
-    return refusal(elbo.ledger, untrained())
+    return refusal(loss_ledger.ledger, untrained())
 
 
 @environment_case(

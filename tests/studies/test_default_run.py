@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from helpers.loss import elbo
+from helpers.loss import loss_ledger
 from studies import default_run
 
 
@@ -14,7 +14,7 @@ def kept():
 
 def test_first_epochs_can_be_recomputed(kept, tmp_path):
     model = default_run.train(max_epochs=3, folder=tmp_path, enable_progress_bar=False)
-    again = elbo.ledger(model)[default_run.COLUMNS]
+    again = loss_ledger.ledger(model)[default_run.COLUMNS]
     # Other processors and versions add numbers in another order; training amplifies that.
     np.testing.assert_allclose(kept.loc[:3], again, rtol=1e-3, atol=1e-6)
 

@@ -8,7 +8,7 @@ from anndata import AnnData
 from scvi.model import LinearSCVI
 from scvi.model.base import BaseModelClass
 
-from helpers.layers import architecture
+from helpers.layers import architecture, untrained_parts
 from helpers.practice.exercises.answer_checks import Mistake, claims, model_fault, names, number
 from helpers.practice.exercises.replies import Reply, exercise, not_yet
 
@@ -61,7 +61,7 @@ def cost_of_a_layer(n_parameters: Any) -> Reply:
 
 
 @exercise(
-    "`architecture.module_table(model)` has a column `state`. Look for `idle`.",
+    "`layers.module_table(model)` has a column `state`. Look for `idle`.",
     "Many of these rows are inside the same part: what comes before `.encoder` in their paths.",
     "One is a whole encoder, the other a head of the decoder.",
 )
@@ -69,11 +69,11 @@ def idle_parts(idle: Any, *, model: BaseModelClass) -> Reply:
     """Name the two parts of a model that never run."""
     table = architecture.module_table(model)
     known = {step for path in table["path"] for step in path.split(".")}
-    ran = 'It runs: its rows in `architecture.module_table(model)` say "trained".'
+    ran = 'It runs: its rows in `layers.module_table(model)` say "trained".'
     return names(
         "idle",
         idle,
-        map(last_word, architecture.unused(model)["part"]),
+        map(last_word, untrained_parts.unused(model)["part"]),
         known,
         praise="They are built, and no training step calls them.",
         wrong={
@@ -95,7 +95,7 @@ def last_word(path: str) -> str:
 @exercise(
     "Set it up and build it, as you did with `SCVI`: `scvi.model.LinearSCVI.setup_anndata(...)`, "
     "then `scvi.model.LinearSCVI(...)`.",
-    "`architecture.hidden_layers` counts for any model, network by network.",
+    "`layers.hidden_layers` counts for any model, network by network.",
     "In a linear decoder a head reads the ten numbers directly. Is a head a hidden layer?",
 )
 def linear_decoder(n_hidden_layers: Any, *, adata: AnnData) -> Reply:
@@ -114,7 +114,7 @@ def linear_decoder(n_hidden_layers: Any, *, adata: AnnData) -> Reply:
         mistakes=[
             Mistake(
                 layers["encoder"],
-                "That is so in the encoder. What does `architecture.hidden_layers` say of the "
+                "That is so in the encoder. What does `layers.hidden_layers` say of the "
                 "decoder?",
             ),
             Mistake(
@@ -128,7 +128,7 @@ def linear_decoder(n_hidden_layers: Any, *, adata: AnnData) -> Reply:
 @exercise(
     "Which setting makes the model narrower, and which deeper? You may pass both: "
     "`scvi.model.SCVI(adata, n_hidden=..., n_layers=...)`.",
-    "`architecture.parameters_by_state(your_model)` has the number of trained parameters.",
+    "`layers.parameters_by_state(your_model)` has the number of trained parameters.",
     "Two layers of 32 neurons stay far below the limit.",
 )
 def small_and_deep(your_model: Any) -> Reply:

@@ -15,7 +15,7 @@ import torch
 from scvi.train._trainingplans import _compute_kl_weight
 
 from helpers import training
-from helpers.loss import elbo
+from helpers.loss import evaluation, loss_ledger
 from helpers.practice.exercises.answer_checks import (
     Mistake,
     a_kind,
@@ -342,7 +342,7 @@ def _weights(plan: dict[str, Any]) -> np.ndarray:
 @exercise(
     "Build a second model that differs in `gene_likelihood` only, with the same seed before it, "
     "and train it.",
-    '`elbo.compare({"zinb": model, "nb": plain})` has a column `negative ELBO`: of the same '
+    '`loss.compare({"zinb": model, "nb": plain})` has a column `negative ELBO`: of the same '
     "held-out cells.",
     "`saved` is the negative ELBO of `plain` minus that of `model`.",
 )
@@ -351,7 +351,7 @@ def extra_zeros(plain: Any, saved: Any, *, model: scvi.model.SCVI) -> Reply:
     fault = _fault_of_plain(plain, model)
     if fault:
         return not_yet(fault)
-    compared = elbo.compare({"zinb": model, "nb": plain})
+    compared = evaluation.compare({"zinb": model, "nb": plain})
     weight = compared.loc["nb", "KL weight"]
     if weight < 0.99:
         return not_yet(
@@ -359,7 +359,7 @@ def extra_zeros(plain: Any, saved: Any, *, model: scvi.model.SCVI) -> Reply:
             "than `model`. Build it again, and train it in the same way: `training.train(plain)`."
         )
     more = compared.loc["nb"] - compared.loc["zinb"]
-    last = [elbo.ledger(each)["train_loss"].iloc[-1] for each in (model, plain)]
+    last = [loss_ledger.ledger(each)["train_loss"].iloc[-1] for each in (model, plain)]
     return number(
         "saved",
         saved,
@@ -380,7 +380,7 @@ def extra_zeros(plain: Any, saved: Any, *, model: scvi.model.SCVI) -> Reply:
             Mistake(
                 last[1] - last[0],
                 "That is the difference in `train_loss`: training cells, measured with dropout. "
-                "Take the held-out cells, `negative ELBO` of `elbo.compare`.",
+                "Take the held-out cells, `negative ELBO` of `loss.compare`.",
             ),
             Mistake(
                 compared.loc["nb", "negative ELBO"],

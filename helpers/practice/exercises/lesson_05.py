@@ -11,7 +11,7 @@ import scvi
 from numpy.typing import NDArray
 
 from helpers.latent import clusters, neighbours
-from helpers.loss import elbo
+from helpers.loss.latent_dimensions import IN_USE, dimensions_in_use
 from helpers.practice.exercises.answer_checks import (
     Mistake,
     a_kind,
@@ -235,26 +235,26 @@ def own_cluster(your_resolution: Any, *, graph: ad.AnnData, classes: pd.Series) 
 
 
 @exercise(
-    "Train it as in lesson 02, with one more setting. `elbo.dimensions_in_use(wider)` then has a "
+    "Train it as in lesson 02, with one more setting. `loss.dimensions_in_use(wider)` then has a "
     "row for each dimension.",
     "A dimension is in use from 0.1 nats per cell on. Count the rows whose `kl` is at least "
-    "`elbo.IN_USE`.",
-    '`n_in_use = (elbo.dimensions_in_use(wider)["kl"] >= elbo.IN_USE).sum()`',
+    "`loss.IN_USE`.",
+    '`n_in_use = (loss.dimensions_in_use(wider)["kl"] >= loss.IN_USE).sum()`',
 )
 def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Reply:
     """Train a model with 30 latent dimensions, and say how many of them are in use."""
     fault = _fault_of_wider(wider)
     if fault:
         return not_yet(fault)
-    kl = elbo.dimensions_in_use(wider)["kl"]
-    used = int((kl >= elbo.IN_USE).sum())
+    kl = dimensions_in_use(wider)["kl"]
+    used = int((kl >= IN_USE).sum())
     named = (model.adata.obs["subclass"] != "(none)").to_numpy()
     subclasses = model.adata.obs["subclass"][named]
     ten, thirty = (
         neighbours.label_accuracy(each.get_latent_representation()[named], subclasses)
         for each in (model, wider)
     )
-    before = elbo.dimensions_in_use(model)["kl"]
+    before = dimensions_in_use(model)["kl"]
     return number(
         "n_in_use",
         n_in_use,
@@ -277,13 +277,13 @@ def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Rep
                 "So many are *not* in use. The question is about the others.",
             ),
             Mistake(
-                int((before >= elbo.IN_USE).sum()),
+                int((before >= IN_USE).sum()),
                 "That is so for `model`, with its ten dimensions. Ask `wider`.",
             ),
             Mistake(
                 int((kl >= 1).sum()),
                 "So many have 1 nat or more. In use means 0.1 nats per cell or more: "
-                "`elbo.IN_USE`.",
+                "`loss.IN_USE`.",
             ),
         ),
     )

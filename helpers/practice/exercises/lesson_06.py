@@ -12,8 +12,8 @@ from anndata import AnnData
 from scvi.model import TOTALVI
 
 from helpers import training
-from helpers.layers import architecture
-from helpers.loss import elbo
+from helpers.layers import model_anatomy
+from helpers.loss import loss_ledger
 from helpers.practice.exercises.answer_checks import (
     Mistake,
     a_kind,
@@ -41,7 +41,7 @@ FEW = 0.05
 )
 def without_weight(proteins_in_epoch_2: Any, *, ledger: pd.DataFrame) -> Reply:
     """Compute the proteins' reconstruction loss of epoch 2 before the weight."""
-    added, weight = elbo.contributions(ledger), ledger["kl_weight"]
+    added, weight = loss_ledger.contributions(ledger), ledger["kl_weight"]
     # The history keeps genes and proteins in one sum, without any weight.
     unweighted = ledger["reconstruction"] - added["reconst_loss_gene"]
     weighted = added["reconst_loss_protein"]
@@ -139,7 +139,7 @@ def long_enough(n_epochs: Any) -> Reply:
 @exercise(
     "One argument makes the decoder deeper. It is among the three that the lesson reads from the "
     "module.",
-    "Two parts are ignored. `architecture.unused(model)` says which setting trains each.",
+    "Two parts are ignored. `layers.unused(model)` says which setting trains each.",
     '`scvi.model.TOTALVI(blood, n_layers_decoder=2, ...)`, and `gene_likelihood="zinb"` or '
     "`use_observed_lib_size=False`.",
 )
@@ -148,7 +148,7 @@ def deeper_and_used(your_totalvi: Any) -> Reply:
     how = "`scvi.model.TOTALVI(blood, ...)`."
     if fault := model_fault("your_totalvi", your_totalvi, TOTALVI, how):
         return not_yet(fault)
-    anatomy = architecture.read(your_totalvi)
+    anatomy = model_anatomy.read(your_totalvi)
     depth, sizes = anatomy.hidden_layers, anatomy.parameters
     ignored = sizes.get("ignored", 0) / sizes.sum()
     advice = (

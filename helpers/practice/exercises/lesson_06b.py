@@ -83,7 +83,7 @@ def _counts(blood: AnnData, gene: str) -> np.ndarray:
 
 
 @exercise(
-    "Look for two humps: `protein_counts.plot_histogram(blood, ...)`, or "
+    "Look for two humps: `protein_figures.plot_histogram(blood, ...)`, or "
     "`protein_counts.thresholds(blood)` for all proteins.",
     "In the table, NaN means that there are no two humps. One batch without them is enough.",
     "`protein_counts.thresholds(blood)` has NaN for three proteins. PD-1 is one.",

@@ -1,4 +1,4 @@
-"""Clusters and their agreement with classes, recomputed from the definitions and where the truth is known."""
+"""Clusters, and how far they agree with classes, recomputed."""
 
 import random
 import tracemalloc
@@ -12,7 +12,6 @@ import scanpy as sc
 import torch
 from sklearn.cluster import KMeans
 
-from helpers import figures
 from helpers.genes import log_normalisation
 from helpers.latent import clusters, neighbours
 
@@ -44,9 +43,6 @@ def joined(positions):
 @pytest.fixture(scope="module")
 def compared(positions, classes):
     return clusters.compare({"ten": positions, "two": positions[:, :2]}, classes)
-
-
-# --- clusters -----------------------------------------------------------------------------------
 
 
 def test_separate_clouds_are_found_the_largest_first():
@@ -152,9 +148,6 @@ def test_too_few_cells_and_missing_numbers_are_refused():
         clusters.graph(positions)
 
 
-# --- agreement ----------------------------------------------------------------------------------
-
-
 def test_ari_is_that_of_counted_pairs(joined, classes):
     rows = slice(None, None, 10)
     labels, known = np.asarray(clusters.leiden(joined))[rows], np.asarray(classes)[rows]
@@ -221,53 +214,6 @@ def test_confusion_of_real_clusters_holds_every_cell(joined, classes):
     assert table.sum(axis=1).to_dict() == pd.Series(labels).value_counts().to_dict()
 
 
-def test_heat_map_shows_shares_of_the_cluster_and_numbers_of_cells():
-    table = pd.DataFrame(
-        [[1200, 0, 300], [0, 40, 10], [60, 0, 0]],
-        index=["0", "1", "2"],
-        columns=["a", "b", "c"],
-    )
-    drawn = clusters.plot_confusion(table)
-    axes = drawn.figure.axes[0]
-    assert np.asarray(axes.images[0].get_array()).tolist() == [
-        [0.8, 0, 0.2],
-        [0, 0.8, 0.2],
-        [1, 0, 0],
-    ]
-    assert axes.images[0].get_clim() == (0, 1)
-    written = {(text.get_position()[::-1], text.get_text()) for text in axes.texts}
-    assert written == {
-        ((0, 0), "1,200"), ((0, 2), "300"), ((1, 1), "40"), ((1, 2), "10"), ((2, 0), "60")
-    }  # fmt: skip
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b", "c"]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0", "1", "2"]
-    assert "1,610 cells, a row for each of 3 clusters, a column for each of 3 classes" in drawn.alt
-    assert "81 % of the cells have the main class of their cluster." in drawn.alt
-    assert "more than one cluster: a. Main class of no cluster: c." in drawn.alt
-    assert drawn.png().startswith(b"\x89PNG")
-
-
-def test_heat_map_of_clusters_that_are_the_classes_says_no_more():
-    table = clusters.confusion(["0", "0", "1"], ["a", "a", "b"])
-    assert clusters.plot_confusion(table).alt.endswith(
-        "100 % of the cells have the main class of their cluster."
-    )
-
-
-def test_colours_mean_the_same_whatever_the_largest_share():
-    table = pd.DataFrame([[6, 4], [4, 6]], index=["0", "1"], columns=["a", "b"])
-    assert clusters.plot_confusion(table).figure.axes[0].images[0].get_clim() == (0, 1)
-
-
-def test_numbers_stand_out_from_their_field():
-    table = pd.DataFrame([[9, 1], [1, 9]], index=["0", "1"], columns=["a", "b"])
-    texts = clusters.plot_confusion(table).figure.axes[0].texts
-    assert [text.get_color() for text in texts] == ["black", "white", "white", "black"]
-
-
-# --- resolutions --------------------------------------------------------------------------------
-
-
 def test_each_resolution_is_clustered_and_compared(positions, joined, classes):
     table = clusters.resolutions(
         {"ten": positions, "two": positions[:, :2]}, classes, [0.2, 1], seed=3
@@ -287,36 +233,6 @@ def test_each_resolution_is_clustered_and_compared(positions, joined, classes):
         assert (
             table.loc[row, ["ARI", "NMI"]].tolist() == clusters.agreement(labels, classes).tolist()
         )
-
-
-def test_resolutions_are_drawn_a_line_a_representation():
-    table = pd.DataFrame(
-        {
-            "representation": ["b", "b", "a", "a"],
-            "resolution": [0.1, 1, 0.1, 1],
-            "clusters": [4, 17, 2, 9],
-            "ARI": [0.8, 0.3, 0.72, 0.4],
-            "NMI": [0.7, 0.5, 0.6, 0.55],
-        }
-    )
-    drawn = clusters.plot_resolutions(table)
-    for axes, column in zip(drawn.figure.axes, ["clusters", "ARI", "NMI"], strict=True):
-        assert [line.get_label() for line in axes.lines] == ["b", "a"]
-        for line, rows in zip(axes.lines, [[0, 1], [2, 3]], strict=True):
-            assert list(line.get_xdata()) == [0.1, 1]
-            assert list(line.get_ydata()) == table[column][rows].tolist()
-        assert len({str(line.get_marker()) for line in axes.lines}) == 2
-        assert "resolution" in axes.get_xlabel()
-    assert [text.get_text() for text in drawn.figure.legends[0].get_texts()] == ["b", "a"]
-    assert "from 0.1 to 1: number of clusters, ARI and NMI." in drawn.alt
-    assert (
-        "b: from about 4 to about 20 clusters, highest ARI 0.8; a: from about 2 to about 9"
-        in drawn.alt
-    )
-    assert drawn.png().startswith(b"\x89PNG")
-
-
-# --- the comparison -----------------------------------------------------------------------------
 
 
 def test_neighbours_and_silhouette_are_recomputed(compared, positions, classes):
@@ -421,19 +337,3 @@ def test_what_cannot_be_compared_is_refused(positions, classes):
         clusters.compare({"a": positions}, [f"cell {number}" for number in range(700)])
     with pytest.raises(ValueError, match=r"There is no resolution.\nWhat to do"):
         clusters.resolutions({"a": positions}, classes, [])
-
-
-def test_texts_of_figures_are_rounded():
-    """What a figure says must not hang on digits that differ between machines."""
-    table = pd.DataFrame(
-        {
-            "representation": ["a", "a"],
-            "resolution": [0.1, 1],
-            "clusters": [13, 16],
-            "ARI": [0.8123, 0.3],
-            "NMI": [0.7, 0.5],
-        }
-    )
-    shown = clusters.plot_resolutions(table)
-    assert isinstance(shown, figures.DescribedFigure)
-    assert "from about 10 to about 20 clusters, highest ARI 0.8." in shown.alt

@@ -1,7 +1,6 @@
 """What the positions are, and that renaming the dimensions changes nothing that the model says."""
 
 import random
-import warnings
 
 import numpy as np
 import pytest
@@ -134,38 +133,6 @@ def test_renamed_refuses_other_latent_spaces(cells):
             posterior.renamed(model, ORDER)
 
 
-# --- require_of ---------------------------------------------------------------------------------
-
-
-def test_own_positions_are_accepted(model):
-    posterior.require_of(model, model.get_latent_representation())
-
-
-def test_positions_of_another_model_are_refused(cells, model):
-    own = model.get_latent_representation()
-    for other in (own[:-1], own[:, :2]):
-        with pytest.raises(ValueError, match=r"the model gives \(128, 4\)"):
-            posterior.require_of(model, other)
-    strangers = (
-        own[::-1],
-        own + 0.01,
-        np.where(own == own[0, 0], np.nan, own),
-        model.get_latent_representation(give_mean=False),
-        trained(cells).get_latent_representation(),
-    )
-    for other in strangers:
-        with pytest.raises(ValueError, match="not those of this model"):
-            posterior.require_of(model, other)
-
-
-def test_positions_of_an_untrained_model_are_refused(cells):
-    untrained = build(cells, n_latent=4)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(ValueError, match="not trained"):
-            posterior.require_of(untrained, np.zeros((cells.n_obs, 4)))
-
-
 # --- variance_explained -------------------------------------------------------------------------
 
 
@@ -195,7 +162,7 @@ def test_variance_explained_wants_labels_that_fit():
 
 
 def test_clouds_lie_at_the_centres_and_are_two_standard_deviations_wide(model, cells):
-    drawing = posterior.plot_clouds(model, cells.obs["cell_type"], n_cells=10)
+    drawing = posterior.plot_posteriors(model, cells.obs["cell_type"], n_cells=10)
     centres, variances = model.get_latent_representation(return_dist=True)
     chosen = sorted(np.argsort(centres.std(axis=0))[-2:])
     axes = drawing.figure.axes[0]
@@ -218,7 +185,7 @@ def _labels(axes):
 
 def test_clouds_have_the_colour_of_their_class(model, cells):
     classes = cells.obs["cell_type"].astype(str).to_numpy()
-    axes = posterior.plot_clouds(model, classes, n_cells=20).figure.axes[0]
+    axes = posterior.plot_posteriors(model, classes, n_cells=20).figure.axes[0]
     in_legend = {
         text.get_text(): handle.get_facecolor()[0][:3]
         for text, handle in zip(
@@ -232,9 +199,9 @@ def test_clouds_have_the_colour_of_their_class(model, cells):
 
 def test_clouds_need_two_dimensions_and_a_trained_model(cells):
     with pytest.raises(ValueError, match="one latent dimension"):
-        posterior.plot_clouds(trained(cells, n_latent=1), cells.obs["cell_type"])
+        posterior.plot_posteriors(trained(cells, n_latent=1), cells.obs["cell_type"])
     with pytest.raises(ValueError, match="not trained"):
-        posterior.plot_clouds(build(cells), cells.obs["cell_type"])
+        posterior.plot_posteriors(build(cells), cells.obs["cell_type"])
 
 
 def test_class_means_are_drawn(model, cells):

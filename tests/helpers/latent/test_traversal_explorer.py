@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from helpers import figures
 from helpers.latent import traversal, traversal_explorer
-from helpers.loss import elbo
+from helpers.loss import latent_dimensions
 from tests.helpers.picture import Picture
 from tests.helpers.small_models import N_CELLS, build, few
 
@@ -104,7 +104,7 @@ def test_numbers_are_those_of_the_step(model, classes, explorer, step):
     said = [
         f"{gene} {written(here[gene])} (at the cell: {written(at_cell[gene])})" for gene in genes
     ]
-    kl = elbo.dimensions_in_use(model)["kl"][3]
+    kl = latent_dimensions.dimensions_in_use(model)["kl"][3]
     assert f"dimension 3 (in use, KL {figures.about(kl, 2)} nats)" in caption
     assert f"at value {figures.about(path.index[step], 2)}. " in caption
     assert f"Expected counts per 10,000: {', '.join(said)}. " in caption

@@ -6,7 +6,6 @@ Which tensors come in, what is drawn, and what is compared with the data.
 from collections import Counter
 
 import networkx as nx
-import numpy as np
 import pytest
 import scvi
 import torch
@@ -14,7 +13,7 @@ from torch import nn
 
 from helpers import data
 from helpers.layers import tracing
-from tests.helpers.small_models import N_CELLS, build, few
+from tests.helpers.small_models import build, few
 
 N_GENES = 60
 
@@ -31,29 +30,13 @@ def small_citeseq():
 
 def of_the_loss(model, kind):
     """Return the nodes of a kind that lead to the loss, by name, with how many there are."""
-    wiring = tracing.trace(model).wiring
-    before = nx.ancestors(wiring, end(wiring))
-    return Counter(wiring.nodes[n]["name"] for n in before if wiring.nodes[n]["kind"] == kind)
+    graph = tracing.trace(model).graph
+    before = nx.ancestors(graph, end(graph))
+    return Counter(graph.nodes[n]["name"] for n in before if graph.nodes[n]["kind"] == kind)
 
 
-def end(wiring):
-    return next(node for node, kind in wiring.nodes(data="kind") if kind == "loss")
-
-
-# --- the minibatch ------------------------------------------------------------------------------
-
-
-def test_a_minibatch_is_cells_at_even_steps_as_in_training(cells):
-    model = build(cells, setup={"batch_key": "chip"})
-    batch = tracing.minibatch(model, n_cells=32)
-    rows = np.linspace(0, N_CELLS - 1, 32).round().astype(int)
-    assert np.array_equal(batch["X"].numpy(), cells.layers["counts"][rows].toarray())
-    assert batch["batch"].ravel().tolist() == cells.obs["chip"].cat.codes.iloc[rows].tolist()
-    assert all(tensor is not None and len(tensor) == 32 for tensor in batch.values())
-
-
-def test_a_minibatch_has_all_cells_if_there_are_few(cells):
-    assert len(tracing.minibatch(build(cells), n_cells=1000)["X"]) == N_CELLS
+def end(graph):
+    return next(node for node, kind in graph.nodes(data="kind") if kind == "loss")
 
 
 # --- what is drawn, and what is compared with the data --------------------------------------------
@@ -130,14 +113,14 @@ def test_inputs_and_learned_numbers_are_found_by_name(cells, small_citeseq):
 
 
 def test_networks_end_at_a_sample(cells):
-    wiring = tracing.trace(build(cells)).wiring
+    graph = tracing.trace(build(cells)).graph
     (sample,) = (
         node
-        for node, kind in wiring.nodes(data="kind")
-        if kind == "sample" and node in nx.ancestors(wiring, end(wiring))
+        for node, kind in graph.nodes(data="kind")
+        if kind == "sample" and node in nx.ancestors(graph, end(graph))
     )
-    heads = {wiring.nodes[node]["name"] for node in wiring.predecessors(sample)}
+    heads = {graph.nodes[node]["name"] for node in graph.predecessors(sample)}
     assert heads == {"z_encoder.mean_encoder.weight", "z_encoder.var_encoder.weight"}
-    assert all(wiring.edges[node, sample]["cut"] for node in wiring.predecessors(sample))
-    (first,) = wiring.successors(sample)
-    assert wiring.nodes[first]["name"] == "decoder.px_decoder.fc_layers.Layer 0.0.weight"
+    assert all(graph.edges[node, sample]["cut"] for node in graph.predecessors(sample))
+    (first,) = graph.successors(sample)
+    assert graph.nodes[first]["name"] == "decoder.px_decoder.fc_layers.Layer 0.0.weight"

@@ -6,7 +6,7 @@ import pytest
 import scvi
 
 from helpers import data, environment, genes, training
-from helpers.loss import elbo, elbo_explorer
+from helpers.loss import elbo_explorer, latent_dimensions, loss_ledger
 from tests.helpers.picture import Picture
 
 
@@ -36,7 +36,7 @@ def test_written_sum_is_that_of_the_ledger(model, epoch):
     explorer.picture = Picture()
     explorer.sliders["epoch"].value = epoch
     shown = explorer.picture.shown
-    ledger = elbo.ledger(model).loc[epoch]
+    ledger = loss_ledger.ledger(model).loc[epoch]
     reconstruction, weighted_kl, total, train_loss = numbers_of(shown.caption)
     assert reconstruction == pytest.approx(ledger["reconstruction"], abs=0.006)
     assert weighted_kl == pytest.approx(ledger["kl_weight"] * ledger["kl"], abs=0.006)
@@ -45,28 +45,28 @@ def test_written_sum_is_that_of_the_ledger(model, epoch):
 
 
 def test_bars_are_the_latent_dimensions(model):
-    dimensions = elbo.kl_per_dimension(model)
-    shown = elbo_explorer.show(elbo.ledger(model), dimensions, 2)
+    dimensions = loss_ledger.kl_per_dimension(model)
+    shown = elbo_explorer.show(loss_ledger.ledger(model), dimensions, 2)
     full, weighted = shown.drawing.figure.axes[1].containers
     assert [bar.get_height() for bar in full] == pytest.approx(list(dimensions.loc[2]))
     assert [bar.get_height() for bar in weighted] == pytest.approx(list(dimensions.loc[2] / 3))
 
 
 def test_collapsed_dimensions_are_not_counted(model):
-    dimensions = elbo.kl_per_dimension(model)
+    dimensions = loss_ledger.kl_per_dimension(model)
     collapsed = dimensions.copy()
     collapsed.iloc[:, :4] = 0.0
-    ledger = elbo.ledger(model)
+    ledger = loss_ledger.ledger(model)
     before, after = (elbo_explorer.show(ledger, each, 4) for each in (dimensions, collapsed))
-    used = (dimensions.loc[4] >= elbo.IN_USE).sum()
-    lost = (dimensions.loc[4].iloc[:4] >= elbo.IN_USE).sum()
+    used = (dimensions.loc[4] >= latent_dimensions.IN_USE).sum()
+    lost = (dimensions.loc[4].iloc[:4] >= latent_dimensions.IN_USE).sum()
     assert lost > 0
     assert before.caption.endswith(f"In use: {used} of 10 latent dimensions.")
     assert after.caption.endswith(f"In use: {used - lost} of 10 latent dimensions.")
 
 
 def test_heights_can_be_compared_between_epochs(model):
-    table, dimensions = elbo.ledger(model), elbo.kl_per_dimension(model)
+    table, dimensions = loss_ledger.ledger(model), loss_ledger.kl_per_dimension(model)
     heights = {
         elbo_explorer.show(table, dimensions, epoch).drawing.figure.axes[1].get_ylim()
         for epoch in table.index

@@ -7,7 +7,7 @@ import scvi
 from matplotlib.patches import Ellipse
 
 from helpers import data, environment, figures, genes, training
-from helpers.loss import elbo, elbo_figures
+from helpers.loss import attribution, elbo_figures, loss_ledger
 from tests.helpers.small_models import build, few
 from tests.helpers.spied_training import build_totalvi, small_citeseq
 
@@ -31,7 +31,7 @@ def model(adata):
 
 @pytest.fixture
 def ledger(model):
-    return elbo.ledger(model)
+    return loss_ledger.ledger(model)
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +39,12 @@ def totalvi_ledger():
     model = build_totalvi(small_citeseq())
     settings = {"n_epochs_kl_warmup": 4, "early_stopping": False}
     training.train(model, "default", max_epochs=6, enable_progress_bar=False, **settings)
-    return elbo.ledger(model)
+    return loss_ledger.ledger(model)
 
 
 @pytest.fixture(scope="module")
 def costs(model):
-    return elbo.where_it_pays(model)
+    return attribution.attribute_loss(model)
 
 
 def outline(collection):
@@ -87,7 +87,7 @@ def test_further_terms_are_not_drawn_as_a_kl(adata, ledger):
     model = build(few(adata, 50), "SCANVI")
     training.train(model, max_epochs=2, enable_progress_bar=False)
     with pytest.raises(ValueError, match=r"classification_loss.*plot_contributions"):
-        elbo_figures.plot_ledger(elbo.ledger(model))
+        elbo_figures.plot_ledger(loss_ledger.ledger(model))
     half = ledger.assign(**{"+ reconstruction_loss": ledger["+ reconstruction_loss"] / 2})
     with pytest.raises(ValueError, match="plot_contributions"):
         elbo_figures.plot_ledger(half)
@@ -96,7 +96,7 @@ def test_further_terms_are_not_drawn_as_a_kl(adata, ledger):
 def test_a_ledger_without_a_record_is_drawn(model, ledger):
     plain = build(few(model.adata, 50))
     plain.train(max_epochs=3, enable_progress_bar=False, plan_kwargs={"n_epochs_kl_warmup": 2})
-    table = elbo.ledger(plain)
+    table = loss_ledger.ledger(plain)
     assert "+ kl" in table
     assert "reconstruction loss falls" in elbo_figures.plot_ledger(table).alt
     labels = legend_of(elbo_figures.plot_contributions(table))
@@ -110,7 +110,7 @@ def legend_of(shown):
 def test_contributions_lie_on_one_another_and_end_at_the_loss(totalvi_ledger):
     shown = elbo_figures.plot_contributions(totalvi_ledger)
     top, bottom = shown.figure.axes
-    expected = elbo.contributions(totalvi_ledger).cumsum(axis=1)
+    expected = loss_ledger.contributions(totalvi_ledger).cumsum(axis=1)
     assert expected.shape[1] == 4
     for area, (_, heights) in zip(top.collections, expected.items(), strict=True):
         assert list(outline(area).values()) == pytest.approx(list(heights))
@@ -193,7 +193,7 @@ def test_cells_are_all_drawn_by_class(costs, adata):
 
 def test_clouds_have_the_widths_of_the_encoder(model):
     n_cells = elbo_figures.DRAWN_CELLS
-    shown = elbo_figures.plot_clouds({"one": model, "same": model})
+    shown = elbo_figures.plot_posteriors({"one": model, "same": model})
     centres, variances = model.get_latent_representation(
         indices=model.validation_indices[:n_cells], return_dist=True
     )

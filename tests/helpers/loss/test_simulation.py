@@ -1,4 +1,4 @@
-"""Simulated cells follow the truth that is stored with them, and a model is measured against that truth."""
+"""Simulated cells follow the truth stored with them, and a model is measured against that."""
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,7 @@ def train(model, epochs):
 
 @pytest.fixture(scope="module")
 def model():
-    """Trained for a second: worse than in the lesson, so that the gaps are larger than their noise."""
+    """Trained for a second: worse than in the lesson, so gaps are larger than their noise."""
     environment.prepare(seed=0)
     return train(new_model(simulation.cells(n_cells=1000, n_genes=40)), epochs=20)
 

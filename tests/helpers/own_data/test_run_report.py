@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 from helpers import training
-from helpers.loss import elbo
+from helpers.loss import loss_ledger
 from helpers.own_data import preflight, run_report
 
 
@@ -93,7 +93,7 @@ def test_the_settings_are_those_of_the_model(trained):
 
 def test_the_methods_say_what_was_done(trained):
     text = run_report.methods(trained)
-    table = elbo.ledger(trained)
+    table = loss_ledger.ledger(trained)
     assert f"for {len(table)} epochs on {len(trained.train_indices)} cells" in text
     assert "learning rate 0.004" in text
     assert "1 hidden layer in the encoder and 1 hidden layer in the decoder (128 neurons)" in text

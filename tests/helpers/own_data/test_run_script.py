@@ -128,17 +128,17 @@ def test_the_page_says_what_the_model_says(finished):
     """Each figure in it is recomputed here from what was kept."""
     import scvi
 
-    from helpers.layers import architecture
-    from helpers.loss import elbo
+    from helpers.layers import descriptions
+    from helpers.loss import convergence, loss_ledger
 
     folder, _ = finished
     model = scvi.model.SCVI.load(str(folder / "out" / "model"))
     text = " ".join(page_of(folder).text)
-    for line in architecture.explain(model).splitlines():
+    for line in descriptions.explain(model).splitlines():
         assert line in text
-    table = elbo.ledger(model)
+    table = loss_ledger.ledger(model)
     assert f"{table['reconstruction'].iloc[-1]:.4g}" in text
-    for question in elbo.checklist(model).index:
+    for question in convergence.checklist(model).index:
         assert question in text
     assert (
         f"We trained SCVI (scvi-tools {scvi.__version__}) on the counts of 765 genes in 700 cells "

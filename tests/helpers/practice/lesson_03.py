@@ -19,7 +19,7 @@ WRONG = {
     ],
     "linear_decoder": [
         ("n_hidden_layers = 1", "That is so in the encoder"),
-        ("n_hidden_layers = architecture.hidden_layers(scvi.model.SCVI(adata))", "is a dict"),
+        ("n_hidden_layers = layers.hidden_layers(scvi.model.SCVI(adata))", "is a dict"),
     ],
     "small_and_deep": [
         ("your_model = scvi.model.SCVI", "not a model"),

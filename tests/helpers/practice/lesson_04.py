@@ -106,7 +106,7 @@ WRONG = {
         ),
         (
             "plain = nb_model\n"
-            "saved = elbo.ledger(plain)['train_loss'].iloc[-1] - ledger['train_loss'].iloc[-1]",
+            "saved = loss.ledger(plain)['train_loss'].iloc[-1] - ledger['train_loss'].iloc[-1]",
             "measured with dropout",
         ),
         ("plain, saved = nb_model, '40'", "is text"),

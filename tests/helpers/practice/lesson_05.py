@@ -44,12 +44,12 @@ WRONG = {
         ("wider, n_in_use = scvi.model.SCVI(adata, n_latent=30), 30", "not trained yet"),
         (f"{TRAINED}wider, n_in_use = thirty, 30", "So many were built"),
         (
-            "wider, n_in_use = thirty, (elbo.dimensions_in_use(thirty)['kl'] < 0.1).sum()",
+            "wider, n_in_use = thirty, (loss.dimensions_in_use(thirty)['kl'] < 0.1).sum()",
             "*not* in use",
         ),
         ("wider, n_in_use = thirty, 10", "Ask `wider`"),
         (
-            "wider, n_in_use = thirty, (elbo.dimensions_in_use(thirty)['kl'] >= 1).sum()",
+            "wider, n_in_use = thirty, (loss.dimensions_in_use(thirty)['kl'] >= 1).sum()",
             "have 1 nat or more",
         ),
     ],

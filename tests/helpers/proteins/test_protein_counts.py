@@ -1,13 +1,11 @@
-"""Background and foreground are found again where they are known, gates are what their rules say, and RNA is that of the right gene."""
-
-import re
+"""Background and foreground are found again where known, and gates are what their rules say."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from helpers.proteins import protein_counts
+from helpers.proteins import protein_counts, protein_figures
 
 
 def with_known_humps(blood, n_above, low=10, high=800):
@@ -22,9 +20,6 @@ def with_known_humps(blood, n_above, low=10, high=800):
     table["CD3"] = np.rint(np.exp(random.normal(centres, 0.4))).astype(int)
     blood.obsm["protein_expression"] = table
     return is_above
-
-
-# --- thresholds ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_above", [10, 50, 85])
@@ -74,9 +69,6 @@ def test_a_threshold_divides_the_counts_as_it_says(blood):
         assert found.loc[protein, "threshold"].notna().all()
 
 
-# --- gates --------------------------------------------------------------------------------------
-
-
 def test_groups_are_what_the_rules_say(blood):
     groups = protein_counts.gate(blood)
     table, found = blood.obsm["protein_expression"], protein_counts.thresholds(blood)["threshold"]
@@ -101,9 +93,20 @@ def test_groups_have_the_rna_of_their_kind(blood):
     """The gates never saw these genes."""
     groups = protein_counts.gate(blood)
     assert groups.value_counts().to_dict() == {
-        "CD4 T cells": 154, "monocytes": 110, "CD8 T cells": 41, "NK cells": 35, "B cells": 30, "no group": 30
-    }  # fmt: skip
-    markers = {"B cells": "MS4A1", "CD4 T cells": "IL7R", "CD8 T cells": "CD8B", "NK cells": "GNLY", "monocytes": "LYZ"}  # fmt: skip
+        "CD4 T cells": 154,
+        "monocytes": 110,
+        "CD8 T cells": 41,
+        "NK cells": 35,
+        "B cells": 30,
+        "no group": 30,
+    }
+    markers = {
+        "B cells": "MS4A1",
+        "CD4 T cells": "IL7R",
+        "CD8 T cells": "CD8B",
+        "NK cells": "GNLY",
+        "monocytes": "LYZ",
+    }
     totals = np.asarray(blood.layers["counts"].sum(axis=1)).ravel()
     for group, gene in markers.items():
         share = blood[:, gene].layers["counts"].toarray().ravel() / totals
@@ -138,9 +141,6 @@ def test_centred_log_ratios_are_those_of_the_definition(blood):
     assert list(ratios.columns) == list(blood.obsm["protein_expression"].columns)
 
 
-# --- RNA ----------------------------------------------------------------------------------------
-
-
 def test_rna_beside_protein_is_counted(blood):
     table = protein_counts.beside_rna(blood)
     assert {"CD15", "CD25", "PD-1"}.isdisjoint(table.index)
@@ -161,52 +161,15 @@ def test_two_forms_of_one_gene_have_the_same_rna(blood):
     assert table.loc["CD45RA", "rank correlation"] < 0 < table.loc["CD45RO", "rank correlation"]
 
 
-# --- figures ------------------------------------------------------------------------------------
-
-
-def test_the_histogram_shows_every_cell_and_says_its_numbers(blood):
-    drawn = protein_counts.plot_histogram(blood, "CD3")
-    panels = drawn.figure.axes
-    assert [round(sum(bar.get_height() for bar in axes.patches)) for axes in panels] == [200, 200]
-    found = protein_counts.thresholds(blood).loc["CD3"]
-    lines = [axes.lines[0].get_xdata()[0] for axes in panels]
-    np.testing.assert_allclose(lines, found["threshold"])
-    assert re.search(r"Batch 5k: background around 13, .* threshold of 100", drawn.alt)
-    assert drawn.png().startswith(b"\x89PNG")
-
-
-def test_a_histogram_without_a_second_hump_says_so(blood):
-    drawn = protein_counts.plot_histogram(blood, "CD25")
-    assert drawn.alt.count("one hump, so no threshold") == 2
-    assert not any(axes.lines for axes in drawn.figure.axes)
-
-
-def test_the_scatter_plot_has_each_cell_at_its_counts(blood):
-    groups = protein_counts.gate(blood)
-    drawn = protein_counts.plot_beside_rna(blood, "CD4", groups)
-    lines = {line.get_label(): line for line in drawn.figure.axes[0].lines}
-    rna = blood[:, "CD4"].X.toarray().ravel()
-    for name, line in lines.items():
-        cells = (groups == name).to_numpy()
-        np.testing.assert_array_equal(np.rint(line.get_xdata()), rna[cells])
-        counts = blood.obsm["protein_expression"]["CD4"][cells]
-        np.testing.assert_array_equal(line.get_ydata(), counts)
-    without = (rna[(groups == "CD4 T cells").to_numpy()] == 0).mean()
-    assert f"CD4 T cells {100 * without:.0f} %" in drawn.alt
-
-
-# --- bad input ----------------------------------------------------------------------------------
-
-
 def test_missing_proteins_batches_and_genes_are_named(blood, pbmc):
     with pytest.raises(KeyError, match=r"data\.load_citeseq"):
         protein_counts.gate(pbmc)
     with pytest.raises(KeyError, match=r"no column 'donor'\. Columns: batch"):
         protein_counts.gate(blood, batch_key="donor")
     with pytest.raises(KeyError, match=r"no protein CD99\. Proteins: CD3, CD4"):
-        protein_counts.plot_histogram(blood, "CD99")
+        protein_figures.plot_histogram(blood, "CD99")
     with pytest.raises(KeyError, match="No gene is known for CD15"):
-        protein_counts.plot_beside_rna(blood, "CD15", protein_counts.gate(blood))
+        protein_figures.plot_beside_rna(blood, "CD15", protein_counts.gate(blood))
     with pytest.raises(KeyError, match=r"gene CD3E of the protein CD3.*before genes\.select"):
         protein_counts.beside_rna(blood[:, blood.var_names != "CD3E"].copy())
     del blood.obsm["protein_expression"]["CD56"]
@@ -218,7 +181,7 @@ def test_too_few_cells_and_bad_counts_are_refused(blood):
     with pytest.raises(ValueError, match=r"Batch 5k has 20 cells; .*fewer than 50"):
         protein_counts.thresholds(blood[:220].copy())
     with pytest.raises(ValueError, match=r"1 cells have no group, the first is 'AAAC"):
-        protein_counts.plot_beside_rna(blood, "CD4", protein_counts.gate(blood)[1:])
+        protein_figures.plot_beside_rna(blood, "CD4", protein_counts.gate(blood)[1:])
     gap = blood.copy()
     gap.obs["batch"] = gap.obs["batch"].astype(object).where(np.arange(400) != 7)
     with pytest.raises(ValueError, match=r"1 cells have no batch in obs\['batch'\]"):

@@ -1,4 +1,4 @@
-"""What TotalVI says about proteins, against SciPy, scvi-tools' own answers, and decoders whose numbers were set by hand."""
+"""What TotalVI says about proteins, against SciPy, scvi-tools, and decoders set by hand."""
 
 import copy
 
@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.integrate import quad
 
 from helpers import training
-from helpers.proteins import totalvi
+from helpers.proteins import differential_proteins, totalvi
 from helpers.proteins.protein_counts import NO_GROUP
 from tests.helpers.random_states import move_random_states, random_states
 from tests.helpers.small_models import few
@@ -358,7 +358,7 @@ def groups(blood):
 
 @pytest.fixture(scope="module")
 def table(model, groups):
-    return totalvi.differences(model, groups)
+    return differential_proteins.differences(model, groups)
 
 
 def test_each_group_and_protein_has_a_row_with_its_counts(table, groups, blood):
@@ -387,7 +387,7 @@ def test_the_protein_that_made_the_group_comes_first(table):
 
 
 def test_nothing_differs_where_the_decoder_says_the_same_of_all(model, groups):
-    table = totalvi.differences(known_decoder(model, 0.25), groups)
+    table = differential_proteins.differences(known_decoder(model, 0.25), groups)
     np.testing.assert_allclose(table["log2 fold change"], 0, atol=1e-4)
     assert (table["probability"] == 0).all()
 
@@ -415,7 +415,7 @@ def test_the_fold_change_is_that_of_the_mean_of_the_mixture(model, groups):
     proteins = model.adata.obsm["protein_expression"]
     assert (proteins["CD8a"] > 300).to_numpy()[with_cd8a].all()
     labels = pd.Series(np.where(proteins["CD8a"] > 300, "high", "low"), index=proteins.index)
-    table = totalvi.differences(known, labels).set_index(["group", "protein"])
+    table = differential_proteins.differences(known, labels).set_index(["group", "protein"])
     p = 1 / (1 + np.exp(-2))
     # scvi-tools adds a tenth of a count.
     high = p * FOREGROUND + (1 - p) * BACKGROUND + 0.1
@@ -424,7 +424,7 @@ def test_the_fold_change_is_that_of_the_mean_of_the_mixture(model, groups):
     np.testing.assert_allclose(table.loc["high", "log2 fold change"], expected, rtol=1e-3)
     np.testing.assert_allclose(table.loc["low", "log2 fold change"], -expected, rtol=1e-3)
     assert (table["probability"] == 1).all()
-    wide = totalvi.differences(known, labels, delta=expected + 0.01)
+    wide = differential_proteins.differences(known, labels, delta=expected + 0.01)
     assert (wide["probability"] == 0).all()
 
 
@@ -437,7 +437,7 @@ def test_batches_do_not_differ_where_only_the_depth_does(model):
     batch = model.adata.obs["batch"].astype(str)
     depth = totalvi.describe_protein(deep, "CD4", 1)["denoised"].groupby(batch).mean()
     assert depth["10k"] == pytest.approx(np.exp(2) * depth["5k"], rel=1e-3)
-    table = totalvi.differences(deep, model.adata.obs["batch"])
+    table = differential_proteins.differences(deep, model.adata.obs["batch"])
     np.testing.assert_allclose(table["log2 fold change"], 0, atol=1e-4)
     assert (table["probability"] == 0).all()
 
@@ -447,36 +447,38 @@ def test_neither_the_order_nor_the_other_groups_change_a_row(model, groups, tabl
         return found[found["group"] == "with CD19"].reset_index(drop=True)
 
     shuffled = groups.sample(frac=1, random_state=0).astype("category")
-    pd.testing.assert_frame_equal(totalvi.differences(model, shuffled), table)
+    pd.testing.assert_frame_equal(differential_proteins.differences(model, shuffled), table)
     alone = groups.where(groups == "with CD19", NO_GROUP)
-    pd.testing.assert_frame_equal(of_cd19(totalvi.differences(model, alone)), of_cd19(table))
+    pd.testing.assert_frame_equal(
+        of_cd19(differential_proteins.differences(model, alone)), of_cd19(table)
+    )
     move_random_states()
-    pd.testing.assert_frame_equal(totalvi.differences(model, groups), table)
-    assert not totalvi.differences(model, groups, seed=1).equals(table)
+    pd.testing.assert_frame_equal(differential_proteins.differences(model, groups), table)
+    assert not differential_proteins.differences(model, groups, seed=1).equals(table)
 
 
 def test_labels_that_make_no_groups_are_refused(model, groups):
     with pytest.raises(TypeError, match="groups is a list"):
-        totalvi.differences(model, list(groups))
+        differential_proteins.differences(model, list(groups))
     with pytest.raises(ValueError, match="390 cells have no group, the first is"):
-        totalvi.differences(model, groups.iloc[:10])
+        differential_proteins.differences(model, groups.iloc[:10])
     with pytest.raises(ValueError, match="1 cells have no group"):
-        totalvi.differences(model, groups.where(groups.index != groups.index[5]))
+        differential_proteins.differences(model, groups.where(groups.index != groups.index[5]))
     with pytest.raises(ValueError, match=f"'{groups.index[0]}' more than once"):
-        totalvi.differences(model, pd.concat([groups, groups.iloc[:1]]))
+        differential_proteins.differences(model, pd.concat([groups, groups.iloc[:1]]))
     single = pd.Series(NO_GROUP, index=groups.index)
     for only in (single, single.replace(NO_GROUP, "all")):
         with pytest.raises(ValueError, match="no group with others"):
-            totalvi.differences(model, only)
+            differential_proteins.differences(model, only)
     single.iloc[0] = "alone"
     with pytest.raises(ValueError, match="The group 'alone' has a single cell"):
-        totalvi.differences(model, single)
+        differential_proteins.differences(model, single)
     for delta in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="delta is"):
-            totalvi.differences(model, groups, delta)
+            differential_proteins.differences(model, groups, delta)
 
 
-# --- which models, and what stays as it was ---------------------------------------------------------
+# --- which models, and what stays as it was -------------------------------------------------------
 
 
 CALLS = {
@@ -485,7 +487,7 @@ CALLS = {
     "count_distribution": lambda model: totalvi.count_distribution(
         model, "CD4", model.adata.obs_names[0], 2
     ),
-    "differences": lambda model: totalvi.differences(model, model.adata.obs["chip"]),
+    "differences": lambda model: differential_proteins.differences(model, model.adata.obs["chip"]),
 }
 
 
@@ -493,7 +495,7 @@ CALLS = {
 def test_other_models_are_refused(name, blood, whole_pbmc):
     with pytest.raises(ValueError, match=r"was not trained.*training\.train\(model\)"):
         CALLS[name](build(blood, "TOTALVI", PROTEINS, empirical_protein_background_prior=False))
-    with pytest.raises(TypeError, match=r"SCVI, not a TOTALVI.*elbo\.by_hand"):
+    with pytest.raises(TypeError, match=r"SCVI, not a TOTALVI.*loss\.by_hand"):
         CALLS[name](build(few(whole_pbmc, 50)))
 
 

@@ -11,8 +11,7 @@ import torch
 from scvi.distributions import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from helpers.layers import tracing
-from helpers.training import fast_likelihood
+from helpers.training import fast_likelihood, minibatches
 from helpers.training.fast_likelihood import (
     LARGEST_IN_TABLE,
     FastNegativeBinomial,
@@ -162,7 +161,7 @@ def steps_of_both(adata, **parameters):
         family.setup_anndata(adata, layer="counts", batch_key="chip", labels_key="type")
         scvi.settings.seed = 0
         model = family(adata, **parameters)
-        cells = tracing.minibatch(model)
+        cells = minibatches.minibatch(model)
         torch.manual_seed(0)
         _, generated, loss = model.module.train()(cells)
         loss.loss.backward()
@@ -234,7 +233,7 @@ class Evaluated(TorchDispatchMode):
 def test_gamma_functions_are_left_to_large_counts(whole_cortex, likelihood):
     adata = few(whole_cortex, 60)
     model = build(adata, gene_likelihood=likelihood)
-    cells = tracing.minibatch(model)
+    cells = minibatches.minibatch(model)
     FastSCVI.setup_anndata(adata, layer="counts")
     with Evaluated() as plain:
         model.module.train()(cells)[-1].loss.backward()

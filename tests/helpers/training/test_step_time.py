@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers.layers import tracing
-from helpers.training import step_time
+from helpers.training import minibatches, step_time
 from tests.helpers.random_states import random_states
 from tests.helpers.small_models import N_CELLS, build, few
 
@@ -209,7 +208,7 @@ def test_bytes_are_those_of_what_is_learned_and_seen(model):
     found = step_time.floor(model, BATCH)["million"] * 1e6
     # 4 bytes each.
     assert found["weights, gradients, Adam's states"] == pytest.approx(8 * 4 * numbers)
-    cells = tracing.minibatch(model, BATCH)
+    cells = minibatches.minibatch(model, BATCH)
     assert cells["X"].shape == (BATCH, N_GENES)
     # Batch and label of each cell are whole numbers of 8 bytes or others of 4.
     rest = found["cells of the minibatch"] - 2 * 4 * BATCH * N_GENES
@@ -225,7 +224,7 @@ def test_the_floor_is_amount_by_rate_and_below_the_whole(model):
 
 
 def test_rates_are_of_the_work_that_is_asked_for(monkeypatch):
-    """A millisecond for each: then the rates are the operations and the bytes themselves, in millions."""
+    """A millisecond for each: then the rates are the operations and the bytes, in millions."""
     done = []
     monkeypatch.setattr(step_time, "_least_ms", lambda work: done.append(work()) or 1.0)
     assert step_time.product_rate(4, 30, 500) == pytest.approx(2 * 4 * 30 * 500 / 1e6)

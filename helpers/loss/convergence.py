@@ -1,0 +1,131 @@
+"""Whether a model is trained enough, answered from its ledger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.stats import linregress
+
+from helpers import figures
+from helpers.loss.latent_dimensions import IN_USE, dimensions_in_use
+from helpers.loss.loss_ledger import ledger
+
+if TYPE_CHECKING:
+    from scvi.model.base import BaseModelClass
+
+# A change of less than this share of the loss is none, and a latent dimension with fewer nats per
+# cell is not in use.
+UNCHANGED = 1e-3
+
+
+def checklist(model: BaseModelClass) -> pd.DataFrame:
+    """Answer from the ledger whether a model is trained enough.
+
+    Parameters
+    ----------
+    model
+        A trained model with its data.
+
+    Returns
+    -------
+    DataFrame
+        A row a question, columns ``found`` and ``verdict`` ("ok", or what to do).
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for ``ledger`` and ``by_hand``.
+
+    Notes
+    -----
+    The end of a curve is its last quarter (at least four epochs), because single epochs jump.
+    It still falls if a straight line through it falls by more than a thousandth of the loss, and by
+    more than chance would explain (p < 0.05). It rose again if its mean lies more than a thousandth
+    above the best mean of as many epochs. A latent dimension is in use from 0.1 nats per cell on.
+    """
+    table = ledger(model)
+    rows = [_end_of_warm_up(table["kl_weight"])]
+    curve = table["held_out_elbo"].dropna()
+    rows.append(
+        _row(
+            "Is there a curve of held-out cells?",
+            f"after {len(curve)} of {len(table)} epochs",
+            len(curve) > 0,
+            "train with check_val_every_n_epoch=1",
+        )
+    )
+    rows += _end_of_curve(curve)
+    dimensions = dimensions_in_use(model)["kl"]
+    used = int((dimensions >= IN_USE).sum())
+    rows.append(
+        _row(
+            "Are the latent dimensions in use?",
+            f"{used} of {len(dimensions)}",
+            used > 0,
+            "train longer, or lower max_kl_weight: the cells all look the same to the decoder",
+        )
+    )
+    return pd.DataFrame(rows).set_index("question")
+
+
+def _end_of_warm_up(weights: pd.Series) -> dict[str, str]:
+    """Say whether the loss was the negative ELBO at the end.
+
+    That is, whether the KL weight was 1.
+    """
+    last = weights.iloc[-1]
+    found = f"weight {last:.2g}"
+    # The last epoch of the default run has 399 four-hundredths.
+    one = weights.index[np.isclose(weights, 1, atol=0.01)]
+    if len(one) and one[-1] == weights.index[-1]:
+        found = f"weight 1, from epoch {one[0]} on"
+        cure = ""
+    elif last > 1:
+        cure = "use max_kl_weight=1 (the default): now the loss is more than the negative ELBO"
+    elif len(weights) > 1 and last > weights.iloc[-2]:
+        cure = "shorten the warm-up, plan_kwargs={'n_epochs_kl_warmup': ...}, or train longer"
+    else:
+        cure = "use max_kl_weight=1 (the default): now the loss is less than the negative ELBO"
+    return _row("Does the KL divergence count in full at the end?", found, not cure, cure)
+
+
+def _end_of_curve(curve: pd.Series) -> list[dict[str, str]]:
+    """Say whether the held-out loss still falls, and whether it rose again."""
+    span = max(4, len(curve) // 4)
+    falls = "Has the held-out loss stopped falling?"
+    if len(curve) < 2 * span:
+        cure = f"train longer: {2 * span} values are needed to say"
+        return [_row(falls, f"there are only {len(curve)} values", False, cure)]
+    end = curve.iloc[-span:]
+    line = linregress(end.index, end)
+    fall = -line.slope * (end.index[-1] - end.index[0])
+    means = curve.rolling(span).mean().dropna()
+    rise = means.iloc[-1] - means.min()
+    small = UNCHANGED * abs(means.iloc[-1])
+    still_falls = bool(fall > small and line.pvalue < 0.05)
+    last = f"over the last {span} values"
+    return [
+        _row(
+            falls,
+            f"falls by about {figures.about(fall, 1)} nats {last}"
+            if still_falls
+            else f"no clear fall {last}",
+            not still_falls,
+            "train longer: more max_epochs",
+        ),
+        _row(
+            "Is it still at its best?",
+            f"about {figures.about(rise, 1)} nats above the best {span} values, which end at epoch "
+            f"{means.idxmin()}"
+            if rise > small
+            else f"within {small:.2g} nats of the best {span} values",
+            rise <= small,
+            "stop earlier: early_stopping=True, or fewer max_epochs",
+        ),
+    ]
+
+
+def _row(question: str, found: str, good: bool, cure: str) -> dict[str, str]:
+    return {"question": question, "found": found, "verdict": "ok" if good else cure}

@@ -1,0 +1,142 @@
+"""The lessons under other instruction sets and with two threads: the same outputs, the same replies.
+
+Processors add in other orders and round in other places, and a training makes much of a last digit.
+Here every lesson runs as on an old processor, as on one with AVX2, and with two threads. Each time
+its models are trained anew, in a copy of the kit; models from ``data/`` would hide every difference.
+With one thread and all that this processor has, the lessons run in any case.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, field
+
+import pytest
+from numpy._core._multiarray_umath import __cpu_dispatch__ as numpy_may_use
+
+from helpers.paths import DATA, NOTEBOOKS, ROOT
+
+pytestmark = pytest.mark.slow
+
+LESSONS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+
+# What torch calls the instruction sets, from the oldest to the newest.
+TORCH_SETS = ("DEFAULT", "AVX2", "AVX512")
+
+# What a checkout has beside what belongs to the kit.
+LEFT_OUT = shutil.ignore_patterns(".*", "data", "build", "__pycache__", "*.egg-info")
+
+# Longer than the lessons of one variant take on a busy machine, in seconds.
+PATIENCE = 3_600
+
+
+def _limits(torch_set: str, mkl: str, openblas: str, numba: str, numpy_keeps: str) -> dict[str, str]:
+    """Give the variables that hold all libraries back to one instruction set."""
+    no_more = [name for name in numpy_may_use if not (numpy_keeps and name in numpy_keeps.split())]
+    return {
+        "ATEN_CPU_CAPABILITY": torch_set.lower(),
+        "MKL_CBWR": mkl,
+        "OPENBLAS_CORETYPE": openblas,
+        "NUMBA_CPU_NAME": numba,
+        "NPY_DISABLE_CPU_FEATURES": " ".join(no_more),
+    }
+
+
+# NumPy calls what AVX2 brings by one name or by several, depending on its version.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+VARIANTS = {
+    "no AVX": _limits("DEFAULT", "COMPATIBLE", "Prescott", "nehalem", ""),
+    "AVX2": _limits("AVX2", "AVX2", "Haswell", "haswell", "X86_V3 AVX F16C FMA3 AVX2"),
+    "two threads": dict.fromkeys(THREADS, "2"),
+}
+
+
+@dataclass
+class Run:
+    """What came out of the lessons under one variant.
+
+    Attributes
+    ----------
+    tests
+        How many cells (and exercises) of each lesson were run.
+    failures
+        For each lesson, the cell and what differs in it.
+    log
+        What pytest said.
+    """
+
+    tests: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, list[str]] = field(default_factory=dict)
+    log: str = ""
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def run(request, tmp_path_factory):
+    """Run all lessons under a variant, in a copy of the kit without any trained model."""
+    variables = {**os.environ, **VARIANTS[request.param]}
+    _skip_where_it_changes_nothing(variables)
+    tree = tmp_path_factory.mktemp("kit") / "kit"
+    shutil.copytree(ROOT, tree, ignore=LEFT_OUT)
+    (tree / "data").mkdir()
+    for path in DATA.glob("*.h5ad"):
+        shutil.copy2(path, tree / "data")
+    if (DATA / "downloads").exists():
+        shutil.copytree(DATA / "downloads", tree / "data" / "downloads")
+    report = tree / "report.xml"
+    command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider"]
+    command += [f"--junit-xml={report}", "-o", "junit_family=xunit1"]
+    command += [f"notebooks/{lesson}.ipynb" for lesson in LESSONS]
+    answer = subprocess.run(
+        command,
+        cwd=tree,
+        # The kernels take the copy and not the installed kit, whose models are trained already.
+        env=variables | {"PYTHONPATH": str(tree)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert answer.returncode in (0, 1), answer.stdout[-5_000:]
+    assert list((tree / "data" / "checkpoints").glob("*.pt")), "no model was trained in the copy"
+    yield read(report, answer.stdout)
+    shutil.rmtree(tree, ignore_errors=True)
+
+
+def _skip_where_it_changes_nothing(variables):
+    """Skip what this processor cannot do, or does anyway."""
+    found, asked = (_torch_set(each) for each in (os.environ, variables))
+    wanted = variables.get("ATEN_CPU_CAPABILITY", found).upper()
+    if found not in TORCH_SETS or TORCH_SETS.index(wanted) > TORCH_SETS.index(found):
+        pytest.skip(f"this processor has {found}")
+    if (os.cpu_count() or 1) < 2 and variables["OMP_NUM_THREADS"] == "2":
+        pytest.skip("this machine has a single core")
+    assert asked == wanted, "the variable that limits torch has no effect any more"
+
+
+def _torch_set(variables):
+    code = "import torch; print(torch.backends.cpu.get_cpu_capability())"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True
+    )
+    return answer.stdout.strip()
+
+
+def read(report, log=""):
+    """Read pytest's report of lessons."""
+    found = Run(log=log)
+    for case in ET.parse(report).iter("testcase"):
+        lesson = case.get("file", "").rpartition("/")[2].removesuffix(".ipynb")
+        found.tests[lesson] = found.tests.get(lesson, 0) + 1
+        for fault in (*case.findall("failure"), *case.findall("error")):
+            said = fault.text or fault.get("message", "")
+            found.failures.setdefault(lesson, []).append(f"{case.get('name')}\n{said}")
+    return found
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_outputs_and_replies_are_the_same(run, lesson):
+    assert run.tests.get(lesson), run.log[-5_000:]
+    differing = run.failures.get(lesson, [])
+    assert not differing, f"{lesson}, {len(differing)} differ:\n\n" + "\n\n".join(differing)
