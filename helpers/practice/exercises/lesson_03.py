@@ -114,8 +114,7 @@ def linear_decoder(n_hidden_layers: Any, *, adata: AnnData) -> Reply:
         mistakes=[
             Mistake(
                 layers["encoder"],
-                "That is so in the encoder. What does `layers.hidden_layers` say of the "
-                "decoder?",
+                "That is so in the encoder. What does `layers.hidden_layers` say of the decoder?",
             ),
             Mistake(
                 sum(layers.values()),
