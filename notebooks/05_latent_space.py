@@ -255,7 +255,7 @@ print("widest to narrowest class, below 1.5 in ten dimensions:", ratio["original
 for name in ("t-SNE", "UMAP"):
     with_cells = spread[name].corr(spread["cells"], method="spearman")
     print(f"{name}: widest to narrowest class, above 1.5: {ratio[name] > 1.5}")
-    print(f"{name}: size goes with the number of cells: {with_cells > 0.8}")
+    print(f"{name}: size goes with the number of cells: {with_cells > 0.7}")
 
 # %% [markdown]
 # In the latent space all classes are about equally diverse. On a t-SNE or UMAP a class takes more
