@@ -1,8 +1,8 @@
-"""The lessons under other instruction sets and with two threads: the same outputs, the same replies.
+"""The lessons under other instruction sets and with two threads: same outputs, same replies.
 
 Processors add in other orders and round in other places, and a training makes much of a last digit.
 Here every lesson runs as on an old processor, as on one with AVX2, and with two threads. Each time
-its models are trained anew, in a copy of the kit; models from ``data/`` would hide every difference.
+its models are trained anew, in a copy of the kit: those in ``data/`` would hide every difference.
 With one thread and all that this processor has, the lessons run in any case.
 """
 
@@ -14,11 +14,11 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 
 import pytest
-from numpy._core._multiarray_umath import __cpu_dispatch__ as numpy_may_use
+from numpy._core._multiarray_umath import __cpu_dispatch__ as dispatched
 
 from helpers.paths import DATA, NOTEBOOKS, ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow("every lesson runs under each variant, and trains its models anew")
 
 LESSONS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 
@@ -32,9 +32,11 @@ LEFT_OUT = shutil.ignore_patterns(".*", "data", "build", "__pycache__", "*.egg-i
 PATIENCE = 3_600
 
 
-def _limits(torch_set: str, mkl: str, openblas: str, numba: str, numpy_keeps: str) -> dict[str, str]:
-    """Give the variables that hold all libraries back to one instruction set."""
-    no_more = [name for name in numpy_may_use if not (numpy_keeps and name in numpy_keeps.split())]
+def _at_most(
+    torch_set: str, mkl: str, openblas: str, numba: str, numpy: str = ""
+) -> dict[str, str]:
+    """Give the variables that hold all libraries back to an instruction set."""
+    no_more = [name for name in dispatched if name not in numpy.split()]
     return {
         "ATEN_CPU_CAPABILITY": torch_set.lower(),
         "MKL_CBWR": mkl,
@@ -44,11 +46,12 @@ def _limits(torch_set: str, mkl: str, openblas: str, numba: str, numpy_keeps: st
     }
 
 
-# NumPy calls what AVX2 brings by one name or by several, depending on its version.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
 VARIANTS = {
-    "no AVX": _limits("DEFAULT", "COMPATIBLE", "Prescott", "nehalem", ""),
-    "AVX2": _limits("AVX2", "AVX2", "Haswell", "haswell", "X86_V3 AVX F16C FMA3 AVX2"),
+    "no AVX": _at_most("DEFAULT", "COMPATIBLE", "Prescott", "nehalem"),
+    # Before version 2.4, NumPy has a name for each part of what is X86_V3 now.
+    "AVX2": _at_most("AVX2", "AVX2", "Haswell", "haswell", "X86_V3 AVX F16C FMA3 AVX2"),
     "two threads": dict.fromkeys(THREADS, "2"),
 }
 
@@ -84,24 +87,31 @@ def run(request, tmp_path_factory):
         shutil.copy2(path, tree / "data")
     if (DATA / "downloads").exists():
         shutil.copytree(DATA / "downloads", tree / "data" / "downloads")
+    # The kernels take the copy and not the installed kit, whose models are trained already.
+    variables["PYTHONPATH"] = str(tree)
+    _python(["-m", "helpers.training"], tree, variables, check=True)
+    assert list((tree / "data" / "checkpoints").glob("*.pt")), "no model was trained in the copy"
     report = tree / "report.xml"
-    command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider"]
-    command += [f"--junit-xml={report}", "-o", "junit_family=xunit1"]
-    command += [f"notebooks/{lesson}.ipynb" for lesson in LESSONS]
-    answer = subprocess.run(
-        command,
-        cwd=tree,
-        # The kernels take the copy and not the installed kit, whose models are trained already.
-        env=variables | {"PYTHONPATH": str(tree)},
+    options = ["--nbval", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}"]
+    options += ["-o", "junit_family=xunit1"]
+    lessons = [f"notebooks/{lesson}.ipynb" for lesson in LESSONS]
+    answer = _python(["-m", "pytest", *options, *lessons], tree, variables)
+    assert answer.returncode in (0, 1), answer.stdout[-5_000:]
+    yield read(report, answer.stdout)
+    shutil.rmtree(tree, ignore_errors=True)
+
+
+def _python(arguments, folder, variables, check=False):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=PATIENCE,
+        check=check,
     )
-    assert answer.returncode in (0, 1), answer.stdout[-5_000:]
-    assert list((tree / "data" / "checkpoints").glob("*.pt")), "no model was trained in the copy"
-    yield read(report, answer.stdout)
-    shutil.rmtree(tree, ignore_errors=True)
 
 
 def _skip_where_it_changes_nothing(variables):
@@ -110,17 +120,14 @@ def _skip_where_it_changes_nothing(variables):
     wanted = variables.get("ATEN_CPU_CAPABILITY", found).upper()
     if found not in TORCH_SETS or TORCH_SETS.index(wanted) > TORCH_SETS.index(found):
         pytest.skip(f"this processor has {found}")
-    if (os.cpu_count() or 1) < 2 and variables["OMP_NUM_THREADS"] == "2":
+    if (os.cpu_count() or 1) < 2 and variables.get("OMP_NUM_THREADS") == "2":
         pytest.skip("this machine has a single core")
     assert asked == wanted, "the variable that limits torch has no effect any more"
 
 
 def _torch_set(variables):
     code = "import torch; print(torch.backends.cpu.get_cpu_capability())"
-    answer = subprocess.run(
-        [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True
-    )
-    return answer.stdout.strip()
+    return _python(["-c", code], ROOT, variables, check=True).stdout.strip()
 
 
 def read(report, log=""):
