@@ -1,79 +1,104 @@
-"""What all tests share: which come first, and what no cell of a lesson may show or attempt."""
+"""What all tests share: which are slow, which come first, and how a lesson is run."""
 
-import os
+import ctypes
+import gc
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from nbval.plugin import IPyNbFile
 
-from commands import connections
-from tests.notebooks import notebook_checks as checks
-from tests.notebooks.one_at_a_time import turn
+from tests import run_report
+from tests.notebooks import lesson_runs
+from tests.notebooks.lesson_runs import NOTES, Lesson
+
+# What takes minutes by its nature gets the mark `slow`: `make test` leaves it out, `make test-all`
+# runs it. On the left a part of a test's id, on the right the reason.
+SLOW = {
+    "tests/browser/": "JupyterLab, the book and the slides in a real browser",
+    "/test_set_up.py::": "environments are made from nothing",
+    "/test_grading.py::": "a whole class is marked",
+    "::test_a_sweep_on_this_machine_is_out_of_reach_of_others": "a real Ray cluster",
+    "::test_a_kernel_that_is_killed": "trainings are killed and resumed in kernels of their own",
+    "::test_a_second_kernel_neither_waits_nor_disturbs": "two kernels train at once",
+    "::test_the_page_says_which_lesson_attempted_what": "JupyterLab, with two recorders",
+    "::test_lab_attempts_nothing": "JupyterLab, with two recorders",
+}
+
+# The same for all tests that use a fixture.
+SLOW_FIXTURES = {"two_nodes": "a real Ray cluster"}
 
 # These take longest. Begun last, one of them would leave the other worker without work at the end.
 LONGEST = (
+    "tests/notebooks/test_instruction_sets.py",
     "tests/browser/",
+    "tests/helpers/scale/test_sweep.py",
     "tests/commands/test_set_up.py",
     "tests/publishing/",
-    "tests/helpers/practice/",
-    "tests/helpers/scale/test_sweep.py",
     "notebooks/",
-    "tests/notebooks/test_notebook_checks.py",
+    "tests/bad_inputs/",
 )
-
-# The locks of the lessons that run here, by notebook.
-TURNS = pytest.StashKey[dict]()
-
-# Where the kernels of lessons note what they attempt on a network.
-NOTES = pytest.StashKey[Path]()
 
 
 def pytest_configure(config):
-    """Make a place for the notes of kernels."""
+    """Make a place for the notes of kernels, and let the end of the run be told."""
     folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
     config.add_cleanup(folder.cleanup)
     config.stash[NOTES] = Path(folder.name, "attempts")
+    config.pluginmanager.register(run_report)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Put the longest first, and leave the rest in order."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    """Mark the slow ones, before any are left out; put the longest first, the rest in order."""
+    for item in items:
+        for reason in slow_reasons(item.nodeid, getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow(reason))
+    items.sort(key=lambda item: place(item.nodeid))
+
+
+def slow_reasons(name: str, fixtures) -> list[str]:
+    """Say why a test is slow; nothing where it is not."""
+    found = [reason for part, reason in SLOW.items() if part in name]
+    return found + [reason for fixture, reason in SLOW_FIXTURES.items() if fixture in fixtures]
+
+
+def place(name: str) -> int:
+    """Give the place of a test in the order of LONGEST; those not in it come last."""
+    return next((n for n, part in enumerate(LONGEST) if name.startswith(part)), len(LONGEST))
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item):
-    """Let the kernel of a lesson, which starts before its first cell, note what it attempts on a network."""
-    if not hasattr(item, "cell"):
-        return (yield)
-    # Held until the last cell of this notebook; see the teardown.
-    lock = item.config.stash.setdefault(TURNS, {}).setdefault(item.path, turn(item.path))
-    if not lock.is_locked:
-        lock.acquire()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in connections.recording(os.environ, item.config.stash[NOTES]).items():
-            patch.setenv(name, value)
-        return (yield)
+def pytest_collect_file(file_path, parent):
+    """Make a lesson of each notebook that nbval runs."""
+    found = yield
+    return [
+        Lesson.from_parent(parent, path=file_path) if isinstance(each, IPyNbFile) else each
+        for each in found
+    ]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """Fail where a cell warns, writes to stderr or attempts to use a network.
-
-    Nbval does not see to that.
-    """
+    """Fail where a lesson warns, writes to stderr or attempts to use a network."""
+    if not isinstance(item.parent, Lesson):
+        return (yield)
     notes = item.config.stash[NOTES]
     start = notes.stat().st_size if notes.exists() else 0
     result = yield
-    if hasattr(item, "cell"):
-        faults = [*checks.noise(item.test_outputs or ()), *connections.read_python(notes, start)]
-        assert not faults, "\n".join([item.cell.source, *map(str, faults)])
+    lesson_runs.require_quiet(item, start)
     return result
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item, nextitem):
-    """Let another test run a lesson once its last cell is done here."""
+    """Give memory back after each file: a worker lives as long as the run."""
     result = yield
-    if hasattr(item, "cell") and (nextitem is None or nextitem.path != item.path):
-        item.config.stash[TURNS][item.path].release()
+    if nextitem is None or nextitem.path != item.path:
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close("all")
+        gc.collect()
+        if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+            libc.malloc_trim(0)
     return result

@@ -24,9 +24,8 @@ from commands.console import CommandError
 COMMANDS = {
     "lab": (lab.main, "set up, then open JupyterLab on the first lesson"),
     "lab-sweep": (lab.with_sweep, "the same with Ray, for the live sweep of lesson 07"),
-    "test": (test.main, "set up, then run all tests"),
-    "test-latest": (test.latest, "the same on Python 3.12 or newer, in .venv-latest"),
-    "test-newest": (test.newest, "the same with the newest releases instead of the tested ones"),
+    "test": (test.main, "set up, then run all lessons and most tests (about ten minutes)"),
+    "test-all": (test.everything, "the same with the slow tests (about 40 minutes)"),
     "student": (editions.student, "write the lessons without solutions, to hand out"),
     "teacher": (editions.teacher, "write the lessons with solutions and teacher's notes"),
     "assignment": (

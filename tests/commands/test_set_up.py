@@ -221,12 +221,12 @@ def both_lanes(ready_clone):
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is for sh")
 def test_newer_lane_has_an_environment_of_its_own(both_lanes):
     own = (both_lanes.root / ".venv/scvi-teaching-kit.json").read_bytes()
-    missing = both_lanes.run("test-latest", PYTHON="python9")
+    missing = both_lanes.run("test", "--latest", PYTHON="python9")
     assert missing.returncode == 1
     assert "PYTHON=python9: there is no such command" in missing.stderr
 
     tests = both_lanes.run(
-        "test-latest", "--maxfail=1", PYTHON=str(another_python(both_lanes.root))
+        "test", "--latest", "--maxfail=1", PYTHON=str(another_python(both_lanes.root))
     )
     assert steps(tests) == TITLES
     assert (both_lanes.root / "made-by-the-other").exists()
@@ -234,7 +234,7 @@ def test_newer_lane_has_an_environment_of_its_own(both_lanes):
     assert "tests run with --nbval" in tests.stdout
     assert "--maxfail=1" in tests.stdout
     assert (both_lanes.root / ".venv/scvi-teaching-kit.json").read_bytes() == own
-    assert steps(both_lanes.run("test-latest")) == []
+    assert steps(both_lanes.run("test", "--latest")) == []
     assert steps(both_lanes.run("setup")) == []
     assert installed(both_lanes, ".venv-latest") == {"ipykernel": "1", "pytest": "1"}
 
@@ -243,17 +243,17 @@ def test_newer_lane_has_an_environment_of_its_own(both_lanes):
 
 
 def test_newest_releases_go_into_a_third_one_and_are_asked_for_again(both_lanes):
-    tests = both_lanes.run("test-newest")
+    tests = both_lanes.run("test", "--newest")
     assert steps(tests) == TITLES
     assert "Installing the newest packages" in tests.stdout
     assert installed(both_lanes, ".venv-newest") == {"ipykernel": "2", "pytest": "2"}
     assert "tests run with --nbval" in tests.stdout
-    assert steps(both_lanes.run("test-newest")) == [], "once a day is enough"
+    assert steps(both_lanes.run("test", "--newest")) == [], "once a day is enough"
 
     # The next day there is a newer release.
     both_lanes.publish("ipykernel", "3")
     change(both_lanes, "set_up.py", 'time.strftime("%Y-%m-%d")', '"tomorrow"')
-    assert "Installing" in steps(both_lanes.run("test-newest"))
+    assert "Installing" in steps(both_lanes.run("test", "--newest"))
     assert installed(both_lanes, ".venv-newest") == {"ipykernel": "3", "pytest": "2"}
     assert not list(both_lanes.root.glob(".venv/lib/*/site-packages/ipykernel-[23].dist-info"))
 
@@ -261,10 +261,10 @@ def test_newest_releases_go_into_a_third_one_and_are_asked_for_again(both_lanes)
     assert not list(both_lanes.root.glob(".venv*"))
 
 
-@pytest.mark.parametrize("command", ["test-latest", "test-newest", "drift"])
+@pytest.mark.parametrize("command", ["test --latest", "test --newest", "drift"])
 def test_without_a_newer_python_nothing_passes(command, ready_clone):
     need(ready_clone, (3, 99))
-    answer = ready_clone.run(command)
+    answer = ready_clone.run(*command.split())
     assert answer.returncode == 1
     assert "No Python 3.99 or newer was found" in answer.stderr
     assert "What to do:" in answer.stderr

@@ -169,69 +169,106 @@ def test_what_is_loaded_from_the_network_is_found(notebook):
     assert len(checks.remote_faults(notebook)) == 2
 
 
-def run_nbval(notebook, folder: Path) -> subprocess.CompletedProcess:
-    """Run a notebook as `make test` does.
+# --- in the run of the lessons by make test -----------------------------------------------------
 
-    With the pixels left out, and with the kit's own conftest.
-    """
-    nbformat.write(notebook, folder / "lesson.ipynb")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--nbval",
-        "-p",
-        "no:xdist",
-        "-p",
-        "conftest",
-        "--rootdir",
-        str(folder),
-        "-c",
-        "/dev/null",
+
+def picture(pixels, sentence):
+    """The output of a cell that shows a figure."""
+    html = f'<img src="data:image/png;base64,{pixels}" alt="{sentence}">'
+    data = {"text/html": html, "text/plain": sentence}
+    return [new_output("execute_result", data, execution_count=1)]
+
+
+PICTURE = """
+class Picture:
+    def _repr_html_(self):
+        return '<img src="data:image/png;base64,AAAA" alt="3 cells">'
+    def __repr__(self):
+        return '3 cells'
+Picture()
+"""
+
+
+def exercise(number, solution):
+    """The cells of an exercise of lesson 03."""
+    return [
+        new_markdown_cell(f"### Exercise {number} · Count"),
+        new_code_cell("n_parameters = ...", metadata={"tags": ["exercise"]}),
+        new_code_cell("check.cost_of_a_layer(n_parameters)", metadata={"tags": ["check"]}),
+        new_markdown_cell(
+            "<details><summary>Solution</summary>\n\n"
+            f"```python\nn_parameters = {solution}\n```\n\nIt is so.\n\n</details>",
+            metadata={"tags": ["solution"]},
+        ),
     ]
-    sanitize = Path(__file__).with_name("sanitize.cfg")
-    command += [f"--nbval-sanitize-with={sanitize}", str(folder / "lesson.ipynb")]
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, check=False)
 
 
-def test_one_changed_digit_in_a_stored_output_fails(notebook, tmp_path):
-    assert run_nbval(notebook, tmp_path).returncode == 0
-    notebook.cells[1].outputs = [stream("4\n")]
-    result = run_nbval(notebook, tmp_path)
-    assert result.returncode == 1
-    assert "Cell 0" in result.stdout
-    assert "'stdout'" in result.stdout or "stdout" in result.stdout
+def made(cell, outputs=None):
+    """A lesson of one cell, which ran."""
+    return new_notebook(cells=[new_code_cell(cell, execution_count=1, outputs=outputs or [])])
 
 
-def test_a_warning_fails_where_no_output_is_compared(notebook, tmp_path):
-    notebook.cells[2].source = "import warnings\nwarnings.warn('old')"
-    result = run_nbval(notebook, tmp_path)
-    assert result.returncode == 1
-    assert "UserWarning: old" in result.stdout
-    assert "1 failed, 1 passed" in result.stdout
-
-
-def test_pixels_may_differ_but_the_sentence_of_a_figure_may_not(notebook, tmp_path):
-    source = (
-        "class Picture:\n"
-        "    def _repr_html_(self):\n"
-        '        return \'<img src="data:image/png;base64,AAAA" alt="3 cells">\'\n'
-        "    def __repr__(self):\n"
-        "        return '3 cells'\n"
-        "Picture()"
-    )
-    notebook.cells[1].source = source
-
-    def stored(pixels, sentence):
-        html = f'<img src="data:image/png;base64,{pixels}" alt="{sentence}">'
-        return [
-            new_output(
-                "execute_result", {"text/html": html, "text/plain": sentence}, execution_count=1
-            )
+LESSONS_THAT_RUN = {
+    "sound": made("print(1 + 2)", [stream("3\n")]),
+    "digit": made("print(1 + 2)", [stream("4\n")]),
+    "warning": made("import warnings\nwarnings.warn('old')"),
+    "pixels": made(PICTURE, picture("BBBB", "3 cells")),
+    "sentence": made(PICTURE, picture("BBBB", "4 cells")),
+    "03_exercises": new_notebook(
+        cells=[
+            new_code_cell("from helpers.practice import exercises"),
+            new_code_cell("check = exercises.of_lesson('03')\nn_parameters = before = 1"),
+            *exercise(1, "(128 * 64) + 3 * 64"),
+            *exercise(2, "128 * 64"),
+            new_code_cell("print(n_parameters)", execution_count=1, outputs=[stream("Ellipsis\n")]),
         ]
+    ),
+}
+LESSONS_THAT_RUN["warning"].cells[0].metadata["tags"] = ["nbval-ignore-output"]
 
-    notebook.cells[1].outputs = stored("BBBB", "3 cells")
-    assert run_nbval(notebook, tmp_path).returncode == 0
-    notebook.cells[1].outputs = stored("BBBB", "4 cells")
-    assert run_nbval(notebook, tmp_path).returncode == 1
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """What `make test` says of these lessons, with the kit's own conftest."""
+    folder = tmp_path_factory.mktemp("lessons")
+    for name, lesson in LESSONS_THAT_RUN.items():
+        nbformat.write(lesson, folder / f"{name}.ipynb")
+    # Lab leaves copies of what was opened in it.
+    (folder / ".ipynb_checkpoints").mkdir()
+    nbformat.write(LESSONS_THAT_RUN["digit"], folder / ".ipynb_checkpoints/copy.ipynb")
+    command = [sys.executable, "-m", "pytest", "--nbval", "-rA", "-p", "no:xdist", "-p", "conftest"]
+    command += ["--rootdir", str(folder), "-c", os.devnull]
+    command += [f"--nbval-sanitize-with={Path(__file__).with_name('sanitize.cfg')}", str(folder)]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env).stdout
+
+
+@pytest.mark.parametrize(
+    ("test", "verdict"),
+    {
+        "sound.ipynb::Cell 0": "PASSED",
+        "digit.ipynb::Cell 0": "FAILED",
+        "warning.ipynb::Cell 0": "FAILED",
+        "pixels.ipynb::Cell 0": "PASSED",
+        "sentence.ipynb::Cell 0": "FAILED",
+        "03_exercises.ipynb::Exercise 1": "PASSED",
+        "03_exercises.ipynb::Exercise 2": "FAILED",
+    }.items(),
+)
+def test_a_fault_fails_with_the_lesson_and_the_cell(test, verdict, ran):
+    assert f"{verdict} {test}" in ran, ran
+
+
+def test_what_is_wrong_is_said(ran):
+    assert "UserWarning: old" in ran
+    assert "stdout" in ran
+    assert "03_exercises, Exercise 2 · Count, check in Cell 5" in ran
+    assert "the reply does not begin with ✓ Right." in ran
+
+
+def test_the_lesson_goes_on_as_it_is_stored_after_answers_were_tried(ran):
+    assert "PASSED 03_exercises.ipynb::Cell 6" in ran, ran
+
+
+def test_what_lab_left_is_no_lesson(ran):
+    assert "copy.ipynb" not in ran

@@ -217,6 +217,7 @@ def test_two_processes_fetch_it_once(served, file, content):
     served.stalls_at = 100_000
     with in_a_process(served, file) as first:
         while not served.asked:
+            assert first.poll() is None, first.stderr.read()
             time.sleep(0.01)
         with in_a_process(served, file) as second:
             assert second.stderr.readline().startswith("Another process is fetching file.txt")

@@ -2,10 +2,7 @@
 
 LOSS, ELBO = 2705.72 + 0.4 * 28.72, 2705.72 + 28.72
 
-TRAINED = """environment.prepare(seed=0)
-nb_model = scvi.model.SCVI(adata, gene_likelihood="nb")
-training.train(nb_model)
-"""
+TRAINED = "nb_model = solved['plain']\n"
 
 WRONG = {
     "one_epoch": [
