@@ -77,7 +77,7 @@ class Run:
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def run(request, tmp_path_factory):
-    """Run the lessons that are asked for under a variant, in a copy of the kit with no model yet."""
+    """Run the lessons that are asked for under a variant, in a copy of the kit without models."""
     variables = {**os.environ, **VARIANTS[request.param]}
     _skip_where_it_changes_nothing(variables)
     tree = tmp_path_factory.mktemp("kit") / "kit"
@@ -94,11 +94,8 @@ def run(request, tmp_path_factory):
     report = tree / "report.xml"
     options = ["--nbval", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}"]
     options += ["-o", "junit_family=xunit1"]
-    asked_for = {
-        item.callspec.params["lesson"]
-        for item in request.session.items
-        if item.path == request.path
-    }
+    tests = [item for item in request.session.items if item.path == request.path]
+    asked_for = {item.callspec.params["lesson"] for item in tests}
     lessons = [f"notebooks/{lesson}.ipynb" for lesson in sorted(asked_for)]
     answer = _python(["-m", "pytest", *options, *lessons], tree, variables)
     assert answer.returncode in (0, 1), answer.stdout[-5_000:]
