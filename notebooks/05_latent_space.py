@@ -140,7 +140,7 @@ print("cell 0 renamed:", *(f"{value:5.1f}" for value in renamed.get_latent_repre
 held_out = model.validation_indices
 for name, each in {"as trained": model, "renamed": renamed}.items():
     value = -float(each.get_elbo(indices=held_out))
-    print(f"{name}: held-out negative ELBO {figures.about(value)} nats per cell")
+    print(f"{name}: held-out negative ELBO {figures.about(value, 2)} nats per cell")
 
 # %% [markdown]
 # They are the same model with other names for its dimensions. How many such names are there? Any
@@ -254,8 +254,8 @@ ratio = spread.max() / spread.min()
 print("widest to narrowest class, below 1.5 in ten dimensions:", ratio["original"] < 1.5)
 for name in ("t-SNE", "UMAP"):
     with_cells = spread[name].corr(spread["cells"], method="spearman")
-    print(f"{name}: widest to narrowest class, above 1.8: {ratio[name] > 1.8}")
-    print(f"{name}: size goes with the number of cells: {with_cells > 0.8}")
+    print(f"{name}: widest to narrowest class, above 1.5: {ratio[name] > 1.5}")
+    print(f"{name}: size goes with the number of cells: {with_cells > 0.7}")
 
 # %% [markdown]
 # In the latent space all classes are about equally diverse. On a t-SNE or UMAP a class takes more

@@ -236,10 +236,13 @@ def plot_class_means(
             axes.set_yticks(range(len(table)), table.index, fontsize=11)
         figure.colorbar(image, ax=panels, label="mean position (no unit)")
     shares = {
-        name: about(variance_explained(positions, classes).max(), 1)
+        name: variance_explained(positions, classes).max()
         for name, positions in representations.items()
     }
-    said = ", ".join(f"{share} ({name})" for name, share in shares.items())
+    # Not in digits: they differ from processor to processor.
+    said = ", ".join(
+        f"{'more' if share > 0.5 else 'less'} than half ({name})" for name, share in shares.items()
+    )
     return figures.DescribedFigure(
         figure,
         f"{len(means)} heat maps of the mean of {len(next(iter(means.values())))} classes in each "

@@ -432,7 +432,8 @@ def plot(table: pd.DataFrame) -> figures.DescribedFigure:
             xlim=(nats.min() - margin, nats.max() + 2 * margin),
         )
         axes.legend(loc="lower right")
-    said = "; ".join(f"{name}: {figures.about(value)}" for name, value in nats.items())
+    # Two digits: the third of a model that was trained differs from processor to processor.
+    said = "; ".join(f"{name}: {figures.about(value, 2)}" for name, value in nats.items())
     return figures.DescribedFigure(
         figure,
         "Dot chart of the negative log-likelihood of the held-out cells in nats per cell; lower "

@@ -109,7 +109,7 @@ def _end_of_curve(curve: pd.Series) -> list[dict[str, str]]:
     return [
         _row(
             falls,
-            f"falls by about {figures.about(fall, 1)} nats {last}"
+            f"falls by more than {_lower_bound(fall)} nats {last}"
             if still_falls
             else f"no clear fall {last}",
             not still_falls,
@@ -129,3 +129,12 @@ def _end_of_curve(curve: pd.Series) -> list[dict[str, str]]:
 
 def _row(question: str, found: str, good: bool, cure: str) -> dict[str, str]:
     return {"question": question, "found": found, "verdict": "ok" if good else cure}
+
+
+def _lower_bound(nats: float) -> str:
+    """Return the largest of ..., 1, 3, 10, 30, ... that is not above a number.
+
+    So coarse that it is the same on every processor.
+    """
+    power = 10.0 ** np.floor(np.log10(nats))
+    return f"{3 * power if nats >= 3 * power else power:g}"

@@ -56,16 +56,19 @@ def widest_clouds(least_sure: Any, *, model: scvi.model.SCVI) -> Reply:
         for name, row in means.drop(index=widest).iterrows()
     }
     largest = pd.Series(classes).value_counts().idxmax()
-    reasons = {
-        largest: "It has most cells, and most to learn from.",
-        "oligodendrocytes": "It takes much room on the map; that says nothing of its clouds.",
-        str(means["width"].idxmin()): "Its clouds are the narrowest of all.",
-        str(means["counts"].idxmin()): (
+    # Pairs and no dictionary: one class may have two of these reasons. Two classes have nearly the
+    # same narrowest clouds, and on some processors the largest class is the one that has them.
+    reasons = (
+        (largest, "It has most cells, and most to learn from."),
+        ("oligodendrocytes", "It takes much room on the map; that says nothing of its clouds."),
+        (str(means["width"].idxmin()), "Its clouds are the narrowest of all."),
+        (
+            str(means["counts"].idxmin()),
             "A good thought: it has the fewest counts a cell, and its clouds are wide. They are "
-            "not the widest."
+            "not the widest.",
         ),
-    }
-    for name, reason in reasons.items():
+    )
+    for name, reason in reasons:
         if name in others:
             others[name] += f" {reason}"
     ranks = cells.corr(method="spearman").loc["width", "counts"]
@@ -251,7 +254,7 @@ def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Rep
         neighbours.label_accuracy(each.get_latent_representation()[named], subclasses)
         for each in (model, wider)
     )
-    before = dimensions_in_use(model)["kl"].sum()
+    before = dimensions_in_use(model)["kl"]
     return number(
         "n_in_use",
         n_in_use,
@@ -260,10 +263,10 @@ def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Rep
         praise=(
             f"{used} of {MORE_DIMENSIONS} are in use: more room does not mean that the model takes "
             f"it. All together they tell {kl.sum():.0f} nats; the ten of the lesson's model tell "
-            f"{before:.0f}. The neighbours name the subclass of {thirty:.0%} of the cells, with "
-            f"ten dimensions of {ten:.0%}."
+            f"{before.sum():.0f}. The neighbours name the subclass of {thirty:.0%} of the cells, "
+            f"with ten dimensions of {ten:.0%}."
         ),
-        mistakes=[
+        mistakes=_distinct(
             Mistake(
                 MORE_DIMENSIONS,
                 "So many were built. Whether a dimension is used shows in its KL divergence: some "
@@ -274,7 +277,7 @@ def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Rep
                 "So many are *not* in use. The question is about the others.",
             ),
             Mistake(
-                int((dimensions_in_use(model)["kl"] >= IN_USE).sum()),
+                int((before >= IN_USE).sum()),
                 "That is so for `model`, with its ten dimensions. Ask `wider`.",
             ),
             Mistake(
@@ -282,8 +285,20 @@ def more_dimensions(wider: Any, n_in_use: Any, *, model: scvi.model.SCVI) -> Rep
                 "So many have 1 nat or more. In use means 0.1 nats per cell or more: "
                 "`loss.IN_USE`.",
             ),
-        ],
+        ),
     )
+
+
+def _distinct(*mistakes: Mistake) -> list[Mistake]:
+    """Make one mistake of those that lead to the same number.
+
+    How many dimensions are in use hangs on the training: with 20 of 30, ten are not, and ten has
+    the lesson's model as well. Nobody can tell then what a learner thought.
+    """
+    replies: dict[float, list[str]] = {}
+    for mistake in mistakes:
+        replies.setdefault(mistake.value, []).append(mistake.reply)
+    return [Mistake(value, " Or: ".join(said)) for value, said in replies.items()]
 
 
 def _problem_of_wider(wider: Any) -> str:

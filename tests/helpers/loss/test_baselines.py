@@ -316,7 +316,7 @@ def test_the_figure_says_and_shows_the_numbers(model):
     assert dots == table["nats per cell"].to_dict()
     assert axes.get_xlim()[0] > 0
     for name, value in table["nats per cell"].items():
-        assert f"{name}: {figures.about(value)}" in drawn.alt
+        assert f"{name}: {figures.about(value, 2)}" in drawn.alt
 
 
 # --- errors -------------------------------------------------------------------------------------
