@@ -100,7 +100,7 @@ def repaired(adata, settings, report):
     "case", [case for case in cases.CELLS if case.verdict != cases.OK], ids=by_what
 )
 @pytest.mark.filterwarnings("ignore")
-def test_a_mending_call_mends(case):
+def test_a_line_of_python_repairs(case):
     """Run the calls one after the other.
 
     What they repair can be trained on, and no call is left that does nothing.
@@ -131,7 +131,7 @@ def test_a_mending_call_mends(case):
     "case", [case for case in cases.CELLS if case.verdict == cases.REPAIR], ids=by_what
 )
 @pytest.mark.filterwarnings("ignore")
-def test_what_must_be_mended_stops_a_run(case):
+def test_what_must_be_repaired_stops_a_run(case):
     adata, settings = case.spoilt(data.load_pbmc())
     with pytest.raises(ValueError, match="cannot use these data as they are"):
         preflight.require_ready(preflight.check(adata, **settings))
