@@ -101,7 +101,7 @@ def repaired(adata, settings, report):
     "case", [case for case in cases.CELLS if case.verdict != cases.OK], ids=by_what
 )
 @pytest.mark.filterwarnings("ignore")
-def test_a_repairing_call_repairs(case):
+def test_a_line_of_python_repairs(case):
     """Run the calls one after the other.
 
     What they repair can be trained on, and no call is left that does nothing.
