@@ -400,7 +400,7 @@ check.good_markers(your_markers, by_scvi=by_scvi, adata=adata)
 # With all cells, 1,893 of 2,000 genes have an adjusted p-value below 0.05 for pyramidal CA1 cells
 # against the others. Make that fewer than half of the genes without touching any gene: choose some
 # of the cells, `few`, with at least 10 CA1 cells and 10 others.
-# `markers.wilcoxon(few, "cell_type")` tests them. Many answers are right.
+# `differential_expression.wilcoxon(few, "cell_type")` tests them. Many answers are right.
 
 # %% tags=["exercise"]
 few = ...
@@ -413,7 +413,7 @@ check.few_cells(few, adata=adata, by_wilcoxon=by_wilcoxon)
 #
 # ```python
 # few = adata[::50]
-# few_tested = markers.wilcoxon(few, "cell_type")
+# few_tested = differential_expression.wilcoxon(few, "cell_type")
 # of_few = few_tested[few_tested["class"] == "pyramidal CA1"]
 # print((of_few["adjusted p value"] < 0.05).sum())
 # ```

@@ -436,7 +436,7 @@ check.no_foreground(not_to_trust, blood=blood)
 # <details><summary>Solution</summary>
 #
 # ```python
-# no_humps = proteins.thresholds(blood)["threshold"].isna().groupby(level="protein").any()
+# no_humps = protein_counts.thresholds(blood)["threshold"].isna().groupby(level="protein").any()
 # not_to_trust = list(no_humps.index[no_humps])
 # ```
 #

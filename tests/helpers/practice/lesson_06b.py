@@ -4,7 +4,7 @@ Code, and words of the reply made for it.
 """
 
 NEITHER = "(blood[{cells}, ['CD8A', 'CD8B']].layers['counts'].toarray() == 0)"
-ABOVE = NEITHER.format(cells="proteins.above(blood, ['CD8a'])['CD8a'].to_numpy()")
+ABOVE = NEITHER.format(cells="protein_counts.above(blood, ['CD8a'])['CD8a'].to_numpy()")
 ALL = NEITHER.format(cells=":")
 CD8 = NEITHER.format(cells="(groups == 'CD8 T cells').to_numpy()")
 
