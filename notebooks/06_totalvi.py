@@ -558,8 +558,8 @@ check.where_it_begins(divide, blood=blood, thresholds=thresholds)
 # ```
 #
 # Half-way between the smallest and the largest count, on the logarithmic axis on which the humps
-# lie apart. It is crude, since it leans on two cells; `protein_counts.thresholds` fits both humps. And it
-# returns a number for PD-1, too, where there is nothing to divide.
+# lie apart. It is crude, since it leans on two cells; `protein_counts.thresholds` fits both humps.
+# And it returns a number for PD-1, too, where there is nothing to divide.
 #
 # </details>
 

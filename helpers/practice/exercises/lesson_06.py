@@ -178,8 +178,8 @@ def deeper_and_used(your_totalvi: Any) -> Reply:
 
 
 @exercise(
-    'Look at a histogram: `protein_counts.plot_histogram(blood, "CD19")`. On which axis do the humps '
-    "lie apart?",
+    'Look at a histogram: `protein_figures.plot_histogram(blood, "CD19")`. On which axis do the '
+    "humps lie apart?",
     "Work with `np.log1p(counts)`, and turn the threshold back into a count with `np.expm1`.",
     "On the logarithmic axis, take the point half-way between the smallest and the largest count.",
 )
