@@ -59,8 +59,8 @@ def test_settings_change_with_any_module_that_trains_or_judges(tmp_path, monkeyp
     read = Path.read_text
     changed = []
 
-    def other(path, *how):
-        return read(path, *how) + ("# changed" if path.name in changed else "")
+    def other(path, *how, **named):
+        return read(path, *how, **named) + ("# changed" if path.name in changed else "")
 
     monkeypatch.setattr(Path, "read_text", other)
     for module in ("checkpoints.py", "presets.py", "evaluation.py"):
