@@ -35,7 +35,7 @@ COMMANDS = {
     ),
     "hub": (hub.main, "write what a class on JupyterHub needs, from what was measured"),
     "study": (study.main, "list the experiments that take minutes; make one: ARGS=NAME"),
-    "pins": (pins.main, "renew requirements/tested.txt from the newest releases"),
+    "pins": (pins.main, "renew requirements/tested.txt (ARGS=licences: list all licences)"),
     "setup": (set_up.main, "set up only (--here: into the Python that runs this)"),
     "clean": (clean.main, "remove what set-up made; the data stay"),
 }

@@ -42,7 +42,6 @@ KIT = (
     "pyproject.toml",
     "requirements",
     "scripts",
-    "studies",
 )
 
 # In the introduction to the exercises of each lesson. Without solutions it would not be true.

@@ -1,1 +1,1 @@
-"""A package of its own: one of the packages that a sweep needs installs another one named ``tests``."""
+"""A package of its own: a package that a sweep needs installs another ``tests``."""

@@ -26,7 +26,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # For TOTALVI on some hundred cells, and for SCVI beside it. On the 400 blood cells the held-out
     # negative ELBO of TOTALVI ends 9 to 12 nats per cell below that of its default training, and
-    # that of SCVI between 5 below and 29 above (docs/results/citeseq.csv). TOTALVI would stop early,
+    # that of SCVI between 5 below and 29 above (docs/results/citeseq.csv). TOTALVI would stop
+    # early,
     # and at another epoch on another processor.
     "few cells": {
         "check_val_every_n_epoch": 1,

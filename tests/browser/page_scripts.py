@@ -115,7 +115,7 @@ def close_kernel(page) -> None:
 
 
 def answer_by_keyboard(page, question) -> set[str]:
-    """Choose each option of a question of a quiz with the space bar, and return the verdicts that are said."""
+    """Choose each option of a question with the space bar, and return the verdicts said."""
     options, feedback = question.get_by_role("radio"), question.get_by_role("status")
     said = set()
     for number in range(options.count()):

@@ -1,4 +1,4 @@
-"""In a lesson a quiz answers, and a check gives its hints and then passes, by mouse and by keyboard."""
+"""A quiz answers, and a check gives its hints and then passes, by mouse and keyboard."""
 
 import re
 

@@ -43,7 +43,7 @@ def book(tmp_path_factory) -> Path:
 
 
 class Reader:
-    """Somebody without a network who opens pages from disk, and notes what the browser asked for."""
+    """Open pages from disk without a network, and note what the browser asked for."""
 
     def __init__(self, context, folder: Path) -> None:
         context.set_offline(True)
@@ -158,7 +158,8 @@ def test_every_link_leads_to_a_heading_or_file_of_the_book(book, parsed):
                 continue
             target = (book / name).parent / unquote(parts.path) if parts.path else None
             where = target.resolve() if target else book / f"{name}.html"
-            known = parsed.get(where.relative_to(book.resolve()).with_suffix("").as_posix()) if target else page  # fmt: skip
+            name = where.relative_to(book.resolve()).with_suffix("").as_posix()
+            known = parsed.get(name) if target else page
             if not where.is_file():
                 faults.append(f"{name}: {link}: no such file")
             elif parts.fragment and known:

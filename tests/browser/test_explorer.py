@@ -64,7 +64,7 @@ def find(page, cell, words, name):
 
 
 def assert_everybody_can_use_them(page, sliders):
-    """Fail where a slider has no name or value for those who listen, or axe-core finds fault with what the cell shows."""
+    """Fail where a slider has no name or value to hear, or axe-core finds a problem."""
     for name, value in sliders.items():
         handle = page.locator(".widget-hslider", has_text=name).locator(".noUi-handle")
         expect(handle).to_have_attribute("aria-label", name, timeout=30_000)

@@ -1,4 +1,4 @@
-"""Lab's server lets in only who has its token, listens on this machine alone, and says when memory is short."""
+"""Lab's server needs its token, listens on this machine alone, and says when memory is short."""
 
 import http.cookiejar
 import ipaddress

@@ -9,9 +9,10 @@ kernel attempts on a network.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from queue import Empty
+from typing import Any, cast
 
 import pytest
 from nbformat import NotebookNode
@@ -63,7 +64,7 @@ SOLVED = "solved = {{name: globals().get(name) for name in {names}}}"
 class Lesson(IPyNbFile):
     """A notebook whose code cells are tests, and each of its exercises, too."""
 
-    def collect(self) -> Iterator[pytest.Item]:
+    def collect(self) -> Generator[Any, Any, None]:
         """Give a test for each code cell, and one for an exercise after its check."""
         found: dict[int, parts.Part] | None = None
         for item in super().collect():
@@ -133,7 +134,7 @@ class Answers(pytest.Item):
 
     def runtest(self) -> None:
         """Try all answers, each as a cell of its own before the check."""
-        lesson: Lesson = self.parent
+        lesson = cast(Lesson, self.parent)
         lesson.tell(KEEP)
         try:
             found = answers.faults(list(self._tried()))
@@ -145,7 +146,7 @@ class Answers(pytest.Item):
 
     def _tried(self) -> Iterator[tuple[answers.Trial, answers.Outcome]]:
         """Give each answer with what the check said."""
-        lesson: Lesson = self.parent
+        lesson = cast(Lesson, self.parent)
         check = lesson.nb.cells[self.part.check].source
         for trial in answers.trials(self.path.stem, lesson.nb, self.part):
             yield trial, answers.outcome(lesson.tell(f"{trial.code}\n{check}"))

@@ -99,7 +99,7 @@ def compared_share(notebook: NotebookNode) -> float:
 
 
 def figure_faults(notebook: NotebookNode) -> list[str]:
-    """Every picture has a sentence for those who cannot see it, and that sentence has a number from the data."""
+    """Every picture has a sentence to hear, and that sentence has a number from the data."""
     faults = []
     for number, cell in enumerate(_code_cells(notebook), 1):
         for output in cell.outputs:
@@ -145,7 +145,8 @@ def link_faults(markdown: str, folder: Path) -> list[str]:
 
 def remote_faults(notebook: NotebookNode) -> list[str]:
     """Nothing in a lesson, prose or output, is fetched from another machine when it is opened."""
-    loaded = r"""(?:<(?:img|script|link|iframe|video)\b[^>]*(?:src|href)=["']|!\[[^\]]*\]\(|url\()https?:"""
+    tag = r"""<(?:img|script|link|iframe|video)\b[^>]*(?:src|href)=["']"""
+    loaded = rf"(?:{tag}|!\[[^\]]*\]\(|url\()https?:"
     faults = []
     for number, cell in enumerate(notebook.cells, 1):
         html = [

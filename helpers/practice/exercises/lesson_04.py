@@ -48,7 +48,7 @@ DRAWS = 2.0
 )
 def one_epoch(weight: Any, train_loss: Any, negative_elbo: Any, *, kept: pd.DataFrame) -> Reply:
     """Compute the KL weight, the loss and the negative ELBO of one epoch of the default run."""
-    logged = kept.loc[EPOCH]
+    logged = {str(name): float(value) for name, value in kept.loc[EPOCH].items()}
     return combine(
         _reply_to_weight(weight, logged),
         _reply_to_train_loss(train_loss, logged),
@@ -56,7 +56,7 @@ def one_epoch(weight: Any, train_loss: Any, negative_elbo: Any, *, kept: pd.Data
     )
 
 
-def _reply_to_weight(answer: Any, logged: pd.Series) -> Reply:
+def _reply_to_weight(answer: Any, logged: dict[str, float]) -> Reply:
     risen = EPOCH - 1
     ways = {
         EPOCH / WARM_UP: (
@@ -80,7 +80,7 @@ def _reply_to_weight(answer: Any, logged: pd.Series) -> Reply:
     )
 
 
-def _reply_to_train_loss(answer: Any, logged: pd.Series) -> Reply:
+def _reply_to_train_loss(answer: Any, logged: dict[str, float]) -> Reply:
     reconstruction, kl, weight = logged["reconstruction"], logged["kl"], logged["kl_weight"]
     ways = {
         logged["elbo"]: (
@@ -114,7 +114,7 @@ def _reply_to_train_loss(answer: Any, logged: pd.Series) -> Reply:
     )
 
 
-def _reply_to_negative_elbo(answer: Any, logged: pd.Series) -> Reply:
+def _reply_to_negative_elbo(answer: Any, logged: dict[str, float]) -> Reply:
     reconstruction, kl = logged["reconstruction"], logged["kl"]
     ways = {
         -logged["elbo"]: (

@@ -241,7 +241,8 @@ def _no_model_of_simulated_cells(given: Any) -> str:
         return "`weak_model` holds cells. Train a model on them: `experiments.train(cells)`."
     if not isinstance(given, SCVI):
         return (
-            f"`weak_model` is {a_kind(given)}. It should be the model that `experiments.train(...)` "
+            f"`weak_model` is {a_kind(given)}. It should be the model that "
+            "`experiments.train(...)` "
             "returns."
         )
     if "true_kept" not in given.adata.var:

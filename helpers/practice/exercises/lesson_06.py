@@ -109,7 +109,8 @@ def long_enough(n_epochs: Any) -> Reply:
         praise=(
             f"{warm_up:,} steps at {steps} an epoch. With a million cells it is {of_million} as "
             "well: warm-up and epoch both grow with the cells. The default number of epochs "
-            f"falls: {default} with 100,000 cells, {scvi_defaults.default_epochs(1_000_000)} with a "
+            f"falls: {default} with 100,000 cells, "
+            f"{scvi_defaults.default_epochs(1_000_000)} with a "
             "million. So pass `n_epochs_kl_warmup`, or train longer."
         ),
         mistakes=[

@@ -56,17 +56,20 @@ WRONG = {
         ("weak_model = models['scVI']", "the neighbours give the batch away"),
         ("weak_model = models['scVI with batch_key']", "*without* `batch_key`"),
         (
-            "weak_model = experiments.train(experiments.simulate(cortex, strength=0.1), max_epochs=1, "
+            "weak_model = experiments.train(experiments.simulate(cortex, strength=0.1), "
+            "max_epochs=1, "
             "enable_progress_bar=False)",
             "make `strength` 0.3 or more",
         ),
         (
-            "weak_model = experiments.train(experiments.simulate(cortex, strength=0.4), max_epochs=1, "
+            "weak_model = experiments.train(experiments.simulate(cortex, strength=0.4), "
+            "max_epochs=1, "
             "enable_progress_bar=False)",
             "hardly learned anything",
         ),
         (
-            "weak_model = experiments.train(experiments.simulate(cortex, 300, 20, 0.4), max_epochs=12, "
+            "weak_model = experiments.train(experiments.simulate(cortex, 300, 20, 0.4), "
+            "max_epochs=12, "
             "enable_progress_bar=False)",
             "Are there enough genes",
         ),
