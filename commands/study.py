@@ -44,11 +44,10 @@ def main(arguments: list[str]) -> int:
         ).returncode
         if status:
             return status
-    if study.both_tracks and not str(python_version(own.python)).startswith("3.11."):
+    version = python_version(own.python)
+    if study.both_tracks and not str(version).startswith("3.11."):
         say(
-            f".venv is made of Python {python_version(own.python)}, so what was found with "
-            "Python 3.11 "
-            "stays as it "
+            f".venv is made of Python {version}, so what was found with Python 3.11 stays as it "
             f"was. To renew it: make clean, then make study ARGS={name} PYTHON=python3.11"
         )
     say(f"Look at the difference (git diff {' '.join(study.writes)}) before you commit it.")

@@ -190,8 +190,8 @@ def figure(measured: Mapping[str, Any]) -> figures.DescribedFigure:
         f"{figures.about(seconds.min(), 2)} ({seconds.idxmin()}) to "
         f"{figures.about(seconds.max(), 2)} ({seconds.idxmax()}). Beside them {len(differences)} "
         "dots: the negative ELBO of held-out cells with the class preset minus that with the "
-        f"default, one dot per seed. Means in nats per cell: {said}; "
-        f"the limit is {presets.LIMIT:+g}.",
+        f"default, one dot per seed. Means in nats per cell: {said}; the limit is "
+        f"{presets.LIMIT:+g}.",
     )
 
 
