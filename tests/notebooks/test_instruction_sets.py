@@ -93,7 +93,7 @@ def run(request, tmp_path_factory):
     _python(["-m", "helpers.training"], tree, variables)
     assert list((tree / "data" / "checkpoints").glob("*.pt")), "no model was trained in the copy"
     report = tree / "report.xml"
-    options = ["--nbval", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}"]
+    options = ["--nbval", "-q", f"--junit-xml={report}"]
     options += ["-o", "junit_family=xunit1"]
     tests = [item for item in request.session.items if item.path == request.path]
     asked_for = {item.callspec.params["lesson"] for item in tests}
