@@ -7,6 +7,7 @@ With one thread and all that this processor has, the lessons run in any case.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,9 @@ TORCH_SETS = ("DEFAULT", "AVX2", "AVX512")
 # What a checkout has beside what belongs to the kit: environments, caches, data, what was built.
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info")
 LEFT_OUT_OF_ROOT = {"data", "build"}
+
+# What pytest's report makes of a change of colour.
+COLOUR = re.compile(r"#x1B\[\d+m")
 
 # Longer than the lessons of one variant take on a busy machine, in seconds.
 PATIENCE = 3_600
@@ -146,7 +150,7 @@ def read(report, log=""):
         lesson = case.get("file", "").rpartition("/")[2].removesuffix(".ipynb")
         found.tests[lesson] = found.tests.get(lesson, 0) + 1
         for fault in (*case.findall("failure"), *case.findall("error")):
-            said = fault.text or fault.get("message", "")
+            said = COLOUR.sub("", fault.text or fault.get("message", ""))
             found.failures.setdefault(lesson, []).append(f"{case.get('name')}\n{said}")
     return found
 
