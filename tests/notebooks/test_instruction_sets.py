@@ -7,6 +7,7 @@ With one thread and all that this processor has, the lessons run in any case.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,8 +26,12 @@ LESSONS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 # What torch calls the instruction sets, from the oldest to the newest.
 TORCH_SETS = ("DEFAULT", "AVX2", "AVX512")
 
-# What a checkout has beside what belongs to the kit.
-LEFT_OUT = shutil.ignore_patterns(".*", "data", "build", "__pycache__", "*.egg-info")
+# What a checkout has beside what belongs to the kit: environments, caches, data, what was built.
+LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info")
+LEFT_OUT_OF_ROOT = {"data", "build"}
+
+# What pytest's report makes of a change of colour.
+COLOUR = re.compile(r"#x1B\[\d+m")
 
 # Longer than the lessons of one variant take on a busy machine, in seconds.
 PATIENCE = 3_600
@@ -81,7 +86,7 @@ def run(request, tmp_path_factory):
     variables = {**os.environ, **VARIANTS[request.param]}
     _skip_where_it_changes_nothing(variables)
     tree = tmp_path_factory.mktemp("kit") / "kit"
-    shutil.copytree(ROOT, tree, ignore=LEFT_OUT)
+    shutil.copytree(ROOT, tree, ignore=_left_out)
     (tree / "data").mkdir()
     for path in DATA.glob("*.h5ad"):
         shutil.copy2(path, tree / "data")
@@ -89,22 +94,27 @@ def run(request, tmp_path_factory):
         shutil.copytree(DATA / "downloads", tree / "data" / "downloads")
     # The kernels take the copy and not the installed kit, whose models are trained already.
     variables["PYTHONPATH"] = str(tree)
-    _python(["-m", "helpers.training"], tree, variables, check=True)
+    _python(["-m", "helpers.training"], tree, variables)
     assert list((tree / "data" / "checkpoints").glob("*.pt")), "no model was trained in the copy"
     report = tree / "report.xml"
-    options = ["--nbval", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}"]
+    options = ["--nbval", "-q", f"--junit-xml={report}"]
     options += ["-o", "junit_family=xunit1"]
     tests = [item for item in request.session.items if item.path == request.path]
     asked_for = {item.callspec.params["lesson"] for item in tests}
     lessons = [f"notebooks/{lesson}.ipynb" for lesson in sorted(asked_for)]
-    answer = _python(["-m", "pytest", *options, *lessons], tree, variables)
-    assert answer.returncode in (0, 1), answer.stdout[-5_000:]
-    yield read(report, answer.stdout)
+    log = _python(["-m", "pytest", *options, *lessons], tree, variables, fine=(0, 1))
+    yield read(report, log)
     shutil.rmtree(tree, ignore_errors=True)
 
 
-def _python(arguments, folder, variables, check=False):
-    return subprocess.run(
+def _left_out(folder, names):
+    of_root = LEFT_OUT_OF_ROOT if folder == str(ROOT) else set()
+    return LEFT_OUT(folder, names) | of_root & set(names)
+
+
+def _python(arguments, folder, variables, fine=(0,)):
+    """Run a program, and return what it said."""
+    answer = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
         env=variables,
@@ -112,8 +122,9 @@ def _python(arguments, folder, variables, check=False):
         stderr=subprocess.STDOUT,
         text=True,
         timeout=PATIENCE,
-        check=check,
     )
+    assert answer.returncode in fine, answer.stdout[-5_000:]
+    return answer.stdout
 
 
 def _skip_where_it_changes_nothing(variables):
@@ -129,7 +140,7 @@ def _skip_where_it_changes_nothing(variables):
 
 def _torch_set(variables):
     code = "import torch; print(torch.backends.cpu.get_cpu_capability())"
-    return _python(["-c", code], ROOT, variables, check=True).stdout.strip()
+    return _python(["-c", code], ROOT, variables).strip()
 
 
 def read(report, log=""):
@@ -139,7 +150,7 @@ def read(report, log=""):
         lesson = case.get("file", "").rpartition("/")[2].removesuffix(".ipynb")
         found.tests[lesson] = found.tests.get(lesson, 0) + 1
         for fault in (*case.findall("failure"), *case.findall("error")):
-            said = fault.text or fault.get("message", "")
+            said = COLOUR.sub("", fault.text or fault.get("message", ""))
             found.failures.setdefault(lesson, []).append(f"{case.get('name')}\n{said}")
     return found
 
