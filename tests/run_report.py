@@ -54,7 +54,8 @@ def pytest_terminal_summary(terminalreporter, config):
     lines = slowest_files([(each.nodeid, each.duration) for each in reports])
     lines += memory_of(config.stash.get(PEAKS, {"the process of the tests": peaks()}))
     without_browser = sum(NO_BROWSER in str(each.longrepr) for each in stats.get("skipped", ()))
-    lines += not_tried(without_browser, len(stats.get("deselected", ())))
+    left_out = len(stats.get("deselected", ())) if config.option.markexpr == "not slow" else 0
+    lines += not_tried(without_browser, left_out)
     terminalreporter.section("where the time and the memory went")
     for line in lines:
         terminalreporter.line(line)
@@ -93,7 +94,7 @@ def memory_of(peaks: dict[str, tuple[float, float]]) -> list[str]:
     ]
 
 
-def not_tried(without_browser: int, deselected: int) -> list[str]:
+def not_tried(without_browser: int, left_out: int) -> list[str]:
     """Say what was left out, and how it can be tried."""
     lines = []
     if without_browser:
@@ -101,9 +102,9 @@ def not_tried(without_browser: int, deselected: int) -> list[str]:
             f"{without_browser} tests in a browser were not tried: {NO_BROWSER}. Install it "
             "(Debian, Ubuntu: sudo apt-get install chromium), then run make test-all."
         )
-    if deselected:
+    if left_out:
         lines.append(
-            f"{deselected} tests were left out, most since they take minutes by their nature; "
-            "make test-all runs everything."
+            f"{left_out} tests were left out, which take minutes by their nature; make test-all "
+            "runs them, too."
         )
     return lines

@@ -122,6 +122,7 @@ def test_the_reason_for_which_browser_tests_are_skipped_is_counted():
     reporter = SimpleNamespace(
         stats={"skipped": [skipped]}, section=lambda title: None, line=lines.append
     )
-    run_report.pytest_terminal_summary(reporter, SimpleNamespace(stash={}))
+    config = SimpleNamespace(stash={}, option=SimpleNamespace(markexpr=""))
+    run_report.pytest_terminal_summary(reporter, config)
     assert any("1 tests in a browser were not tried" in line for line in lines)
     assert run_report.NO_BROWSER in (ROOT / "tests/browser/conftest.py").read_text("utf-8")
