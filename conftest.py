@@ -62,7 +62,8 @@ def pytest_collection_modifyitems(items):
 
 def slow_reasons(name: str, fixtures) -> list[str]:
     """Say why a test is slow; nothing where it is not."""
-    found = [reason for part, reason in SLOW.items() if part in name]
+    test = name.partition("[")[0]
+    found = [reason for part, reason in SLOW.items() if part in test]
     return found + [reason for fixture, reason in SLOW_FIXTURES.items() if fixture in fixtures]
 
 

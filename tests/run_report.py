@@ -16,6 +16,9 @@ NO_BROWSER = "there is no Chromium on this machine"
 # Of each worker, by its name.
 PEAKS = pytest.StashKey[dict[str, tuple[float, float]]]()
 
+# How many tests a choice left out.
+LEFT_OUT = pytest.StashKey[int]()
+
 
 def peaks() -> tuple[float, float]:
     """Return the most memory that this process held, and the most that one it started did, in GB.
@@ -34,17 +37,27 @@ def peaks() -> tuple[float, float]:
     return own, started
 
 
+def pytest_deselected(items):
+    """Count what is left out."""
+    if items:
+        stash = items[0].config.stash
+        stash[LEFT_OUT] = stash.get(LEFT_OUT, 0) + len(items)
+
+
 def pytest_sessionfinish(session):
-    """Tell the process that reports how much memory this worker took."""
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["peaks"] = peaks()
+    """Tell the process that reports what only this worker knows."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["peaks"] = peaks()
+        config.workeroutput["left out"] = config.stash.get(LEFT_OUT, 0)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
-    """Note how much memory a worker took."""
-    if found := getattr(node, "workeroutput", {}).get("peaks"):
-        node.config.stash.setdefault(PEAKS, {})[node.gateway.id] = tuple(found)
+    """Note what a worker tells; each leaves out the same tests."""
+    if told := getattr(node, "workeroutput", {}):
+        node.config.stash.setdefault(PEAKS, {})[node.gateway.id] = tuple(told["peaks"])
+        node.config.stash[LEFT_OUT] = told["left out"]
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -54,8 +67,8 @@ def pytest_terminal_summary(terminalreporter, config):
     lines = slowest_files([(each.nodeid, each.duration) for each in reports])
     lines += memory_of(config.stash.get(PEAKS, {"the process of the tests": peaks()}))
     without_browser = sum(NO_BROWSER in str(each.longrepr) for each in stats.get("skipped", ()))
-    left_out = len(stats.get("deselected", ())) if config.option.markexpr == "not slow" else 0
-    lines += not_tried(without_browser, left_out)
+    slow_ones = config.option.markexpr == "not slow" and not config.option.keyword
+    lines += not_tried(without_browser, config.stash.get(LEFT_OUT, 0) if slow_ones else 0)
     terminalreporter.section("where the time and the memory went")
     for line in lines:
         terminalreporter.line(line)
