@@ -95,9 +95,8 @@ def pytest_runtest_call(item):
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item, nextitem):
-    """Give memory back after each file: a worker lives as long as the run."""
+def pytest_runtest_teardown(item):
+    """Give back memory that a test has left behind: a worker lives as long as the run."""
     result = yield
-    if nextitem is None or nextitem.path != item.path:
-        item.config.stash[FREE]()
+    item.config.stash[FREE]()
     return result

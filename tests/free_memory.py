@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psutil
 
 # Looking for what may go takes a moment, so it waits until the process has grown by this, in bytes.
-WORTHWHILE = 50_000_000
+WORTHWHILE = 150_000_000
 
 
 class Freer:
@@ -23,18 +23,24 @@ class Freer:
     def __call__(self) -> None:
         """Free memory, if that is worthwhile."""
         process = psutil.Process()
-        if process.memory_info().rss > self.least + WORTHWHILE:
+        held = process.memory_info().rss
+        if held > self.least + WORTHWHILE:
             free_memory()
             self.least = process.memory_info().rss
+        self.least = min(self.least, held)
 
 
 def free_memory() -> None:
-    """Close figures, forget cells that only scvi-tools remembers, and return what is free."""
+    """Close figures and widgets, forget what only scvi-tools remembers, return what is free."""
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+    if "ipywidgets" in sys.modules:
+        # Each one that was ever made is listed there, with the cells that its callbacks draw.
+        sys.modules["ipywidgets"].Widget.close_all()
     if "scvi" in sys.modules:
-        forget_cells()
-    gc.collect()
+        forget_cells()  # collects garbage
+    else:
+        gc.collect()
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
 
