@@ -1,8 +1,5 @@
 """What all tests share: which are slow, which come first, and how a lesson is run."""
 
-import ctypes
-import gc
-import sys
 import tempfile
 from pathlib import Path
 
@@ -10,6 +7,7 @@ import pytest
 from nbval.plugin import IPyNbFile
 
 from tests import run_report
+from tests.free_memory import Freer
 from tests.notebooks import lesson_runs
 from tests.notebooks.lesson_runs import NOTES, Lesson
 
@@ -41,11 +39,15 @@ LONGEST = (
 )
 
 
+FREE = pytest.StashKey[Freer]()
+
+
 def pytest_configure(config):
     """Make a place for the notes of kernels, and let the end of the run be told."""
     folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
     config.add_cleanup(folder.cleanup)
     config.stash[NOTES] = Path(folder.name, "attempts")
+    config.stash[FREE] = Freer()
     config.pluginmanager.register(run_report)
 
 
@@ -60,7 +62,8 @@ def pytest_collection_modifyitems(items):
 
 def slow_reasons(name: str, fixtures) -> list[str]:
     """Say why a test is slow; nothing where it is not."""
-    found = [reason for part, reason in SLOW.items() if part in name]
+    test = name.partition("[")[0]
+    found = [reason for part, reason in SLOW.items() if part in test]
     return found + [reason for fixture, reason in SLOW_FIXTURES.items() if fixture in fixtures]
 
 
@@ -92,13 +95,8 @@ def pytest_runtest_call(item):
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item, nextitem):
-    """Give memory back after each file: a worker lives as long as the run."""
+def pytest_runtest_teardown(item):
+    """Give back memory that a test has left behind: a worker lives as long as the run."""
     result = yield
-    if nextitem is None or nextitem.path != item.path:
-        if "matplotlib.pyplot" in sys.modules:
-            sys.modules["matplotlib.pyplot"].close("all")
-        gc.collect()
-        if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-            libc.malloc_trim(0)
+    item.config.stash[FREE]()
     return result

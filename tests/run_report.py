@@ -16,6 +16,9 @@ NO_BROWSER = "there is no Chromium on this machine"
 # Of each worker, by its name.
 PEAKS = pytest.StashKey[dict[str, tuple[float, float]]]()
 
+# How many tests a choice left out.
+LEFT_OUT = pytest.StashKey[int]()
+
 
 def peaks() -> tuple[float, float]:
     """Return the most memory that this process held, and the most that one it started did, in GB.
@@ -34,17 +37,27 @@ def peaks() -> tuple[float, float]:
     return own, started
 
 
+def pytest_deselected(items):
+    """Count what is left out."""
+    if items:
+        stash = items[0].config.stash
+        stash[LEFT_OUT] = stash.get(LEFT_OUT, 0) + len(items)
+
+
 def pytest_sessionfinish(session):
-    """Tell the process that reports how much memory this worker took."""
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["peaks"] = peaks()
+    """Tell the process that reports what only this worker knows."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["peaks"] = peaks()
+        config.workeroutput["left out"] = config.stash.get(LEFT_OUT, 0)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
-    """Note how much memory a worker took."""
-    if found := getattr(node, "workeroutput", {}).get("peaks"):
-        node.config.stash.setdefault(PEAKS, {})[node.gateway.id] = tuple(found)
+    """Note what a worker tells; each leaves out the same tests."""
+    if told := getattr(node, "workeroutput", {}):
+        node.config.stash.setdefault(PEAKS, {})[node.gateway.id] = tuple(told["peaks"])
+        node.config.stash[LEFT_OUT] = told["left out"]
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -54,7 +67,8 @@ def pytest_terminal_summary(terminalreporter, config):
     lines = slowest_files([(each.nodeid, each.duration) for each in reports])
     lines += memory_of(config.stash.get(PEAKS, {"the process of the tests": peaks()}))
     without_browser = sum(NO_BROWSER in str(each.longrepr) for each in stats.get("skipped", ()))
-    lines += not_tried(without_browser, len(stats.get("deselected", ())))
+    slow_ones = config.option.markexpr == "not slow" and not config.option.keyword
+    lines += not_tried(without_browser, config.stash.get(LEFT_OUT, 0) if slow_ones else 0)
     terminalreporter.section("where the time and the memory went")
     for line in lines:
         terminalreporter.line(line)
@@ -93,7 +107,7 @@ def memory_of(peaks: dict[str, tuple[float, float]]) -> list[str]:
     ]
 
 
-def not_tried(without_browser: int, deselected: int) -> list[str]:
+def not_tried(without_browser: int, left_out: int) -> list[str]:
     """Say what was left out, and how it can be tried."""
     lines = []
     if without_browser:
@@ -101,9 +115,9 @@ def not_tried(without_browser: int, deselected: int) -> list[str]:
             f"{without_browser} tests in a browser were not tried: {NO_BROWSER}. Install it "
             "(Debian, Ubuntu: sudo apt-get install chromium), then run make test-all."
         )
-    if deselected:
+    if left_out:
         lines.append(
-            f"{deselected} tests were left out, most since they take minutes by their nature; "
-            "make test-all runs everything."
+            f"{left_out} tests were left out, which take minutes by their nature; make test-all "
+            "runs them, too."
         )
     return lines

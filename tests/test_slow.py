@@ -34,6 +34,7 @@ def test_a_slow_test_is_known_by_its_file_its_name_or_its_fixture():
     assert conftest.slow_reasons("tests/x.py::test_lab_attempts_nothing", ())
     assert conftest.slow_reasons("tests/x.py::test_x", ("tmp_path", "two_nodes"))
     assert not conftest.slow_reasons("tests/helpers/test_memory.py::test_x", ("tmp_path",))
+    assert not conftest.slow_reasons("tests/test_slow.py::test_x[tests/browser/]", ())
     assert not conftest.slow_reasons("notebooks/04_loss.ipynb::Cell 23", ())
 
 
@@ -111,17 +112,38 @@ def test_what_was_not_tried_is_said_in_a_line_with_what_to_do():
     assert "12 tests were left out" in line and "make test-all" in line
 
 
-def test_the_reason_for_which_browser_tests_are_skipped_is_counted():
-    lines = []
+@pytest.fixture
+def said():
+    """What the end of a run says, told of reports and of the choice of tests."""
+
+    def of(reports, stash, markexpr="", keyword=""):
+        lines = []
+        reporter = SimpleNamespace(stats=reports, section=lambda title: None, line=lines.append)
+        option = SimpleNamespace(markexpr=markexpr, keyword=keyword)
+        run_report.pytest_terminal_summary(reporter, SimpleNamespace(stash=stash, option=option))
+        return "\n".join(lines)
+
+    return of
+
+
+def test_the_reason_for_which_browser_tests_are_skipped_is_counted(said):
     skipped = SimpleNamespace(
         nodeid="tests/browser/test_x.py::test_y",
         duration=0.1,
-        skipped=True,
         longrepr=("conftest.py", 1, f"Skipped: {run_report.NO_BROWSER} (looked for chromium)"),
     )
-    reporter = SimpleNamespace(
-        stats={"skipped": [skipped]}, section=lambda title: None, line=lines.append
-    )
-    run_report.pytest_terminal_summary(reporter, SimpleNamespace(stash={}))
-    assert any("1 tests in a browser were not tried" in line for line in lines)
+    assert "1 tests in a browser were not tried" in said({"skipped": [skipped]}, {})
     assert run_report.NO_BROWSER in (ROOT / "tests/browser/conftest.py").read_text("utf-8")
+
+
+def test_what_workers_tell_is_said(said):
+    config = SimpleNamespace(stash={})
+    for name, gigabytes in (("gw0", 1.0), ("gw1", 1.7)):
+        told = {"peaks": (gigabytes, 0.5), "left out": 12}
+        gateway = SimpleNamespace(id=name)
+        node = SimpleNamespace(config=config, gateway=gateway, workeroutput=told)
+        run_report.pytest_testnodedown(node, None)
+    assert "1.7 GB of memory in a worker (gw1), which is more than" in said({}, config.stash)
+    assert "12 tests were left out" in said({}, config.stash, markexpr="not slow")
+    assert "left out" not in said({}, config.stash, markexpr="not slow", keyword="elbo")
+    assert "left out" not in said({}, config.stash)

@@ -9,10 +9,9 @@ kernel attempts on a network.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty
-from typing import Any, cast
 
 import pytest
 from nbformat import NotebookNode
@@ -64,7 +63,8 @@ SOLVED = "solved = {{name: globals().get(name) for name in {names}}}"
 class Lesson(IPyNbFile):
     """A notebook whose code cells are tests, and each of its exercises, too."""
 
-    def collect(self) -> Generator[Any, Any, None]:
+    # Nbval says that it gives cells alone.
+    def collect(self) -> Iterator[pytest.Item]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Give a test for each code cell, and one for an exercise after its check."""
         found: dict[int, parts.Part] | None = None
         for item in super().collect():
@@ -129,24 +129,24 @@ class Answers(pytest.Item):
 
     def __init__(self, *, part: parts.Part, cell_num: int, parent: Lesson, **given):
         super().__init__(" ".join(part.title.split()[:2]), parent, **given)
+        self.lesson = parent
         self.part = part
         self.cell_num = cell_num
 
     def runtest(self) -> None:
         """Try all answers, each as a cell of its own before the check."""
-        lesson = cast(Lesson, self.parent)
-        lesson.tell(KEEP)
+        self.lesson.tell(KEEP)
         try:
             found = answers.faults(list(self._tried()))
         finally:
-            left = lesson.tell(PUT_BACK)
+            left = self.lesson.tell(PUT_BACK)
         assert not left, left
         if found:
             raise AnswersError("\n\n".join(found))
 
     def _tried(self) -> Iterator[tuple[answers.Trial, answers.Outcome]]:
         """Give each answer with what the check said."""
-        lesson = cast(Lesson, self.parent)
+        lesson = self.lesson
         check = lesson.nb.cells[self.part.check].source
         for trial in answers.trials(self.path.stem, lesson.nb, self.part):
             yield trial, answers.outcome(lesson.tell(f"{trial.code}\n{check}"))
