@@ -12,13 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from commands.console import CommandError, say
-from commands.environment import (
-    ROOT,
-    Environment,
-    latest_environment,
-    own_environment,
-    variables,
-)
+from commands.environment import ROOT, Environment, latest_environment, own_environment, variables
 from commands.set_up import EVERYTHING, set_up
 
 PAGE = ROOT / "docs" / "licences.md"

@@ -32,7 +32,7 @@ import numpy as np
 import scvi
 
 from helpers import data, environment, figures, results
-from helpers.scale import scaling
+from helpers.scale import scaling, scaling_figures
 
 environment.prepare(seed=0)
 
@@ -85,7 +85,7 @@ print(f"epochs times seconds, 3,000 cells: {same_size:.0f} seconds")
 # not 0 are kept, each with its place; *dense* is with every 0 written out.
 
 # %%
-scaling.plot(table)
+scaling_figures.plot(table)
 
 # %% [markdown]
 # ### How good is the line?

@@ -18,16 +18,7 @@ ROOMS = sorted(path.parent.name for path in (ROOT / "helpers").glob("*/__init__.
 LONGEST = 500
 
 # Modules that are longer, each with its reason.
-LONG = {
-    "helpers/data/datasets.py": "to be divided by topic",
-    "helpers/own_data/preflight.py": "to be divided by topic",
-    "helpers/scale/scaling.py": "to be divided by topic",
-    "helpers/scale/sweep.py": "to be divided by topic",
-    "helpers/training/presets.py": "to be divided by topic",
-    "publishing/classroom.py": "to be divided by topic",
-    "publishing/grading.py": "to be divided by topic",
-    "studies/api_snapshot.py": "to be divided by topic",
-}
+LONG: dict[str, str] = {}
 
 
 def defined_in(face: str) -> list[str]:

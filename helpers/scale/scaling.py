@@ -15,12 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scvi
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
 
-from helpers import figures, results, training
+from helpers import results, training
 from helpers.paths import RESULTS
 
 # --- what is measured ---
@@ -390,9 +386,9 @@ def bottlenecks(table: pd.DataFrame) -> pd.DataFrame:
         peak is more than it has, else the work that takes the longest; and ``share of the time``,
         from 0 to 1, of the longest work, also where memory is named.
     """
-    times = _times(table)
-    longest = times.idxmax(axis=1)
-    share = times.max(axis=1) / times.sum(axis=1)
+    seconds = times(table)
+    longest = seconds.idxmax(axis=1)
+    share = seconds.max(axis=1) / seconds.sum(axis=1)
     fits = {
         f"{name} ({size} GiB)": table["memory MiB"] <= 1024 * size
         for name, size in MACHINES.items()
@@ -402,7 +398,7 @@ def bottlenecks(table: pd.DataFrame) -> pd.DataFrame:
     return result.set_index(pd.Index(table["cells"], name="cells"))
 
 
-def _times(table: pd.DataFrame) -> pd.DataFrame:
+def times(table: pd.DataFrame) -> pd.DataFrame:
     """Return the processor seconds of each kind of work."""
     names = {
         "training seconds": "training",
@@ -410,109 +406,3 @@ def _times(table: pd.DataFrame) -> pd.DataFrame:
         "set-up seconds": "set-up",
     }
     return table[list(names)].rename(columns=names)
-
-
-# --- figure -------------------------------------------------------------------------------------
-
-
-def plot(table: pd.DataFrame) -> figures.DescribedFigure:
-    """Draw time (left) and memory (right) against the number of cells.
-
-    Filled markers are measured, hollow ones estimated.
-
-    Parameters
-    ----------
-    table
-        As from ``estimate``.
-    """
-    with figures.style():
-        figure = Figure(figsize=(10, 4.8))
-        left, right = figure.subplots(1, 2)
-        markers = zip(_times(table).items(), figures.COLOURS, "os^", strict=False)
-        for (name, seconds), colour, marker in markers:
-            _draw(left, table, seconds, name, colour, marker)
-        _draw(right, table, table["memory MiB"] / 1024, "peak in training", figures.COLOURS[0], "o")
-        for name, dashes, colour in (
-            ("dense", ":", figures.COLOURS[3]),
-            ("sparse", "--", figures.COLOURS[2]),
-        ):
-            size = table[f"{name} MiB"] / 1024
-            right.plot(
-                table["cells"], size, dashes, color=colour, label=f"the counts alone, {name}"
-            )
-        for name, size in MACHINES.items():
-            right.axhline(size, color="0.4", linewidth=1)
-            right.annotate(
-                f"{name}, {size} GiB",
-                (table["cells"].min(), size),
-                xytext=(0, 2),
-                textcoords="offset points",
-            )
-        for axes, label in ((left, "processor time (seconds)"), (right, "memory (GiB)")):
-            axes.set(xscale="log", yscale="log", xlabel="cells", ylabel=label)
-            axes.xaxis.set_major_formatter(lambda cells, _: _count(cells))
-            axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.12g}")
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_minor_locator(NullLocator())
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.26))
-        kinds = [
-            Line2D([], [], color="black", marker="o", linestyle="", label=MEASURED),
-            Line2D(
-                [], [], color="black", marker="o", linestyle="", label=ESTIMATED, fillstyle="none"
-            ),
-        ]
-        figure.legend(handles=kinds, loc="upper center", ncols=2)
-        figure.tight_layout()
-    return figures.DescribedFigure(figure, _said(table))
-
-
-def _draw(
-    axes: Axes, table: pd.DataFrame, values: pd.Series, label: str, colour: str, marker: str
-) -> None:
-    """Draw a line, with filled markers where it was measured and hollow ones beyond."""
-    axes.plot(table["cells"], values, color=colour, linewidth=1)
-    for kind, inside in ((MEASURED, colour), (ESTIMATED, "white")):
-        chosen = table["kind"] == kind
-        axes.plot(
-            table.loc[chosen, "cells"],
-            values[chosen],
-            marker,
-            color=colour,
-            markerfacecolor=inside,
-            label=label if kind == MEASURED else None,
-        )
-
-
-def _said(table: pd.DataFrame) -> str:
-    first, last = table.iloc[0], table.iloc[-1]
-    times = ", ".join(
-        f"{name} from {_duration(seconds.iloc[0])} to {_duration(seconds.iloc[-1])}"
-        for name, seconds in _times(table).items()
-    )
-    limits = []
-    for name, size in MACHINES.items():
-        fitting = table.loc[table["memory MiB"] <= 1024 * size, "cells"]
-        up_to = f"up to {_count(fitting.max())} cells" if len(fitting) else "none"
-        limits.append(f"{up_to} fit into {size} GiB ({name})")
-    return (
-        f"Two charts with logarithmic axes from {_count(first['cells'])} to "
-        f"{_count(last['cells'])} cells, {(table['kind'] == MEASURED).sum()} sizes measured and "
-        f"{(table['kind'] == ESTIMATED).sum()} estimated. Processor time on one core: {times}. The "
-        f"peak of the memory goes from {figures.about(first['memory MiB'] / 1024, 2)} to "
-        f"{figures.about(last['memory MiB'] / 1024, 2)} GiB; of these sizes "
-        f"{' and '.join(limits)}. The counts of the largest take "
-        f"{figures.about(last['sparse MiB'] / 1024, 2)} GiB sparse and "
-        f"{figures.about(last['dense MiB'] / 1024, 2)} GiB dense."
-    )
-
-
-def _count(cells: float) -> str:
-    return f"{cells / 1e6:g} million" if cells >= 1e6 else f"{cells:,.0f}"
-
-
-def _duration(seconds: float) -> str:
-    """Round a time, in the unit that reads best."""
-    for name, size in (("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{figures.about(seconds / size, 2)} {name}"
-    return f"{figures.about(seconds, 2)} s"

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 from helpers import environment
 from helpers.layers import architecture
-from studies import api_changes, api_snapshot
+from studies import api_changes, api_names, api_snapshot
 from tests.helpers import small_models
 
 MODELS = [subject.kind for subject in api_snapshot.SUBJECTS]
@@ -308,7 +308,7 @@ def test_versions_are_those_of_the_pins(kept):
                 assert version in tested[package], "make study ARGS=api_changes"
         assert {"scvi-tools", "torch", "scipy", "ray", "pytest"} <= set(versions)
         assert without_tools_and_graphics(versions)
-    assert without_tools_and_graphics(api_snapshot.versions())
+    assert without_tools_and_graphics(api_names.versions())
 
 
 def without_tools_and_graphics(versions):
@@ -333,7 +333,7 @@ def test_names_of_a_file_are_found_whatever_they_are_imported_as(tmp_path):
         "    model._make_data_loader(adata)\n"
         "    return scvi.settings.seed, self._own\n"
     )
-    names, called = api_snapshot.names_used([file])
+    names, called = api_names.used([file])
     assert names == {
         "scanpy": "module",
         "scanpy.pp.no_such_step": "missing",

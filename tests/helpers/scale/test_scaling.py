@@ -11,26 +11,8 @@ from scvi.train._trainingplans import _compute_kl_weight
 
 from helpers import results, training
 from helpers.scale import scaling
+from tests.helpers.scale.runs_on_lines import LINES, SIZES, linear
 from tests.helpers.small_models import build, few
-
-# Fixed part and slope per 1,000 cells of each quantity.
-LINES = {
-    "set-up seconds": (0.4, 0.001),
-    "epoch seconds": (0.02, 0.19),
-    "latent seconds": (0.01, 0.03),
-    "data MiB": (1.0, 1.6),
-    "peak MiB": (90.0, 1.7),
-}
-
-
-SIZES = (300, 1_000, 3_000, 10_000, 30_000, 100_000)
-
-
-def linear(cells=SIZES, preset="default"):
-    """Return runs that lie on the lines."""
-    cells = np.array(cells)
-    runs = {name: fixed + cells / 1000 * slope for name, (fixed, slope) in LINES.items()}
-    return pd.DataFrame({"cells": cells, "preset": preset, "import MiB": 700.0, **runs})
 
 
 @pytest.fixture(scope="module")
@@ -251,63 +233,6 @@ def test_memory_goes_before_time_and_the_longest_work_is_named():
     whole = row["training seconds"] + row["latent seconds"] + row["set-up seconds"]
     assert found["share of the time"].iloc[7] == pytest.approx(row["training seconds"] / whole)
     assert list(found["kind"]) == list(table["kind"])
-
-
-# --- the figure -----------------------------------------------------------------------------------
-
-
-def test_measured_markers_are_filled_and_estimated_ones_hollow():
-    table = scaling.estimate(linear())
-    figure = scaling.plot(table).figure
-    left, right = figure.axes
-    drawn = {}
-    for axes, columns in (
-        (left, ["training seconds", "latent seconds", "set-up seconds"]),
-        (right, ["memory MiB"]),
-    ):
-        marked = [line for line in axes.lines if line.get_marker() in "os^"]
-        assert len(marked) == 2 * len(columns)
-        for column, (filled, hollow) in zip(
-            columns, zip(marked[::2], marked[1::2], strict=True), strict=True
-        ):
-            assert filled.get_markerfacecolor() == filled.get_color()
-            assert hollow.get_markerfacecolor() == "white" != hollow.get_color()
-            scale = 1024 if column == "memory MiB" else 1
-            for line, rows in ((filled, table[:6]), (hollow, table[6:])):
-                np.testing.assert_array_equal(line.get_xdata(), rows["cells"])
-                np.testing.assert_allclose(line.get_ydata(), rows[column] / scale)
-            drawn[column] = filled.get_label()
-    assert list(drawn.values()) == ["training", "latent space", "set-up", "peak in training"]
-    for axes, label in ((left, "processor time (seconds)"), (right, "memory (GiB)")):
-        assert axes.get_ylabel() == label and axes.get_xlabel() == "cells"
-        assert axes.get_xscale() == axes.get_yscale() == "log"
-    level = [line.get_ydata()[0] for line in right.lines if len(set(line.get_ydata())) == 1]
-    assert level == [2, 16]
-    assert scaling.plot(table).png().startswith(b"\x89PNG")
-
-
-def test_the_sentence_is_made_from_the_table():
-    table = scaling.estimate(linear(), [1_000_000, 10_000_000])
-    said = scaling.plot(table).alt
-    training_seconds = 400 * (0.02 + 0.3 * 0.19)
-    for part in (
-        "from 300 to 10 million cells, 6 sizes measured and 2 estimated",
-        f"training from {training_seconds:.0f} s to 32 min",
-        "set-up from 0.4 s to 10 s",
-        "up to 100,000 cells fit into 2 GiB (Binder)",
-        "up to 1 million cells fit into 16 GiB (laptop)",
-        "take 15 GiB sparse and 75 GiB dense",
-    ):
-        assert part in said
-    table["memory MiB"] = 3000.0
-    assert "none fit into 2 GiB (Binder)" in scaling.plot(table).alt
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(0.0123, "0.012 s"), (59, "59 s"), (61, "1 min"), (5400, "1.5 h")]
-)
-def test_a_time_has_the_unit_that_reads_best(seconds, said):
-    assert scaling._duration(seconds) == said
 
 
 # --- what is kept ---------------------------------------------------------------------------------
