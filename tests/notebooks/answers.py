@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -114,7 +115,7 @@ def outcome(outputs: Sequence[Mapping[str, Any]]) -> Outcome:
     errors = ["\n".join(out["traceback"]) for out in outputs if out["output_type"] == "error"]
     said = [out["data"]["text/plain"] for out in outputs if out["output_type"] == "execute_result"]
     text, _, hint = (said[-1] if said else "").partition("\nHint ")
-    return Outcome(text, hint, "\n".join(errors))
+    return Outcome(text, hint, re.sub(r"\x1b\[[\d;]*m", "", "\n".join(errors)))
 
 
 def faults(tried: Iterable[tuple[Trial, Outcome]]) -> list[str]:
@@ -146,7 +147,8 @@ def _of(trial: Trial, told: Outcome) -> Iterator[str]:
         "solution": ("✓ Right.",),
     }[trial.kind]
     if told.error:
-        yield "stops with an error"
+        yield f"stops with an error:\n{told.error}"
+        return
     if not told.said.startswith(starts):
         yield f"the reply does not begin with {' or '.join(starts)}"
     if trial.words not in told.said:
