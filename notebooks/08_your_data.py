@@ -359,7 +359,8 @@ print(f"On the page: {len(verdicts)} verdicts, each a question to you.")
 # file into the first. Nothing of yours is changed: the results go to a folder of their own.
 #
 # ```python
-# from helpers import environment, preflight, reading, run_script
+# from helpers import environment
+# from helpers.own_data import preflight, reading, run_script
 #
 # environment.prepare(seed=0)
 # file = "/home/me/mine.h5ad"

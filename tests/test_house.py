@@ -32,6 +32,21 @@ def defined_in(face: str) -> list[str]:
     return [f"line {node.lineno}: {ast.unparse(node).splitlines()[0]}" for node in found]
 
 
+def faces_used(module: str) -> list[str]:
+    """Return which rooms a module of the helpers takes by their faces, and not by their modules."""
+    nodes = [node for node in ast.walk(ast.parse(module)) if isinstance(node, ast.ImportFrom)]
+    taken = [alias.name for node in nodes if node.module == "helpers" for alias in node.names]
+    # A name that is no module of a room was handed on by its face.
+    by_name = [
+        f"{node.module}.{alias.name}"
+        for node in nodes
+        for alias in node.names
+        if node.module in {f"helpers.{room}" for room in ROOMS}
+        and not list((ROOT / node.module.replace(".", "/")).glob(f"{alias.name}*"))
+    ]
+    return [*sorted({*ROOMS} & {*taken}), *by_name]
+
+
 def checked(folder) -> subprocess.CompletedProcess[str]:
     """Check the imports of the house in a folder, in a process: the linter sets up logging anew."""
     return subprocess.run(
@@ -132,3 +147,19 @@ def test_definition_in_a_face_is_found():
     )
     assert defined_in(face) == ["line 6: LIMIT = 3", "line 9: def f():"]
     assert defined_in("from a import b\n") == ["line 1: from a import b"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if path.is_relative_to(ROOT / "helpers")],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
+def test_helpers_import_modules_and_not_the_faces_of_rooms(path):
+    if path.name != "__init__.py" or path.parent.name == "exercises":
+        assert not faces_used(path.read_text("utf-8"))
+
+
+def test_a_face_that_is_used_is_found():
+    assert faces_used("from helpers import figures, training") == ["training"]
+    assert faces_used("from helpers.loss import ledger") == ["helpers.loss.ledger"]
+    assert not faces_used("from helpers import figures\nfrom helpers.loss import loss_ledger")

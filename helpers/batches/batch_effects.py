@@ -51,7 +51,8 @@ def compare(model: scvi.model.SCVI, classes: tuple[str, str]) -> pd.DataFrame:
     Parameters
     ----------
     model
-        A trained SCVI, set up on cells made by ``batches.simulate``, with or without ``batch_key``.
+        A trained SCVI, set up on cells made by ``experiments.simulate``, with or without
+        ``batch_key``.
     classes
         Two classes: the second is compared with the first.
 
@@ -73,7 +74,8 @@ def compare(model: scvi.model.SCVI, classes: tuple[str, str]) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the model is not trained, its cells were not made by ``batches.simulate``, or they have
+        If the model is not trained, its cells were not made by ``experiments.simulate``, or they
+        have
         no such classes.
 
     Notes
@@ -142,7 +144,7 @@ def _two_batches(model: scvi.model.SCVI) -> tuple[str, str]:
     if len(names) != len(BATCHES):
         raise ValueError(
             f"This model knows {len(names)} batch(es), and a batch effect is between two.\n"
-            'What to do: train one with batch_key: batches.train(adata, batch_key="batch").'
+            'What to do: train one with batch_key: experiments.train(adata, batch_key="batch").'
         )
     return names[0], names[1]
 
@@ -155,7 +157,7 @@ def _require_truth(adata: ad.AnnData, classes: tuple[str, str]) -> None:
     if "true_kept" not in adata.var or "before" not in adata.layers:
         raise ValueError(
             "The batch effect of these cells is not known: it is only known of simulated batches. "
-            "Make some: batches.simulate(adata)."
+            "Make some: experiments.simulate(adata)."
         )
     there = set(adata.obs["cell_type"].astype(str))
     if missing := [name for name in classes if name not in there]:

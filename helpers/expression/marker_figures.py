@@ -159,7 +159,8 @@ def volcano(
     """
     if "Bayes factor" not in table:
         raise KeyError(
-            "There is no column 'Bayes factor'. What to do: give the table of markers.one_vs_rest."
+            "There is no column 'Bayes factor'. What to do: give the "
+            "table of differential_expression.one_vs_rest."
         )
     genes = table[table["class"] == name]
     if genes.empty:

@@ -7,10 +7,10 @@ import pandas as pd
 import scvi
 from numpy.typing import NDArray
 
-from helpers import training
 from helpers.expression import differential_expression
 from helpers.proteins.protein_counts import NO_GROUP, require_groups
 from helpers.proteins.totalvi import protein_counts, require_totalvi
+from helpers.training import model_state
 
 
 def differences(
@@ -83,7 +83,7 @@ def differences(
         inside = labels == name
         # Each group with the same random numbers: its rows do not depend on which other groups
         # there are.
-        with training.evaluating(model, seed):
+        with model_state.evaluating(model, seed):
             found = model.differential_expression(
                 idx1=inside,
                 mode="change",

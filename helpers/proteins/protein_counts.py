@@ -150,7 +150,7 @@ def above(adata: ad.AnnData, proteins: Sequence[str], batch_key: str = "batch") 
         raise ValueError(
             f"The counts of {limits.index[row]} in batch {limits.columns[column]} have no two "
             "humps, so there is no threshold between them.\n"
-            "What to do: leave the protein out, or look at it with proteins.plot_histogram."
+            "What to do: leave the protein out, or look at it with protein_figures.plot_histogram."
         )
     return _is_above(table, limits, batches)
 

@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 from scvi.model.base import BaseModelClass
 
-from helpers import environment, training
+from helpers import environment
 from helpers.latent import clusters, neighbours
+from helpers.paths import ROOT
+from helpers.training import loss_curves, model_state, runs
 
 # One draw of the ELBO of the held-out cells is off by some tenths of a nat, the mean of so many by
 # less than a tenth.
@@ -56,11 +58,11 @@ def train_measured(model: BaseModelClass, preset: str, **train_kwargs: Any) -> d
     cpu, wall = time.process_time(), time.perf_counter()
     quiet = train_kwargs | {"enable_progress_bar": False}
     # Keeping the progress would be measured as well.
-    training.train(model, preset, folder=None, **quiet)
+    runs.train(model, preset, folder=None, **quiet)
     return {
         "CPU seconds": time.process_time() - cpu,
         "wall seconds": time.perf_counter() - wall,
-        "epochs": len(training.curves(model)),
+        "epochs": len(loss_curves.curves(model)),
         "final KL weight": float(model.loss_record_["kl_weight", "last"].iloc[-1]),
     }
 
@@ -117,7 +119,7 @@ def judge(model: BaseModelClass, cells: np.ndarray, labels: pd.Series) -> dict[s
 
 def negative_elbo(model: BaseModelClass, cells: np.ndarray) -> float:
     """Return the negative ELBO of some cells in nats per cell, the mean of ``ELBO_DRAWS`` draws."""
-    with training.evaluating(model):
+    with model_state.evaluating(model):
         # get_elbo returns the ELBO itself, of which higher is better.
         return -float(np.mean([float(model.get_elbo(indices=cells)) for _ in range(ELBO_DRAWS)]))
 
@@ -157,7 +159,7 @@ def agreement(positions: np.ndarray, labels: pd.Series) -> dict[str, float]:
 def settings_key() -> str:
     """Name the versions and the code that decide a result, so that older runs are told apart."""
     versions = [importlib.metadata.version(name) for name in environment.PACKAGES]
-    room = Path(training.__file__).parent
+    room = ROOT / "helpers" / "training"
     code = [file.read_text("utf-8") for file in (Path(__file__), *sorted(room.rglob("*.py")))]
     text = "\n".join([*versions, *code])
     return f"settings {hashlib.sha256(text.encode()).hexdigest()[:12]}"

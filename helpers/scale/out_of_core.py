@@ -29,8 +29,9 @@ import torch
 from scvi.data import AnnTorchDataset
 from scvi.model.base import BaseModelClass
 
-from helpers import environment, genes
+from helpers import environment
 from helpers.data import count_checks, counts, datasets
+from helpers.genes import selection
 
 IN_MEMORY, FROM_FILE = HOW = ("in memory", "from the file")
 
@@ -63,7 +64,7 @@ def copies_of_cortex(
         One copy at a time: counts in ``X`` (3,005 x n_genes, CSR float32) and ``obs["cell_type"]``.
     """
     cortex = datasets.load_cortex(genes="packaged")
-    genes.select(cortex, n_genes)
+    selection.select(cortex, n_genes)
     for copy in range(copies):
         thinned = counts.thin(cortex, keep, seed + copy)
         names = f"copy {copy + 1}, " + cortex.obs_names.astype(str)

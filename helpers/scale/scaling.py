@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 import scvi
 
-from helpers import results, training
+from helpers import results
 from helpers.paths import RESULTS
+from helpers.training import schedules, scvi_defaults
 
 # --- what is measured ---
 
@@ -297,8 +298,8 @@ def _length(n_cells: int, preset: str) -> dict[str, Any]:
     with warnings.catch_warnings():
         # scvi-tools warns of a single epoch, which the table shows.
         warnings.filterwarnings("ignore", message="The default number of maximum epochs")
-        length = training.run_length(n_cells, preset)
-        defaults = training.defaults(scvi.model.SCVI, n_cells)["default"]
+        length = schedules.run_length(n_cells, preset)
+        defaults = scvi_defaults.defaults(scvi.model.SCVI, n_cells)["default"]
     warm_up = length["warm-up"]
     if warm_up is None:
         warm_up = int(defaults["n_epochs_kl_warmup"])

@@ -26,10 +26,10 @@ import scvi
 from IPython.utils.capture import capture_output
 from tqdm.auto import tqdm
 
-from helpers import training
 from helpers.data import count_checks
 from helpers.paths import DATA
 from helpers.scale import evaluation, ray_cluster
+from helpers.training import presets
 
 if TYPE_CHECKING:
     from ray.tune import ResultGrid
@@ -99,12 +99,12 @@ def known_parameters() -> dict[str, set[str]]:
         "n_layers",
     }
     given = {"self", "adata", "registry", "kwargs", "callbacks", "logger", "trainer_kwargs"}
-    presets = {name for preset in training.PRESETS.values() for name in preset}
+    of_presets = {name for preset in presets.PRESETS.values() for name in preset}
     return {
         "model_params": (set(inspect.signature(model).parameters) | of_the_module | {"seed"})
         - from_the_cells
         - given,
-        "train_params": (set(inspect.signature(model.train).parameters) | presets | {"preset"})
+        "train_params": (set(inspect.signature(model.train).parameters) | of_presets | {"preset"})
         - given,
     }
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import anndata as ad
 import pandas as pd
 
-from helpers import data, environment, genes, results
+from helpers import environment, results
+from helpers.data import datasets
+from helpers.genes import selection
 from helpers.scale import evaluation
 
 ARCHITECTURE = ["n_layers", "n_hidden"]
@@ -33,8 +35,8 @@ BETTER = dict.fromkeys(evaluation.MEASURES, "higher") | {"negative ELBO": "lower
 def cells() -> ad.AnnData:
     """Return the cells that the trials were trained on: cortex, 2,000 genes, as in lesson 02."""
     environment.prepare()
-    adata = data.load_cortex(genes="packaged")
-    genes.select(adata)
+    adata = datasets.load_cortex(genes="packaged")
+    selection.select(adata)
     return adata
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from helpers import training
 from helpers.proteins import protein_counts
 from helpers.scale import evaluation
+from helpers.training import runs
 from studies import costs, costs_page, keeping, presets
 from studies.presets import COMPARED
 
@@ -112,14 +113,14 @@ def short(monkeypatch):
 
 def test_a_real_pair_is_judged_on_the_cells_that_both_held_out(short, monkeypatch):
     order, held_out = [], []
-    train = training.train
+    train = runs.train
 
     def spied(model, preset, **how):
         order.append(preset)
         train(model, preset, **how)
         held_out.append(set(model.validation_indices))
 
-    monkeypatch.setattr(training, "train", spied)
+    monkeypatch.setattr(runs, "train", spied)
     rows = presets.pair("PBMC", 2)
     assert order == ["class", "default"], "even seeds begin with the class preset"
     assert [len(cells) for cells in held_out] == [71, 70]

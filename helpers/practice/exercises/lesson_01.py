@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from helpers import genes
 from helpers.genes import selection
 from helpers.practice.exercises.answer_checks import (
     Mistake,
@@ -227,7 +226,7 @@ def few_genes(few_genes: Any, *, adata: AnnData) -> Reply:
             f"You have {len(chosen):,} genes; at most {MAX_GENES} are asked for. Which of them "
             "can go?"
         )
-    accuracy = genes.class_accuracy(adata, pd.Index(chosen))
+    accuracy = selection.class_accuracy(adata, pd.Index(chosen))
     return requirements(
         (True, f"{len(chosen)} genes.", ""),
         (

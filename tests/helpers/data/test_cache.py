@@ -76,7 +76,7 @@ def test_a_cache_of_another_pandas_gives_the_same_names(load, tmp_path):
         other.write_h5ad(cache)
     written = cache.stat().st_mtime_ns
     again = load(tmp_path)
-    assert cache.stat().st_mtime_ns == written, "each lane would make the other's caches again"
+    assert cache.stat().st_mtime_ns == written, "each track would make the other's caches again"
     plain = pd.Index(["text"]).dtype
     assert [again.obs_names.dtype, again.var_names.dtype] == [plain, plain]
     assert list(again.obs_names) == list(whole.obs_names)
