@@ -21,7 +21,7 @@ def teacher(arguments: list[str]) -> int:
 def assignment(arguments: list[str]) -> int:
     """Write the assignments of all lessons or of those named.
 
-    Or mark a folder: ``grade FOLDER``.
+    With ``grade FOLDER``, mark the notebooks in a folder instead.
     """
     if arguments[:1] != ["grade"]:
         return _run("publishing.assignments.release", arguments)

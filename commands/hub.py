@@ -8,7 +8,7 @@ from commands.set_up import set_up
 
 
 def main(arguments: list[str]) -> int:
-    """Set up, then compute it from what the study ``costs`` measured."""
+    """Set up, then write the files from what the study ``costs`` measured."""
     if arguments:
         raise CommandError(f"hub takes no arguments, not: {' '.join(arguments)}")
     environment = own_environment()

@@ -27,5 +27,5 @@ def main(arguments: list[str]) -> int:
         if subprocess.run(command, cwd=ROOT, env=variables(environment)).returncode:
             failed.append(check[0])
     if failed:
-        say(f"\nFailed: {', '.join(failed)}. `ruff check --fix .` and `ruff format .` mend much.")
+        say(f"\nFailed: {', '.join(failed)}. `ruff check --fix .` and `ruff format .` fix much.")
     return bool(failed)

@@ -50,7 +50,7 @@ def renew(environment: Environment, lesson: Path) -> None:
         ["nbstripout", *KEPT, "--extra-keys", DROPPED_METADATA, notebook],
     ):
         _run(environment, command, lesson.name)
-    drop_widgets(Path(notebook))
+    tidy(Path(notebook))
 
 
 def _run(environment: Environment, command: list[str], subject: str) -> None:
@@ -62,20 +62,35 @@ def _run(environment: Environment, command: list[str], subject: str) -> None:
         raise CommandError(f"{command[0]} stopped at {subject}; it says above why.")
 
 
-def drop_widgets(notebook: Path) -> None:
-    """Take out widgets, and all output of cells tagged ``progress``.
+def tidy(notebook: Path) -> None:
+    """Take out widgets, and all output of cells tagged ``progress``; join printed parts.
 
     A widget belongs to the kernel that drew it: stored, it shows as an error. What a cell shows
-    beside its widget stays.
+    beside its widget stays. In how many parts the kernel sends what a cell prints hangs on how busy
+    the machine is.
     """
     content = json.loads(notebook.read_text("utf-8"))
     for cell in content["cells"]:
         if cell["cell_type"] == "code":
             progress = "progress" in cell["metadata"].get("tags", ())
-            cell["outputs"] = [
-                output
-                for output in cell["outputs"]
-                if not progress and WIDGET not in output.get("data", {})
-            ]
+            cell["outputs"] = _joined(
+                [
+                    output
+                    for output in cell["outputs"]
+                    if not progress and WIDGET not in output.get("data", {})
+                ]
+            )
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     notebook.write_text(text, "utf-8")
+
+
+def _joined(outputs: list[dict]) -> list[dict]:
+    """Join what was printed to the same stream, piece after piece."""
+    joined: list[dict] = []
+    for output in outputs:
+        last = joined[-1] if joined else {}
+        if output["output_type"] == "stream" and output["name"] == last.get("name"):
+            last["text"] = [*last["text"], *output["text"]]
+        else:
+            joined.append(output)
+    return joined

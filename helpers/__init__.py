@@ -1,4 +1,4 @@
-"""The code behind the lessons, one module a topic.
+"""The code behind the lessons: a room for each topic, in the order of the lessons.
 
 A notebook cell calls it; a test pins what it means.
 """

@@ -35,7 +35,7 @@ VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_f
 def left_by_limits() -> list[int]:
     """Return how many bytes each limit leaves.
 
-    Those of the control groups, and the one that a hub announces in ``MEM_LIMIT``.
+    They are those of the control groups, and the one that a hub announces in ``MEM_LIMIT``.
     """
     left = left_by_control_groups()
     if os.environ.get("MEM_LIMIT", "").isdigit():
@@ -123,7 +123,7 @@ def in_kernel() -> bool:
 def notebook() -> str:
     """Return the file name of the notebook that this kernel belongs to.
 
-    Empty where Jupyter does not say it.
+    It is empty where Jupyter does not say it.
     """
     return Path(os.environ.get("JPY_SESSION_NAME", "")).name
 

@@ -256,7 +256,7 @@ latent.shape
 # `save` stores the weights and the settings. It does not store the cells, so give them again when
 # you load. `SCVI.load` runs whatever a file asks for, so use it only for files from you or from
 # people you trust. For a model from somebody else there is `checkpoints.load_model(folder, adata)`
-# in the helpers: it runs nothing, and refuses a file that asks for more than a model needs.
+# in `helpers.training`: it runs nothing, and refuses a file that asks for more than a model needs.
 
 # %%
 model.save("../data/my_first_model", overwrite=True)

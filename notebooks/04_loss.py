@@ -738,8 +738,8 @@ check.extra_zeros(plain, saved, model=model)
 # ```
 #
 # The same seed holds out the same cells, so the comparison is fair. About 40 nats: for these cells
-# and this training the extra zeros pay. Now look at the rivals above. Without extra zeros, scVI is
-# still ahead of PCA with ten free numbers, by about 20 nats, though it pays for its ten.
+# and this training the extra zeros pay. Now look at the baselines above. Without extra zeros, scVI
+# is still ahead of PCA with ten free numbers, by about 20 nats, though it pays for its ten.
 #
 # </details>
 

@@ -334,7 +334,7 @@ for resolution in (0.1, 1):
 
 # %% [markdown]
 # With a high resolution it finds groups where there are none. The number comes from the knob. Turn
-# it, for scVI and for its simplest rival, PCA on the logarithm of the counts of the same genes.
+# it, for scVI and for its simplest baseline, PCA on the logarithm of the counts of the same genes.
 
 # %%
 from helpers.genes import log_normalisation
@@ -426,7 +426,7 @@ print("scVI beats PCA with 30 components:", of_scvi > of_wider_pca)
 #   to correct ([05c](05c_batches.ipynb) has some);
 # - more components cost PCA nothing, while each latent dimension has its price in nats.
 #
-# None of these is tested here. What is measured: on these cells a simple rival is hard to beat.
+# None of these is tested here. What is measured: on these cells a simple baseline is hard to beat.
 #
 # What plain PCA does not give: the probability of a count (lesson 04), and how sure a position is.
 # Turned back, it gives logarithms, some of them negative, and no counts.
@@ -466,7 +466,7 @@ print(f"Finding the seven classes: scVI beats PCA of its own size in {wins} of 3
 # %% [markdown]
 # Use the ten numbers together, by distances: to cluster, to draw, to find similar cells. They are a
 # good summary of a cell, not the truth about it, and for a clean data set with many counts PCA is a
-# strong rival. Measure before you claim.
+# strong baseline. Measure before you claim.
 #
 # ## What you know now
 #

@@ -22,7 +22,7 @@
 # - say what `batch_key` changes in the model;
 # - measure whether batches are mixed and whether the biology is still there, and say why you need
 #   both;
-# - compare scVI with Harmony, the usual rival;
+# - compare scVI with Harmony, the usual baseline;
 # - recognise confounding, and say why nothing can repair it;
 # - judge a correction on real data.
 #
@@ -115,8 +115,8 @@ embedding_figures.plot_labels(maps, adata.obs["cell_type"])
 #   the [ARI](../docs/glossary.md#adjusted-rand-index) of k-means clusters with the classes (lesson
 #   05).
 #
-# The rivals: PCA, which knows nothing of batches, and [Harmony](../docs/glossary.md#harmony), which
-# takes the PCA and moves the cells of the batches together.
+# The baselines: PCA, which knows nothing of batches, and [Harmony](../docs/glossary.md#harmony),
+# which takes the PCA and moves the cells of the batches together.
 #
 # > **Predict.** Which method mixes best? Which keeps the classes best?
 

@@ -1,6 +1,6 @@
 """Take down what the installed libraries are in the things that the kit relies on.
 
-To be compared with another time or version track.
+It is compared with that of another time or version track.
 
 ``python -m studies.api_snapshot FILE`` writes it into a JSON file. Each snapshot needs a process of
 its own: what a library says when it is imported, it says once. Nothing is written down that another
@@ -194,7 +194,7 @@ def _methods(subject: Subject) -> Iterator[tuple[str, Any]]:
 def _function(thing: Any) -> str:
     """Name a function by its package and class.
 
-    Not by its file, in which nobody else looks for it.
+    Its file is left out, since nobody else looks for it there.
     """
     package = (getattr(thing, "__module__", None) or "").partition(".")[0]
     return f"{package} {getattr(thing, '__qualname__', type(thing).__name__)}()"

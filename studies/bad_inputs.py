@@ -53,7 +53,7 @@ def main() -> int:
 def answer(attempt: Callable[[Path], str]) -> str:
     """Return what was said, as a cell of a table.
 
-    Without the paths of this machine, and of a traceback the last words.
+    The paths of this machine are left out, and of a traceback all but the last words.
     """
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -86,7 +86,7 @@ def synthetic_cells(n_cells: int, seed: int = 0) -> ad.AnnData:
 def measure(n_cells: int, preset: str = "default") -> dict[str, Any]:
     """Set up, train and ask a default SCVI in this process, and measure it.
 
-    For a process of its own.
+    It is called in a process of its own.
 
     Parameters
     ----------

@@ -42,7 +42,8 @@ def faces_used(module: str) -> list[str]:
         for node in nodes
         for alias in node.names
         if node.module in {f"helpers.{room}" for room in ROOMS}
-        and not list((ROOT / node.module.replace(".", "/")).glob(f"{alias.name}*"))
+        and not (ROOT / node.module.replace(".", "/") / f"{alias.name}.py").exists()
+        and not (ROOT / node.module.replace(".", "/") / alias.name).is_dir()
     ]
     return [*sorted({*ROOMS} & {*taken}), *by_name]
 
@@ -162,4 +163,5 @@ def test_helpers_import_modules_and_not_the_faces_of_rooms(path):
 def test_a_face_that_is_used_is_found():
     assert faces_used("from helpers import figures, training") == ["training"]
     assert faces_used("from helpers.loss import ledger") == ["helpers.loss.ledger"]
+    assert faces_used("from helpers.genes import select") == ["helpers.genes.select"]
     assert not faces_used("from helpers import figures\nfrom helpers.loss import loss_ledger")

@@ -1,6 +1,6 @@
-"""Compare the batch effect that a model has learned with the true one.
+"""Compare the batch effect that a model has learned with the true one, gene by gene.
 
-Compared gene by gene, with cells whose batch effect is known.
+The cells are made so that their batch effect is known.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LEARNED = ("learned batch effect", "learned class difference")
 def learned(model: scvi.model.SCVI) -> pd.Series:
     """Return what a model has learned as the batch effect.
 
-    How its decoder's expected expression changes from one batch to the other.
+    That is how its decoder's expected expression changes from one batch to the other.
 
     Parameters
     ----------
@@ -75,8 +75,7 @@ def compare(model: scvi.model.SCVI, classes: tuple[str, str]) -> pd.DataFrame:
     ------
     ValueError
         If the model is not trained, its cells were not made by ``experiments.simulate``, or they
-        have
-        no such classes.
+        have no such classes.
 
     Notes
     -----
@@ -133,7 +132,7 @@ def attribution(table: pd.DataFrame) -> pd.DataFrame:
 def _decode(model: scvi.model.SCVI, batch: str | None) -> np.ndarray:
     """Return each gene's expected fraction in each cell, as if the cell were of this batch.
 
-    The positions are drawn with the same random numbers at each call.
+    Cells x genes. The positions are drawn with the same random numbers at each call.
     """
     with model_state.evaluating(model, seed=0):
         return np.asarray(model.get_normalized_expression(transform_batch=batch, return_numpy=True))

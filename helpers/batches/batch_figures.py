@@ -22,13 +22,13 @@ LARGE = {"font.size": 13}
 def plot_measures(table: pd.DataFrame) -> figures.DescribedFigure:
     """Draw how well batches are mixed (left), and how much of the classes is left (right).
 
-    One row per method, one dot per run.
+    There is one row per method, and one dot per run.
 
     Parameters
     ----------
     table
-        What ``batches.measure`` returned, or several of them below one another: rows of the same
-        name are runs of the same method.
+        What ``experiments.measure`` returned, or several of them below one another: rows of the
+        same name are runs of the same method.
     """
     methods = [name for name in table.index.unique() if name != RANDOM_POSITIONS]
     panels = [column for pair in zip(MIXING, BIOLOGY, strict=True) for column in pair]
@@ -80,7 +80,7 @@ def plot_measures(table: pd.DataFrame) -> figures.DescribedFigure:
 def plot_effects(table: pd.DataFrame) -> figures.DescribedFigure:
     """Draw the learned batch effect against the true one, one point per gene.
 
-    Beside it, what it has too much against the class difference.
+    Beside it is what it has too much, against the class difference.
 
     Parameters
     ----------

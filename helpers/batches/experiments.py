@@ -53,7 +53,7 @@ def simulate(
 ) -> ad.AnnData:
     """Divide real cells into two batches, and lose molecules in batch B.
 
-    Of each gene a share of its own.
+    Each gene loses a share of its own.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def harmony(
 ) -> NDArray[np.floating]:
     """Move the cells of each batch towards those of the others.
 
-    Harmony, which corrects positions and not counts.
+    This is Harmony, which corrects positions and not counts.
 
     Parameters
     ----------

@@ -142,7 +142,7 @@ def _citeseq(
 def _protein_name(name: str) -> str:
     """Return the name of a protein without that of the kit of antibodies.
 
-    An isotype control is called so.
+    An isotype control is named as one.
     """
     protein, control, _ = name.removesuffix("_TotalSeqB").partition("_control")
     return f"{protein} (isotype control)" if control else protein

@@ -42,7 +42,7 @@ class Problem:
 def check_counts(adata: ad.AnnData, layer: str | None = None, batch_key: str | None = None) -> None:
     """Raise unless a matrix is what scVI expects.
 
-    Cells x genes, raw counts, every cell with at least one.
+    It expects cells x genes, raw counts, and at least one in every cell.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ def thin(adata: ad.AnnData, keep: float, seed: int = 0) -> ad.AnnData:
 def plot_matrix(adata: ad.AnnData, cells: int = 300, genes: int = 400) -> figures.DescribedFigure:
     """Draw a corner of the matrix as the model will see it.
 
-    One row per cell, one column per gene, and colour for the count.
+    It has one row per cell, one column per gene, and a colour for each count.
 
     Parameters
     ----------

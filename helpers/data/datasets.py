@@ -2,9 +2,10 @@
 
 After the first call everything is read from the folder ``data/``. ``python -m helpers.data``
 fetches all of it. Two exceptions are for those who want more at home:
-``load_citeseq(cells="all")``, which scvi-tools downloads from the web, and for which no checksum is
-published; and
-``load_cortex(genes="all")``, the text file that the authors published.
+
+- ``load_citeseq(cells="all")``, which scvi-tools downloads from the web, and for which no checksum
+  is published;
+- ``load_cortex(genes="all")``, the text file that the authors published.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def md5_of(file: Path) -> str:
 def _fetch_and_verify(url: str, part: Path, md5: str) -> None:
     """Download what is missing; if that does not fit to what was there, all of it.
 
-    And remove what is not the file.
+    If that is not the expected file either, it is removed.
     """
     begun = _size(part) > 0
     _receive(url, part)

@@ -30,7 +30,7 @@ def check_proteins(
 ) -> None:
     """Raise unless a table is what TotalVI expects.
 
-    Cells x proteins, raw counts, each protein seen in each batch.
+    It expects cells x proteins, raw counts, and each protein seen in each batch.
 
     Parameters
     ----------

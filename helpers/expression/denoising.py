@@ -301,7 +301,7 @@ def _require_cells(model: Model, cells: ArrayLike | None) -> NDArray[np.intp]:
 def plot(table: pd.DataFrame) -> figures.DescribedFigure:
     """Draw the table of ``correlations`` for genes whose true correlation is 0.
 
-    How many pairs have which correlation, before and after.
+    It shows how many pairs have which correlation, before and after.
 
     Parameters
     ----------

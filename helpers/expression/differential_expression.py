@@ -1,7 +1,4 @@
-"""Which genes differ between groups of cells.
-
-By a trained model, and by a plain test of the counts.
-"""
+"""Which genes differ between groups of cells, by a trained model and by a plain test."""
 
 from __future__ import annotations
 

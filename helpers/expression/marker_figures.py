@@ -28,7 +28,7 @@ def dot_plot(
 ) -> figures.DescribedFigure:
     """Draw a dot for each class and gene.
 
-    Its size for how many cells have the gene, its colour for how much.
+    Its size stands for how many cells have the gene, its colour for how much.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def dot_plot(
     return figures.DescribedFigure(
         _draw_dots(seen, level, rows, columns, [len(names) for names in chosen.values()]),
         f"Dot plot of {len(columns)} genes in {len(rows)} classes. "
-        + " ".join(_say_most_specific(chosen, rows, columns, seen)),
+        + " ".join(_say_most_specific(chosen, columns, seen)),
     )
 
 
@@ -85,7 +85,7 @@ def _chosen(genes: Mapping[str, Sequence[str]] | pd.DataFrame) -> dict[str, list
 
 
 def _say_most_specific(
-    chosen: Mapping[str, Sequence[str]], rows: list[str], columns: list[str], seen: np.ndarray
+    chosen: Mapping[str, Sequence[str]], columns: list[str], seen: np.ndarray
 ) -> Iterable[str]:
     """Name the gene of each class that tells it best from every other class."""
     start = 0
@@ -137,9 +137,7 @@ def _draw_dots(
 def volcano(
     table: pd.DataFrame, name: str, delta: float = DELTA, n: int = 8
 ) -> figures.DescribedFigure:
-    """Draw the genes of one class.
-
-    How much they differ against how probable it is that they differ.
+    """Draw how much the genes of one class differ, against how probable it is that they do.
 
     Parameters
     ----------
@@ -159,8 +157,8 @@ def volcano(
     """
     if "Bayes factor" not in table:
         raise KeyError(
-            "There is no column 'Bayes factor'. What to do: give the "
-            "table of differential_expression.one_vs_rest."
+            "There is no column 'Bayes factor'. What to do: give the table of "
+            "differential_expression.one_vs_rest."
         )
     genes = table[table["class"] == name]
     if genes.empty:

@@ -1,6 +1,6 @@
 """Counts scaled to the same total in each cell, on a logarithmic scale.
 
-What methods work on that have no model of counts.
+Methods that have no model of counts work on these.
 """
 
 from __future__ import annotations

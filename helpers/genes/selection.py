@@ -28,7 +28,7 @@ except ImportError as error:
 def select(adata: ad.AnnData, n_top_genes: int = 2000, batch_key: str | None = None) -> None:
     """Keep the most variable genes of ``layers["counts"]``, in place.
 
-    The call of lesson 01, for lessons that start from it.
+    This is the call of lesson 01, for lessons that start from it.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 def plot_confusion(table: pd.DataFrame) -> figures.DescribedFigure:
     """Draw the table of ``confusion``.
 
-    The number of cells in each field, on the colour of its share of the cluster.
+    Each field has its number of cells, on the colour of its share of the cluster.
     """
     numbers = table.to_numpy()
     shares = numbers / numbers.sum(axis=1, keepdims=True)
@@ -54,7 +54,7 @@ def plot_confusion(table: pd.DataFrame) -> figures.DescribedFigure:
 def plot_resolutions(table: pd.DataFrame) -> figures.DescribedFigure:
     """Draw the table of ``resolutions``.
 
-    Number of clusters and both agreements, against the resolution.
+    It shows the number of clusters and both agreements, against the resolution.
     """
     panels = {"clusters": "number of clusters", "ARI": "ARI (1 is best)", "NMI": "NMI (1 is best)"}
     runs = dict(tuple(table.groupby("representation", sort=False)))

@@ -317,7 +317,7 @@ def k_means_agreement(
 ) -> dict[str, float]:
     """Return the k-means rows of ``compare`` for one representation.
 
-    Mean over the seeds, and range.
+    They are the mean over the seeds, and the range.
     """
     n_classes = len(np.unique(classes))
     found = [

@@ -114,7 +114,7 @@ def show(
 ) -> Captioned:
     """Return one step of a path.
 
-    What the decoder expects there in numbers, and a drawing of the path.
+    It has what the decoder expects there in numbers, and a drawing of the path.
 
     Parameters
     ----------
@@ -307,7 +307,7 @@ def _draw_embedding(
 def _upper_edge(points: NDArray[np.floating]) -> tuple[float, float]:
     """Return a place for the name of a class.
 
-    The middle of its upper edge, without the tenth of its cells that lie highest.
+    It is the middle of its upper edge, without the tenth of its cells that lie highest.
     """
     return float(np.median(points[:, 0])), float(np.percentile(points[:, 1], 90))
 
@@ -325,10 +325,9 @@ def explore(
 ) -> Explorer:
     """Show a slider along a latent dimension, and what the decoder expects at each step.
 
-    Beside it, the nearest cells in an embedding.
-
-    An embedding has no place for a position that no cell has, so each step is drawn at the nearest
-    cell: filled if it is near, hollow if not (see ``traversal.nearest_cells``).
+    Beside it are the nearest cells in an embedding. An embedding has no place for a position that
+    no cell has, so each step is drawn at the nearest cell: filled if it is near, hollow if not (see
+    ``traversal.nearest_cells``).
 
     Parameters
     ----------

@@ -65,7 +65,7 @@ def module_table(model: BaseModelClass) -> pd.DataFrame:
 def linear_layers(model: BaseModelClass) -> pd.DataFrame:
     """Count the learned linear maps of a model.
 
-    What each is, and what a training step does with it.
+    The table tells what they are, and what a training step does with them.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ RESHAPES = (
 def is_observed(target: torch.Tensor) -> bool:
     """Whether these are zeros and ones, as seen in cells.
 
-    Not computed probabilities, not a constant.
+    Computed probabilities are others, and so is a constant.
     """
     return set(target.unique().tolist()) == {0.0, 1.0}
 

@@ -352,7 +352,7 @@ def linear_path(trace: tracing.Trace, node: int) -> str:
 def columns_from_the_side(anatomy: Anatomy, path: str) -> int:
     """Count the input columns of a learned map that no other part of the model gives.
 
-    Codes of batches and other categories.
+    These are the codes of batches and other categories.
     """
     graph = anatomy.trace.graph
     for node, data in graph.nodes(data=True):
@@ -366,7 +366,7 @@ def columns_from_the_side(anatomy: Anatomy, path: str) -> int:
 def decoded_samples(trace: tracing.Trace) -> list[int]:
     """Return the nodes of the graph that are samples from which the data are decoded.
 
-    The latent dimensions.
+    They hold the latent dimensions.
     """
     graph = trace.graph
     return [

@@ -17,7 +17,7 @@ ALL_LEVELS = 20
 
 
 def compare(model: BaseModelClass, default_depth: int = 3) -> pd.DataFrame:
-    """Dump a model at torchinfo's default depth, at all depths, and with real cells.
+    """List a model's modules at torchinfo's default depth, at all depths, and with real cells.
 
     Parameters
     ----------
@@ -52,24 +52,24 @@ def compare(model: BaseModelClass, default_depth: int = 3) -> pd.DataFrame:
         "with cells": _labels(ran, ALL_LEVELS),
     }
     columns = {name: table["path"].map(shown).fillna("") for name, shown in labels.items()}
-    dumps = pd.DataFrame({"path": table["path"], **columns, "in training": table["state"]})
-    return dumps.set_index("path")
+    listings = pd.DataFrame({"path": table["path"], **columns, "in training": table["state"]})
+    return listings.set_index("path")
 
 
-def count_linear(dumps: pd.DataFrame) -> pd.Series:
-    """Count the modules of the class ``Linear`` that each dump lists.
+def count_linear(listings: pd.DataFrame) -> pd.Series:
+    """Count the modules of the class ``Linear`` in each listing.
 
     Parameters
     ----------
-    dumps
+    listings
         A row a module, as ``compare`` returns it.
 
     Returns
     -------
     Series
-        A number a dump.
+        A number for each listing.
     """
-    listed = dumps.drop(columns="in training")
+    listed = listings.drop(columns="in training")
     return listed.apply(lambda labels: labels.str.startswith("Linear").sum()).rename("Linear")
 
 

@@ -1,6 +1,6 @@
 """Follow one minibatch through a scvi-tools model.
 
-What ran, what fed what, and what the loss reached.
+It shows what ran, what fed what, and what the loss reached.
 
 Nothing here knows a model, a class or an attribute by name. A copy of the model does one training
 step on real cells; PyTorch's own record of that step, which it keeps to compute gradients, is then

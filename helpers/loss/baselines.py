@@ -1,6 +1,6 @@
 """Tell whether a negative ELBO is good.
 
-The same held-out cells, described by simpler models of counts, in the same unit.
+The same held-out cells are described by simpler models of counts, in the same unit.
 """
 
 from __future__ import annotations

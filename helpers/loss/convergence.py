@@ -71,24 +71,21 @@ def checklist(model: BaseModelClass) -> pd.DataFrame:
 
 
 def _end_of_warm_up(weights: pd.Series) -> dict[str, str]:
-    """Say whether the loss was the negative ELBO at the end.
-
-    That is, whether the KL weight was 1.
-    """
+    """Say whether the loss was the negative ELBO at the end, that is, the KL weight was 1."""
     last = weights.iloc[-1]
     found = f"weight {last:.2g}"
     # The last epoch of the default run has 399 four-hundredths.
     one = weights.index[np.isclose(weights, 1, atol=0.01)]
     if len(one) and one[-1] == weights.index[-1]:
         found = f"weight 1, from epoch {one[0]} on"
-        cure = ""
+        fix = ""
     elif last > 1:
-        cure = "use max_kl_weight=1 (the default): now the loss is more than the negative ELBO"
+        fix = "use max_kl_weight=1 (the default): now the loss is more than the negative ELBO"
     elif len(weights) > 1 and last > weights.iloc[-2]:
-        cure = "shorten the warm-up, plan_kwargs={'n_epochs_kl_warmup': ...}, or train longer"
+        fix = "shorten the warm-up, plan_kwargs={'n_epochs_kl_warmup': ...}, or train longer"
     else:
-        cure = "use max_kl_weight=1 (the default): now the loss is less than the negative ELBO"
-    return _row("Does the KL divergence count in full at the end?", found, not cure, cure)
+        fix = "use max_kl_weight=1 (the default): now the loss is less than the negative ELBO"
+    return _row("Does the KL divergence count in full at the end?", found, not fix, fix)
 
 
 def _end_of_curve(curve: pd.Series) -> list[dict[str, str]]:
@@ -96,8 +93,8 @@ def _end_of_curve(curve: pd.Series) -> list[dict[str, str]]:
     span = max(4, len(curve) // 4)
     falls = "Has the held-out loss stopped falling?"
     if len(curve) < 2 * span:
-        cure = f"train longer: {2 * span} values are needed to say"
-        return [_row(falls, f"there are only {len(curve)} values", False, cure)]
+        fix = f"train longer: {2 * span} values are needed to say"
+        return [_row(falls, f"there are only {len(curve)} values", False, fix)]
     end = curve.iloc[-span:]
     line = linregress(end.index, end)
     fall = -line.slope * (end.index[-1] - end.index[0])
@@ -109,7 +106,7 @@ def _end_of_curve(curve: pd.Series) -> list[dict[str, str]]:
     return [
         _row(
             falls,
-            f"falls by more than {_lower_bound(fall)} nats {last}"
+            f"falls by more than {_rounded_down(fall)} nats {last}"
             if still_falls
             else f"no clear fall {last}",
             not still_falls,
@@ -127,11 +124,11 @@ def _end_of_curve(curve: pd.Series) -> list[dict[str, str]]:
     ]
 
 
-def _row(question: str, found: str, good: bool, cure: str) -> dict[str, str]:
-    return {"question": question, "found": found, "verdict": "ok" if good else cure}
+def _row(question: str, found: str, good: bool, fix: str) -> dict[str, str]:
+    return {"question": question, "found": found, "verdict": "ok" if good else fix}
 
 
-def _lower_bound(nats: float) -> str:
+def _rounded_down(nats: float) -> str:
     """Return the largest of ..., 1, 3, 10, 30, ... that is not above a number.
 
     So coarse that it is the same on every processor.

@@ -235,7 +235,7 @@ def plot_runs(runs: Mapping[str, pd.DataFrame]) -> figures.DescribedFigure:
 def plot_held_out(table: pd.DataFrame) -> figures.DescribedFigure:
     """Draw why the loss of held-out cells can fall and then rise.
 
-    Its parts, in the epochs after the first tenth.
+    It shows the parts of the loss, in the epochs after the first tenth.
 
     Parameters
     ----------

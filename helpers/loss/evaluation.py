@@ -109,7 +109,7 @@ def bounds(
 ) -> pd.DataFrame:
     """Return two upper bounds of -ln p(x) of each held-out cell.
 
-    The negative ELBO, and a tighter one.
+    One is the negative ELBO, the other is tighter.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ LIKELIHOODS = {
 def side_by_side(models: Mapping[str, BaseModelClass]) -> pd.DataFrame:
     """Put trained models side by side.
 
-    What goes in, what they are made of, what they are trained by, what comes out.
+    The table says what goes in, what they are made of, what trains them, and what comes out.
 
     Parameters
     ----------

@@ -138,7 +138,7 @@ def of_labels(adata: ad.AnnData, batch_key: str | None, label_key: str | None) -
 def _of_design(adata: ad.AnnData, batch_key: str, label_key: str) -> Finding:
     """Say whether batches and labels can be told apart.
 
-    Whether each label is in more batches, and each batch has more labels.
+    They can if each label is in more than one batch, and batches have more than one label.
     """
     table = shared_labels(adata, batch_key, label_key)
     alone = table[table["in one batch"]]

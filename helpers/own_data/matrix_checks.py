@@ -56,7 +56,7 @@ COMMON_GENES = frozenset(
 def of_problem(problem: count_checks.Problem, adata: ad.AnnData, layer: str | None) -> Finding:
     """Return a problem as a finding.
 
-    Where the counts are gone but can be had back, with that as its fix.
+    Where the counts are gone but can be had back, its fix is to have them back.
     """
     if (
         problem.check == "counts"
@@ -142,7 +142,7 @@ def _like_genes(names: pd.Index) -> bool:
 
 
 def of_counts(adata: ad.AnnData, layer: str | None, empty_cells: bool) -> Iterator[Finding]:
-    """Say where the counts are, how they are stored, and how many cells and genes have."""
+    """Say where the counts are, how they are stored, how many a cell has, and what has none."""
     matrix = matrices.in_memory(adata.X if layer is None else adata.layers[layer])
     where = matrices.matrix_name(layer)
     counts = sp.csr_matrix(matrix)
@@ -169,7 +169,7 @@ def of_counts(adata: ad.AnnData, layer: str | None, empty_cells: bool) -> Iterat
         yield Finding(
             "counts", f"Whole numbers from 0 to {largest:,} in {where}, {zeros:.0%} of them 0."
         )
-    yield from _of_storage(adata, matrix, where, largest)
+    yield from _of_storage(matrix, where, largest)
     if not empty_cells:
         yield _of_depth(counts)
     unseen = int((counts.getnnz(axis=0) == 0).sum()) if counts.nnz else 0
@@ -194,7 +194,7 @@ def of_counts(adata: ad.AnnData, layer: str | None, empty_cells: bool) -> Iterat
         yield Finding("features", f"Only genes were read; left out: {listed}.")
 
 
-def _of_storage(adata: ad.AnnData, matrix: Any, where: str, largest: int) -> Iterator[Finding]:
+def _of_storage(matrix: Any, where: str, largest: int) -> Iterator[Finding]:
     whole = np.issubdtype(matrix.dtype, np.integer)
     # Of a sparse matrix scanpy takes the squares as 64-bit floats.
     if not sp.issparse(matrix) and whole and largest**2 > np.iinfo(matrix.dtype).max:

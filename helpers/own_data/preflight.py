@@ -1,6 +1,7 @@
 """Look at cells before scVI is trained on them.
 
-What is wrong, what to decide, what it will cost, and the line of Python that repairs it.
+The report says what is wrong and which line of Python repairs it, what to decide, and what it will
+cost.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def recover(matrix: Any) -> sp.csr_matrix:
 def how_made(matrix: Any) -> str | None:
     """Tell how values were made from counts.
 
-    A key of ``INVERSES``, or None if in no such way, or if they are counts.
+    The answer is a key of ``INVERSES``; None if it was in no such way, or if they are counts.
 
     Parameters
     ----------

@@ -218,7 +218,7 @@ def _read_10x_folder(path: Path) -> ad.AnnData:
 def _require_names(path: Path, prefix: str, packed: bool) -> None:
     """Raise unless the names of genes and cells are where scanpy looks.
 
-    Features.tsv.gz beside a packed matrix, genes.tsv beside another.
+    That is features.tsv.gz beside a packed matrix, and genes.tsv beside another.
     """
     needed = ("features.tsv.gz", "barcodes.tsv.gz") if packed else ("genes.tsv", "barcodes.tsv")
     missing = [f"{prefix}{name}" for name in needed if not (path / f"{prefix}{name}").exists()]

@@ -1,6 +1,7 @@
 """One page about one training.
 
-Settings, versions, hidden layers, loss, verdicts and figures, in a file that opens anywhere.
+It has settings, versions, hidden layers, loss, verdicts and figures, in a file that opens
+anywhere.
 """
 
 from __future__ import annotations

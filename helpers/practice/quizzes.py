@@ -1,6 +1,6 @@
 """The quiz at the end of a lesson.
 
-Questions with a reason for each option, to click and to read.
+It has questions with a reason for each option, to click and to read.
 """
 
 from __future__ import annotations

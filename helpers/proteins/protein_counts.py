@@ -168,7 +168,7 @@ def _is_above(table: pd.DataFrame, limits: pd.DataFrame, batches: NDArray[np.str
 def rules() -> pd.DataFrame:
     """Return the gates as a table.
 
-    A row a group, a column a protein, "+" for above the threshold and "-" for below it.
+    It has a row a group, a column a protein, "+" for above the threshold and "-" for below it.
     """
     signs = {
         group: {protein: "+" if there else "-" for protein, there in rule.items()}
@@ -207,7 +207,7 @@ def gate(adata: ad.AnnData, batch_key: str = "batch") -> pd.Series:
 def centred_log_ratio(adata: ad.AnnData) -> pd.DataFrame:
     """Return ln(1 + count) less its mean in the cell, cells x proteins.
 
-    The usual way to normalise protein counts.
+    This is the usual way to normalise protein counts.
 
     Parameters
     ----------

@@ -124,7 +124,7 @@ def plot_beside_rna(adata: ad.AnnData, protein: str, groups: pd.Series) -> figur
 def draw_groups(axes: Axes, x: pd.Series, y: pd.Series, labels: pd.Series) -> None:
     """Draw a point a cell, with a colour and a marker for each group.
 
-    Cells of no group behind the others, in grey.
+    Cells of no group are behind the others, in grey.
     """
     nowhere = (labels == NO_GROUP).to_numpy()
     if nowhere.any():

@@ -1,6 +1,6 @@
 """Figures of what TotalVI says about a protein.
 
-Its likelihood in single cells, and all cells at once.
+They show its likelihood in single cells, and all cells at once.
 """
 
 from __future__ import annotations

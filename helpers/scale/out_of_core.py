@@ -334,7 +334,7 @@ def rows_in_order() -> Iterator[None]:
 def main(arguments: list[str]) -> int:
     """Train one epoch here on a file, and print how long it took; return the exit status.
 
-    With ``setup_anndata`` and ``SCVI()``.
+    The time includes ``setup_anndata`` and ``SCVI()``.
     """
     file, how = arguments
     environment.prepare()

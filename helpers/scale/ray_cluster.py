@@ -206,7 +206,7 @@ def worker_python() -> dict[str, str]:
 def trials_at_once() -> int:
     """Return how many trials this machine can run side by side.
 
-    One a processor, if the free memory allows.
+    It is one per processor, if the free memory allows.
     """
     processors = (
         len(psutil.Process().cpu_affinity())

@@ -285,7 +285,7 @@ def _on_the_lines(found: pd.DataFrame, n_cells: int) -> pd.Series:
 def _sparse_mib(n_cells: int, index_bytes: int | None = None) -> float:
     """Return the size of the counts as CSR.
 
-    A float and the index of its gene for each value, and where each cell ends.
+    It holds a float and the index of its gene for each value, and where each cell ends.
     """
     if index_bytes is None:
         index_bytes = 4 if n_cells <= MAXIMUM_CELLS_WITH_SMALL_INDICES else 8
@@ -327,7 +327,7 @@ def whole_runs() -> list[float]:
 def largest_that_fits(measured: pd.DataFrame, gibibytes: float) -> int:
     """Return how many cells can be trained on in a memory, by inverting the line of the peak.
 
-    With the wider indices where SciPy needs them.
+    It counts with the wider indices where SciPy needs them.
 
     Parameters
     ----------

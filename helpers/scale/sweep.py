@@ -215,7 +215,7 @@ def run(
 def name_of(adata: ad.AnnData, search_space: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the name under which a sweep is kept.
 
-    Another one for other cells, values, versions or code.
+    It is another one for other cells, values, versions or code.
     """
     from helpers.scale import sweep_trial
 

@@ -204,7 +204,7 @@ def verdicts(compared: pd.DataFrame, column: str) -> pd.DataFrame:
 def winners(trials: pd.DataFrame, column: str = "negative ELBO") -> pd.DataFrame:
     """Return which architecture is best with each seed.
 
-    What you would choose if this were your only seed.
+    It is what you would choose if this were your only seed.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def winners(trials: pd.DataFrame, column: str = "negative ELBO") -> pd.DataFrame
 def by_chance(seeds: int, architectures: int) -> float:
     """Return how probable it is that all seeds agree about some architecture by luck alone.
 
-    That is: about at least one, though none differs from the default.
+    At least one then seems to differ from the default, though none does.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def by_chance(seeds: int, architectures: int) -> float:
 def costs(trials: pd.DataFrame) -> pd.DataFrame:
     """Return what each architecture costs.
 
-    ``trained parameters``, and ``CPU seconds`` of a training (median over the seeds).
+    Columns ``trained parameters``, and ``CPU seconds`` of a training (median over the seeds).
     """
     return pd.DataFrame(
         trials.groupby(ARCHITECTURE)[["trained parameters", "CPU seconds"]].median()

@@ -269,9 +269,7 @@ def write(file: Path, key: str, content: dict[str, Any]) -> Path:
 def read(file: Path, key: str) -> dict[str, Any] | None:
     """Return what ``write`` wrote, or None if there is nothing for this key.
 
-    Run no code from the file.
-
-    What cannot be read is said on stderr, and left aside.
+    No code from the file is run. What cannot be read is said on stderr, and left aside.
     """
     try:
         packed = _unsealed(file.read_bytes())

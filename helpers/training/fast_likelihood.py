@@ -1,6 +1,6 @@
 """scVI with the same likelihood of counts in less time.
 
-No logarithms of gamma functions, only sums of logarithms.
+It needs no logarithms of gamma functions, only sums of logarithms.
 
 For a count x, a whole number, the negative binomial distribution needs
 
@@ -224,10 +224,8 @@ def _look_up(
 ) -> torch.Tensor:
     """Return Σ summand(θ, k) over k < x.
 
-    From a table, and for the few large counts from gamma functions.
-
-    The sums are made in float64, which takes no time for so few numbers and leaves no rounding
-    error but the last.
+    It comes from a table, and for the few large counts from gamma functions. The sums are made in
+    float64, which takes no time for so few numbers and leaves no rounding error but the last.
 
     Parameters
     ----------
@@ -268,9 +266,8 @@ def _slope_of_gammas(theta: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 def _parts(mu: torch.Tensor, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the log probability of a count of 0, and what each further count adds; both in nats.
 
-    What the coefficient adds is left out.
-
-    These are θ ln(θ / (θ + μ)) and ln(μ / (θ + μ)), as in ``scvi.distributions``.
+    What the coefficient adds is left out. These are θ ln(θ / (θ + μ)) and ln(μ / (θ + μ)), as in
+    ``scvi.distributions``.
     """
     log_total = torch.log(theta + mu + EPS)
     return theta * (torch.log(theta + EPS) - log_total), torch.log(mu + EPS) - log_total

@@ -181,7 +181,7 @@ class KeepProgress(Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Put back what Lightning does not.
 
-        History, record of the loss, and at last the random numbers.
+        These are history, record of the loss, and at last the random numbers.
         """
         state = self.progress.found
         if state is None:

@@ -233,7 +233,7 @@ def _where_train_takes_them(model: BaseModelClass, train_kwargs: dict[str, Any])
 
 
 def _require_whole_minibatches(model: BaseModelClass, kwargs: dict[str, Any]) -> None:
-    """Batch normalisation cannot use a minibatch of one cell.
+    """Raise where a minibatch would have one cell, which batch normalisation cannot use.
 
     With its own default split scvi-tools avoids it, else it does not.
     """
@@ -261,10 +261,9 @@ def _require_cells_for_the_curve(kwargs: dict[str, Any]) -> None:
 def _memory(model: BaseModelClass, kwargs: dict[str, Any]) -> int:
     """Estimate the bytes that training adds.
 
-    Eleven numbers a parameter, and the minibatch's tensors.
-
-    The eleven: weight, gradient and Adam's two; the weight before the training; weight and Adam's
-    two after the last epoch, and once more while they are written.
+    They are the minibatch's tensors, and eleven numbers a parameter: weight, gradient and Adam's
+    two; the weight before the training; weight and Adam's two after the last epoch, and once more
+    while they are written.
     """
     parameters = sum(weights.numel() for weights in model.module.parameters())
     # About forty arrays of cells x genes are alive in a step (likelihood and gradients), in 4-byte

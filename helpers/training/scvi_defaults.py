@@ -75,7 +75,7 @@ def defaults(model_class: type[BaseModelClass], n_cells: int) -> pd.DataFrame:
 def default_epochs(n_cells: int) -> int:
     """Return the number of epochs that ``model.train()`` picks for a number of cells.
 
-    Asked from scvi-tools, not computed here.
+    It is asked from scvi-tools, not computed here.
     """
     return get_max_epochs_heuristic(n_cells)
 

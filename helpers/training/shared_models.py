@@ -30,7 +30,7 @@ BLOOD_SETUP: dict[str, dict[str, Any]] = {
 def cortex_model(seed: int = 0) -> BaseModelClass:
     """Return the untrained model of lesson 02.
 
-    Default SCVI on the 2,000 selected genes of the cortex cells.
+    It is a default SCVI on the 2,000 selected genes of the cortex cells.
     """
     environment.prepare(seed)
     adata = datasets.load_cortex()
@@ -44,7 +44,7 @@ def blood_model(
 ) -> BaseModelClass:
     """Return an untrained model of lesson 06.
 
-    On 2,000 genes of the blood cells, with their batches.
+    It is on 2,000 genes of the blood cells, with their batches.
 
     Parameters
     ----------

@@ -249,7 +249,7 @@ def _train_copy(model: BaseModelClass, batch_size: int, callbacks: Sequence[Call
 def floor(model: BaseModelClass, batch_size: int = 128) -> pd.DataFrame:
     """Return the time that a training step takes at least.
 
-    For its matrix products, and to move what must be moved.
+    It takes it for its matrix products, and to move what must be moved.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ def name_of(number: str) -> str:
 def source(lesson: NotebookNode, number: str) -> NotebookNode:
     """Return a lesson as nbgrader's source.
 
-    With solutions, and with what tells nbgrader which cell is what.
+    It has the solutions, and what tells nbgrader which cell is what.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ def _as_expected(cell: NotebookNode) -> bool:
 class FeedbackPage(HTMLExporter):
     """A page that loads nothing from the network.
 
-    The template of nbgrader asks for MathJax and others.
+    nbgrader's own template would ask for MathJax and others.
     """
 
     def from_notebook_node(

@@ -1,6 +1,6 @@
 """A lesson as a flat list of pieces, in the order of its notebook.
 
-Headings, questions, texts, and what cells show.
+The pieces are headings, questions, texts, and what cells show.
 """
 
 from __future__ import annotations

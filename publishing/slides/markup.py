@@ -1,6 +1,6 @@
 """Markdown to HTML as slides need it.
 
-Formulas for MathJax, no links, and a paragraph's first sentences.
+They need formulas for MathJax, no links, and of a paragraph the first sentences.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def sentences(source: str) -> list[str]:
 def beginning(source: str, longest: int) -> str:
     """Return the first sentences of a paragraph.
 
-    All that fit into a number of characters, at least one of some length.
+    They are all that fit into a number of characters, at least one of some length.
     """
     text = without_links(source)
     if len(text) <= longest:

@@ -79,7 +79,7 @@ def _about(deck: Deck) -> dict[str, str | int]:
 def entry(file: Path) -> Entry | None:
     """Read from a deck what the index says of it.
 
-    None where there is no deck, or one of an older kit.
+    It is None where there is no deck, or one of an older kit.
     """
     if not file.is_file():
         return None
@@ -102,7 +102,7 @@ def index_page(entries: Sequence[Entry]) -> str:
 def notes_of(slide: Slide, section: Section) -> str:
     """Return the notes of a slide.
 
-    Its texts in full, and what the teacher's notes say of the section.
+    They are its texts in full, and what the teacher's notes say of the section.
     """
     said = [f"<div>{markup.to_html(text)}</div>" for text in slide.notes]
     if section.notes:

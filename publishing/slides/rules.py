@@ -373,7 +373,7 @@ def _height(outputs: Sequence[Output]) -> int:
 def _lead(text: Text | None) -> list[str]:
     """Return the sentence that leads to a result.
 
-    The last one if it ends with a colon, the first ones otherwise.
+    It is the last one if that ends with a colon, otherwise the first ones.
     """
     if text is None:
         return []

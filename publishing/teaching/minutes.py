@@ -1,6 +1,7 @@
 """How long a lesson takes.
 
-Planned by its notes, and computed from what there is to read, to look at and to run.
+The minutes are planned by its notes, and computed from what there is to read, to look at and to
+run.
 """
 
 from __future__ import annotations
@@ -39,10 +40,6 @@ FIGURE, TABLE, PRINTED, PREDICTION = 45, 20, 5, 30
 
 # What is counted of a section.
 CONTENTS = ("words", "predictions", "lines", "figures", "tables", "printed")
-
-# Planned and computed minutes of a lesson may differ by this factor. Readers of the range above
-# differ by 300/175 = 1.7 among themselves. A plan outside of it suits none of them.
-LARGEST_RATIO = 300 / 175
 
 # What comes after the teaching minutes.
 HOME = ("What you know now", "Check yourself", "Exercises")

@@ -218,7 +218,7 @@ def all_on(slide: dict) -> str:
 
 
 def shown_by_the_lesson(name: str):
-    """Give the prompts and the beginnings of the results of a lesson, in order,"""
+    """Give the prompts and the beginnings of the results of a lesson, in order."""
     for cell in cells(name):
         if cell.cell_type == "markdown":
             for prompt in re.findall(
@@ -233,7 +233,7 @@ def shown_by_the_lesson(name: str):
 def beginnings(output) -> list[str]:
     """Return what must be seen of an output.
 
-    The first line, the first name in a table, the text for a figure.
+    That is the first line, the first name in a table, the text for a figure.
     """
     if output.output_type == "stream":
         return [bare(output.text.strip().partition("\n")[0])]

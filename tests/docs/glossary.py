@@ -84,7 +84,7 @@ def links(markdown: str) -> list[tuple[str, str]]:
 def written(markdowns: Sequence[str], titles: Sequence[str]) -> dict[str, set[str]]:
     """Return for each title the ways in which it is written.
 
-    Itself, other names, what lessons link to it, and plurals.
+    They are the title itself, other names, what lessons link to it, and plurals.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def first_uses(lessons: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, int
 def _linked_nearby(markdown: str, use: Use) -> bool:
     """Tell whether a use or the rest of its paragraph links the entry.
 
-    "**UMAP** ([uniform manifold ...](...))".
+    An example: "**UMAP** ([uniform manifold ...](...))".
     """
     # Before it there is none: a link is a use, and would be the first.
     rest = markdown[use.start :].partition("\n\n")[0]

@@ -102,7 +102,7 @@ def spied(model):
 def in_epochs(calls, minibatches):
     """Number the calls of one training run.
 
-    Epochs from 1, steps from 0; drop the rehearsal of the validation.
+    Epochs count from 1, steps from 0; the trial run of the validation is dropped.
     """
     step, numbered = 0, []
     for call in calls:

@@ -24,7 +24,7 @@ def needed(sources: Sequence[str], last: int, given: str = "") -> list[int]:
 def changed(source: str) -> set[str]:
     """Return the names of what a cell changes.
 
-    ``training.train(model)``, ``SCVI.setup_anndata(adata)``.
+    So do ``training.train(model)`` and ``SCVI.setup_anndata(adata)``.
     """
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     changing = [

@@ -81,7 +81,7 @@ def run_faults(notebook: NotebookNode) -> list[str]:
 def noise(outputs: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return what a cell that just ran shows and should not.
 
-    An error, a warning, a word on stderr.
+    That is an error, a warning, or a word on stderr.
     """
     return [
         str(output)[:500]

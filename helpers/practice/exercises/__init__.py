@@ -1,6 +1,6 @@
 """The checks of the exercises.
 
-A lesson's own in ``lesson_NN``, what they are made of beside them.
+Each lesson has its own in ``lesson_NN``; what they are made of is beside them.
 """
 
 from __future__ import annotations

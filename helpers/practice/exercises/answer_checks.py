@@ -1,6 +1,4 @@
-"""Ways to look at an answer.
-
-A number, a word, names, several numbers, a function, or what it achieves.
+"""Ways to look at a number, a word, names, several numbers, a function, or what it achieves.
 
 Each returns a :class:`helpers.practice.exercises.replies.Reply`. What is compared is computed by
 the caller from the lesson's own data and model, not stored.
@@ -353,7 +351,7 @@ def _as_array(name: str, answer: Any, shape: tuple[int, ...]) -> tuple[np.ndarra
 def _floats(answer: Any) -> np.ndarray | None:
     """Return numbers in any container as an array.
 
-    None where there is anything else, text of digits too.
+    It is None where there is anything else, text of digits too.
     """
     if hasattr(answer, "toarray"):
         answer = answer.toarray()

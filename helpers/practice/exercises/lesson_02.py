@@ -264,7 +264,7 @@ def five_epochs(your_model: Any, *, adata: AnnData, kept: pd.DataFrame) -> Reply
 def _not_a_trained_model(your_model: Any, adata: AnnData) -> str:
     """Say why an answer is no model that was trained on these cells and held some out.
 
-    "" if it is one.
+    The reason is "" if it is one.
     """
     how = "`scvi.model.SCVI(adata)`, and then train it."
     if problem := model_problem("your_model", your_model, scvi.model.SCVI, how):

@@ -269,7 +269,7 @@ def fair_judges(judges: Any, *, blood: AnnData, model: TOTALVI, spaces: Mapping[
 def judge(blood: AnnData, counts: np.ndarray, spaces: Mapping[str, Any]) -> dict[str, float]:
     """Return how well neighbours tell unseen genes.
 
-    The mean correlation for each space, and for random positions.
+    It is the mean correlation for each space, and for random positions.
     """
     library = np.asarray(blood.layers["counts"].sum(axis=1))
     expression = np.log1p(1e4 * counts / library)

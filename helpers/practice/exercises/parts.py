@@ -1,6 +1,6 @@
 """Where the exercises are in a notebook.
 
-Statement, stub, check and solution, told by the tags of cells.
+Statement, stub, check and solution are told by the tags of cells.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class Exercise:
 def untouched(answer: Any) -> bool:
     """Tell whether an answer is still the one of the stub.
 
-    ``...``, None, or a function that returns it.
+    That is ``...``, None, or a function that returns it.
     """
     if answer is ... or answer is None:
         return True

@@ -44,7 +44,7 @@ def watch_run(model, batch_size, **kwargs):
     return in_epochs(calls, minibatches_of(model, batch_size))
 
 
-@pytest.fixture(scope="module", params=["SCVI", "SCVI, rehearsed", "TOTALVI, adversary", "SCANVI"])
+@pytest.fixture(scope="module", params=["SCVI", "SCVI, trial run", "TOTALVI, adversary", "SCANVI"])
 def run(request, adata, citeseq):
     """A model trained for a few epochs, the weight moving in each step, and what the spy saw."""
     environment.prepare(seed=0)
@@ -52,7 +52,7 @@ def run(request, adata, citeseq):
     if request.param == "SCVI":
         model = build(adata, use_observed_lib_size=False)
         return model, watch_run(model, 128, max_epochs=3, plan_kwargs=steps)
-    if request.param == "SCVI, rehearsed":
+    if request.param == "SCVI, trial run":
         model = build(adata)
         return model, watch_run(model, 128, max_epochs=2, plan_kwargs=steps, num_sanity_val_steps=2)
     if request.param == "SCANVI":
@@ -126,7 +126,7 @@ def test_what_was_added_makes_up_the_loss_that_the_module_returned(run, cells):
     np.testing.assert_allclose(added, expected, rtol=1e-6)
 
 
-def test_a_rehearsed_validation_is_not_recorded(adata):
+def test_a_trial_run_of_the_validation_is_not_recorded(adata):
     model = build(adata)
     with spied(model) as calls:
         model.train(max_epochs=1, num_sanity_val_steps=2, callbacks=[LossRecorder(model)], **EVERY)

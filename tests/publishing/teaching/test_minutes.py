@@ -11,6 +11,10 @@ from helpers.paths import ROOT
 from helpers.scale import classroom
 from publishing.teaching import lessons, minutes
 
+# Planned and computed minutes of a lesson may differ by this factor. Readers of normal text
+# differ by 300/175 = 1.7 among themselves. A plan outside of it suits none of them.
+LARGEST_RATIO = 300 / 175
+
 LESSONS = lessons.names()
 
 
@@ -32,7 +36,7 @@ def test_notes_are_about_the_sections_of_the_lesson_and_add_up(lesson):
 def test_plan_and_computed_minutes_are_not_far_apart(lesson):
     row = by_lesson().loc[lesson]
     ratio = row["computed"] / row["planned"]
-    assert 1 / minutes.LARGEST_RATIO < ratio < minutes.LARGEST_RATIO
+    assert 1 / LARGEST_RATIO < ratio < LARGEST_RATIO
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
