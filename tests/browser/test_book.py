@@ -158,8 +158,10 @@ def test_every_link_leads_to_a_heading_or_file_of_the_book(book, parsed):
                 continue
             target = (book / name).parent / unquote(parts.path) if parts.path else None
             where = target.resolve() if target else book / f"{name}.html"
-            name = where.relative_to(book.resolve()).with_suffix("").as_posix()
-            known = parsed.get(name) if target else page
+            known = page
+            if target:
+                name = where.relative_to(book.resolve()).with_suffix("").as_posix()
+                known = parsed.get(name)
             if not where.is_file():
                 faults.append(f"{name}: {link}: no such file")
             elif parts.fragment and known:
