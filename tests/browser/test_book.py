@@ -160,8 +160,8 @@ def test_every_link_leads_to_a_heading_or_file_of_the_book(book, parsed):
             where = target.resolve() if target else book / f"{name}.html"
             known = page
             if target:
-                name = where.relative_to(book.resolve()).with_suffix("").as_posix()
-                known = parsed.get(name)
+                other = where.relative_to(book.resolve()).with_suffix("").as_posix()
+                known = parsed.get(other)
             if not where.is_file():
                 faults.append(f"{name}: {link}: no such file")
             elif parts.fragment and known:
