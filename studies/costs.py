@@ -18,8 +18,8 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import environment, processes, training
-from helpers.paths import NOTEBOOKS, RESULTS, ROOT
+from helpers import environment, paths, processes, training
+from helpers.paths import RESULTS, ROOT
 from studies import costs_page, keeping, presets
 from studies.catalogue import Study
 
@@ -152,7 +152,7 @@ def lesson_costs() -> pd.DataFrame:
     A second core would have nothing to do: lessons use one thread.
     """
     rows = []
-    for lesson in sorted(NOTEBOOKS.glob("*.ipynb")):
+    for lesson in paths.lessons():
         print(f"Running {lesson.name} on one core ...", flush=True)
         rows.append(lesson_cost(lesson, cores=1))
     return pd.DataFrame(rows)

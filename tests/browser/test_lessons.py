@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.paths import ROOT
+from helpers import paths
 from tests.browser.page_scripts import (
     assert_ran_cleanly,
     close_kernel,
@@ -12,7 +12,7 @@ from tests.browser.page_scripts import (
 )
 from tests.notebooks.one_at_a_time import turn
 
-LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LESSONS = paths.lessons()
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)

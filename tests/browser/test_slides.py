@@ -10,11 +10,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
 
+from helpers import paths
 from helpers.paths import ROOT
 from publishing.slides.__main__ import build
 
 NOTEBOOKS, NOTES = ROOT / "notebooks", ROOT / "docs" / "teaching" / "notes"
-LESSONS = sorted(file.stem for file in NOTEBOOKS.glob("*.ipynb"))
+LESSONS = [file.stem for file in paths.lessons()]
 
 SIZE = {"width": 1280, "height": 720}
 

@@ -9,14 +9,14 @@ from dataclasses import replace
 import nbformat
 import pytest
 
-from helpers.paths import NOTEBOOKS
+from helpers import paths
 from helpers.practice import exercises
 from helpers.practice.exercises import parts
 from tests.notebooks import answers
 from tests.notebooks.answers import Outcome, Trial
 from tests.notebooks.needed_cells import names
 
-LESSONS = sorted(NOTEBOOKS.glob("*.ipynb"))
+LESSONS = paths.lessons()
 
 of_each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 

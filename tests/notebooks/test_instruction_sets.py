@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 import pytest
 from numpy._core._multiarray_umath import __cpu_dispatch__ as dispatched
 
-from helpers.paths import DATA, NOTEBOOKS, ROOT
+from helpers import paths
+from helpers.paths import DATA, ROOT
 
 pytestmark = pytest.mark.slow("every lesson runs under each variant, and trains its models anew")
 
-LESSONS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+LESSONS = [path.stem for path in paths.lessons()]
 
 # What torch calls the instruction sets, from the oldest to the newest.
 TORCH_SETS = ("DEFAULT", "AVX2", "AVX512")

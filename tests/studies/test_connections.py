@@ -5,7 +5,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from commands.environment import THREAD_CAPS, running_environment, variables
-from helpers.paths import NOTEBOOKS
+from helpers import paths
 from studies import connections
 
 # 192.0.2.0/24 is reserved, so nobody is reached.
@@ -58,7 +58,7 @@ def test_lab_attempts_nothing(recorded):
 def test_the_stored_page_has_each_lesson_and_no_attempt():
     page = connections.PAGE.read_text("utf-8")
     assert "**Connections attempted while all lessons run: none.**" in page
-    lessons = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+    lessons = [path.stem for path in paths.lessons()]
     rows = [line for line in page.splitlines() if line.endswith("| none | none | none |")]
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [*lessons, "JupyterLab"]
     assert "strace" in page, "it was recorded where code outside Python was not seen"
