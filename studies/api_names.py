@@ -13,8 +13,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch
 import scvi
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from ipywidgets import Widget
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -154,10 +156,14 @@ def _owner(name: str) -> str:
     loss = torch.nn.functional.binary_cross_entropy(
         torch.rand(1, requires_grad=True), torch.ones(1)
     )
+    trainer = lightning.pytorch.Trainer(logger=False, enable_checkpointing=False)
     owners = {
         "of a model": BaseModelClass,
         "of the class SCVI": scvi.model.SCVI,
         "of a module": BaseModuleClass,
+        "of early stopping": scvi.train.LoudEarlyStopping(monitor="loss", warmup_epochs=0),
+        "of Lightning's loop over epochs": trainer.fit_loop,
+        "of IPython's shell": InteractiveShell,
         "of a widget": Widget,
         "of a node that PyTorch keeps for gradients": loss.grad_fn,
     }

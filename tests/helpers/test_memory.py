@@ -164,7 +164,9 @@ def test_a_lesson_that_does_not_fit_says_which_kernel_to_close(start_kernel):
     assert error.startswith(
         f"MemoryError: 06b_proteins.ipynb takes up to {growth:.2f} GB of memory"
     )
-    assert "0.01 GB are free" in error
+    # Between the limit's cell and its end the kernels themselves take some more, or give it back.
+    free = float(error.partition("more than its kernel has now, and ")[2].partition(" GB")[0])
+    assert free < 0.05
     held = float(error.partition("large.ipynb holds ")[2].partition(" GB")[0])
     assert 0.3 <= held < 0.45
     assert "06b_proteins.ipynb holds" not in error
