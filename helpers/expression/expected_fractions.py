@@ -83,16 +83,16 @@ def _fractions(
     names = model.adata.var_names
     rows = np.arange(model.adata.n_obs) if indices is None else np.asarray(indices)
     genes = slice(None) if gene_list is None else names.isin(gene_list)
+
+    def draw(cells: np.ndarray) -> np.ndarray:
+        scale = model.get_normalized_expression(adata, cells, return_numpy=True, **others)
+        return library_size * (scale / scale.sum(axis=1, keepdims=True))[:, genes]
+
     if n_samples_overall is not None:
-        n_samples = n_samples_overall // len(rows) + 1
-    draws = []
-    for _ in range(n_samples):
-        scale = model.get_normalized_expression(adata, rows, return_numpy=True, **others)
-        draws.append(library_size * (scale / scale.sum(axis=1, keepdims=True))[:, genes])
-    if n_samples_overall is not None:
-        drawn = np.concatenate(draws)
+        drawn = draw(np.tile(rows, n_samples_overall // len(rows) + 1))
         # With the generator that scvi-tools draws from.
         return drawn[np.random.choice(len(drawn), n_samples_overall)]  # noqa: NPY002
+    draws = [draw(rows) for _ in range(n_samples)]
     if n_samples > 1 and not return_mean:
         return np.stack(draws)
     mean = np.mean(draws, axis=0)

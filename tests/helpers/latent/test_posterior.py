@@ -226,7 +226,9 @@ def test_a_decoder_with_several_first_maps_is_renamed_in_all_of_them(cells):
 
 
 @pytest.mark.parametrize(
-    "module", [with_decoder(Normalising), with_decoder(Bare), OtherWidths], ids=lambda kind: ""
+    "module",
+    [with_decoder(Normalising), with_decoder(Bare), OtherWidths],
+    ids=["normalised", "a bare weight", "other priors"],
 )
 def test_a_model_that_renaming_would_change_is_refused(cells, module):
     model = own(cells, module)
