@@ -8,7 +8,14 @@ from scipy import stats
 from scvi.module import VAE
 from scvi.module.base import LossOutput
 
-from helpers.loss import attribution, forward_pass, latent_dimensions, terms_by_hand
+from helpers.loss import (
+    attribution,
+    evaluation,
+    forward_pass,
+    latent_dimensions,
+    terms_by_hand,
+)
+from helpers.training import loss_recorder
 from tests.helpers.loss.test_terms_by_hand import scipy_reconstruction, with_outputs
 
 QUIET = {"enable_progress_bar": False}
@@ -341,3 +348,28 @@ def test_dimensions_of_a_prior_that_is_no_normal_distribution_are_refused(toy):
     model = trained(toy, model_of(MixtureOfPriors))
     with pytest.raises(ValueError, match=r"does not divide.*What to do"):
         latent_dimensions.dimensions_in_use(model)
+
+
+# --- evaluation ---------------------------------------------------------------------------------
+
+
+def test_a_divergence_of_the_whole_data_set_is_divided_among_the_cells(toy):
+    scvi.settings.seed = 0
+    adata = toy.copy()
+    scvi.model.AUTOZI.setup_anndata(adata, **BATCHES)
+    model = scvi.model.AUTOZI(adata)
+    model.train(max_epochs=1, callbacks=[loss_recorder.LossRecorder(model)], **QUIET)
+    whole = float(model.module.compute_global_kl_divergence())
+    own = of_module(model).iloc[model.train_indices].mean()
+    now = evaluation.reevaluate(model).loc["training cells, now"]
+    assert whole > 1
+    assert now["reconstruction"] == pytest.approx(own["reconstruction"], rel=0.02)
+    assert now["kl"] == pytest.approx(own["kl"] + whole / len(model.train_indices), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["positions that add up to 1", "classes"])
+def test_importance_sampling_with_another_prior_is_refused(name, toy):
+    kind, setup, parameters = DESCRIBED[name]
+    model = trained(toy, kind, setup, **parameters)
+    with pytest.raises(ValueError, match=r"standard normal prior.*What to do"):
+        evaluation.bounds(model, elbo_draws=1, samples=2)
