@@ -48,7 +48,7 @@ def divergences(
     """
     said = numbers(generative[CLASSIFIER])
     # The classifier of a model from before scvi-tools 1.1 puts out probabilities.
-    probability = softmax(said, axis=1) if module.classifier.logits else said
+    probability = softmax(said, axis=1) if getattr(module.classifier, "logits", True) else said
     n_cells, n_classes = probability.shape
     # Every cell is tried with every class, labelled or not: a row a cell, class by class.
     of_z2, _ = generative[TO_Z2]

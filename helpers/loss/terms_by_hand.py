@@ -93,8 +93,9 @@ def by_hand(model: BaseModelClass, cells: Sequence[int] | None = None) -> pd.Dat
             ``z1 + z2 + class`` is the KL divergence, of both positions and the class together.
             These three are taken over all classes, with the probabilities that the classifier
             gives, *whether or not the label of the cell is known*. ``z1``: ln q(z1) - ln p(z1 |
-            class, z2) at the positions that were drawn. ``z2``: KL divergence of z2 from the
-            standard normal distribution. ``class``: that of the probabilities from their prior.
+            class, z2) at the positions that were drawn, which may be below 0. ``z2``: KL divergence
+            of z2 from the standard normal distribution. ``class``: that of the probabilities from
+            their prior.
 
         ``reconstruction + kl`` is the loss of the cell, with a KL weight of 1. What a training plan
         adds for a minibatch is not in it: the loss of fooling an adversary, or in a SCANVI

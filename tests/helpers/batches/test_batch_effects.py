@@ -105,6 +105,20 @@ def test_learned_columns_are_those_of_the_model(model):
     np.testing.assert_allclose(table["learned class difference"], ratio - ratio.mean(), atol=0.15)
 
 
+def test_a_decoder_may_have_a_scale_of_its_own_for_each_cell(model, monkeypatch):
+    expected = batch_effects.compare(model, PAIR)
+    original = model.get_normalized_expression
+    factors = np.linspace(1, 400, model.adata.n_obs)[:, None]
+
+    def scaled(adata=None, indices=None, **how):
+        rows = range(model.adata.n_obs) if indices is None else indices
+        return original(adata, indices, **how) * factors[rows]
+
+    # As where there are size factors: the genes do not add up to 1.
+    monkeypatch.setattr(model, "get_normalized_expression", scaled, raising=False)
+    pd.testing.assert_frame_equal(batch_effects.compare(model, PAIR), expected, atol=1e-4)
+
+
 def test_a_model_without_batch_key_knows_no_effect(both):
     table = batch_effects.compare(both["scVI"], PAIR)
     assert (table["learned batch effect"] == 0).all()
