@@ -273,10 +273,13 @@ class _Weights:
         }
 
     def _power(self, name: str, other: int) -> int:
+        """Return with which power of the minibatch's size a weight grows; 0 if with none."""
         last, then = self.by_size[self.last_size][1][name], self.by_size[other][1].get(name, 0)
         if last * then <= 0:
             return 0
-        return round(math.log(last / then) / math.log(self.last_size / other))
+        power = math.log(last / then) / math.log(self.last_size / other)
+        # Else it depends on the cells, such as on those that have a label.
+        return round(power) if abs(power - round(power)) < 0.1 else 0
 
 
 class _Sums:
