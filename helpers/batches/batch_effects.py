@@ -11,6 +11,7 @@ import pandas as pd
 import scvi
 
 from helpers.batches.experiments import BATCHES
+from helpers.expression import expected_fractions
 from helpers.training import model_state
 
 TRUE = ("true batch effect", "true class difference")
@@ -134,8 +135,11 @@ def _decode(model: scvi.model.SCVI, batch: str | None) -> np.ndarray:
 
     Cells x genes. The positions are drawn with the same random numbers at each call.
     """
+    in_fractions = expected_fractions.in_fractions(model)
     with model_state.evaluating(model, seed=0):
-        return np.asarray(model.get_normalized_expression(transform_batch=batch, return_numpy=True))
+        return np.asarray(
+            in_fractions.get_normalized_expression(transform_batch=batch, return_numpy=True)
+        )
 
 
 def _two_batches(model: scvi.model.SCVI) -> tuple[str, str]:

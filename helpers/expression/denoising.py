@@ -19,8 +19,10 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from helpers import figures
+from helpers.expression import expected_fractions
 from helpers.genes import log_normalisation
-from helpers.training import model_state
+from helpers.loss import baselines
+from helpers.training import minibatches, model_state
 
 MODELS = (scvi.model.SCVI, scvi.model.LinearSCVI, scvi.model.SCANVI)
 Model = scvi.model.SCVI | scvi.model.LinearSCVI | scvi.model.SCANVI
@@ -176,15 +178,17 @@ def correlations(
     DataFrame
         A row a pair: ``gene``, ``other gene``, and the Pearson correlation over the cells (-1 to
         1), ``counts`` of log(1 + counts per 10,000), and ``denoised`` of log(1 + expected counts
-        per 10,000). In a cell, 10,000 stands for all counts of the genes that the model knows.
+        per 10,000). In a cell, 10,000 stands for all counts of the genes that the model knows, also
+        where the model has size factors.
 
     Raises
     ------
     TypeError
         If the model is of another kind than SCVI, LinearSCVI or SCANVI.
     ValueError
-        If the model was not trained, if there are fewer than two genes, a gene twice, or fewer than
-        three cells, or if a gene does not vary over the cells, so that it has no correlation.
+        If the model was not trained or not on counts, if these were taken out of its data when they
+        were minified, if there are fewer than two genes, a gene twice, or fewer than three cells,
+        or if a gene does not vary over the cells, so that it has no correlation.
     KeyError
         If the model does not know a gene.
     IndexError
@@ -209,8 +213,9 @@ def correlations(
     counts = sp.csr_matrix(model.adata_manager.get_from_registry(scvi.REGISTRY_KEYS.X_KEY))[rows]
     seen = counts[:, model.adata.var_names.get_indexer(genes)].toarray().astype(float)
     _require_seen(seen, genes)
+    in_fractions = expected_fractions.in_fractions(model)
     with model_state.evaluating(model, seed):
-        expected = model.get_normalized_expression(
+        expected = in_fractions.get_normalized_expression(
             indices=rows,
             gene_list=genes,
             library_size=log_normalisation.LIBRARY_SIZE,
@@ -233,7 +238,7 @@ def correlations(
 
 
 def require_expression(model: Model) -> None:
-    """Raise, with what to do, unless a model is trained and gives the expression of genes alone."""
+    """Raise, with what to do, unless a model is trained on counts of genes alone, and has them."""
     if not isinstance(model, MODELS):
         raise TypeError(
             f"The expression that a {type(model).__name__} gives is not that of genes alone, or "
@@ -241,6 +246,14 @@ def require_expression(model: Model) -> None:
             "What to do: pass a model of scvi.model.SCVI, LinearSCVI or SCANVI."
         )
     model_state.require_trained(model)
+    minibatches.require_counts(model)
+    if model.module.gene_likelihood not in baselines.COUNT_LIKELIHOODS:
+        raise ValueError(
+            f"The gene_likelihood '{model.module.gene_likelihood}' is that of numbers that are no "
+            "counts, and here expression is expected counts.\n"
+            "What to do: make a model of the counts with one of "
+            f"{', '.join(baselines.COUNT_LIKELIHOODS)}."
+        )
 
 
 def _correlation(

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import false_discovery_control
 from scvi import REGISTRY_KEYS
 
-from helpers.expression import denoising
+from helpers.expression import denoising, expected_fractions
 from helpers.genes import log_normalisation
 from helpers.latent import neighbours
 from helpers.training import model_state
@@ -79,8 +79,9 @@ def one_vs_rest(
     TypeError
         If the model is of another kind than SCVI, LinearSCVI or SCANVI.
     ValueError
-        If the model was not trained, ``delta`` is not above 0, a cell has no class, there is only
-        one class, or a class has a single cell.
+        If the model was not trained or not on counts, if these were taken out of its data when they
+        were minified, ``delta`` is not above 0, a cell has no class, there is only one class, or a
+        class has a single cell.
     KeyError
         If ``obs`` has no such column.
 
@@ -89,7 +90,8 @@ def one_vs_rest(
     ``model.differential_expression`` in ``mode="change"`` (Boyeau et al. 2019, bioRxiv 794289),
     which goes through pairs: a cell of the class and a cell of the others, at random. For each of
     the two it draws a position from the cell's posterior, and asks the decoder for the expected
-    fraction of each gene; no count is compared. The logarithm of their ratio is the log2 fold
+    fraction of each gene, of all counts of the cell (with size factors too, whatever they stand
+    for); no count is compared. The logarithm of their ratio is the log2 fold
     change (LFC) of this pair. The probability is the larger of two shares of pairs: those with LFC
     >= delta, and those with LFC < -delta. (``mode="vanilla"`` asks another question: in how many
     pairs is the first cell higher, by however little? Its Bayes factor is not this one.)
@@ -115,8 +117,9 @@ def one_vs_rest(
     # Values as they are in obs: scvi-tools compares with those, and would also take categories
     # without cells.
     groups = model.adata.obs[class_key].drop_duplicates().tolist()
+    in_fractions = expected_fractions.in_fractions(model)
     with model_state.evaluating(model, seed):
-        found = model.differential_expression(
+        found = in_fractions.differential_expression(
             groupby=class_key,
             group1=groups,
             mode="change",

@@ -12,12 +12,17 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from numpy.typing import ArrayLike, NDArray
+from scvi.module.base import LossOutput
 from torch import nn
 
 from helpers import figures
 from helpers.figures import COLOURS, about
 from helpers.latent import neighbours
+from helpers.loss.forward_pass import Minibatch, Outputs
 from helpers.training import minibatches, model_state
+
+# The largest share by which 4-byte floats may differ that were added in another order.
+SAME = 2e-5
 
 SUPPORTED = "What to do: use a scvi.model.SCVI with latent_distribution='normal', the default."
 
@@ -47,27 +52,26 @@ def renamed(
     Raises
     ------
     TypeError
-        If the model is another kind, or its latent space is not normal: mirrored positions would
-        have another prior.
+        If the model is another kind, its latent space is not normal (mirrored positions would have
+        another prior), or its cells would have another loss: then the positions go to other places
+        than the weights of linear maps.
     ValueError
-        If the model is untrained, if ``order`` does not name each dimension once, or a sign is
-        neither 1 nor -1.
+        If the model is untrained or the counts were taken out of its data, if ``order`` does not
+        name each dimension once, or a sign is neither 1 nor -1.
 
     Notes
     -----
     With the permutation and signs in a matrix P, the encoder's mean becomes P times itself,
-    and P transposed is put before the decoder's first layer, where it cancels. The widths of a
-    cloud have no sign, and are only reordered. The prior is the same in each dimension and on both
-    sides of 0.
+    and P transposed is put before each linear map of the decoder that is given the positions, where
+    it cancels. The widths of a cloud have no sign, and are only reordered. The prior is the same in
+    each dimension and on both sides of 0.
     """
     if not isinstance(model, scvi.model.SCVI) or model.module.latent_distribution != "normal":
-        raise TypeError(
-            f"A {type(model).__name__} keeps its latent space in a way of its own. {SUPPORTED}"
-        )
+        raise _way_of_its_own(model)
     model_state.require_trained(model)
     n_latent = model.module.n_latent
-    rows = np.asarray(order)
-    factors = np.ones(n_latent, int) if signs is None else np.asarray(signs)
+    rows = np.array(order)
+    factors = np.ones(n_latent, int) if signs is None else np.array(signs)
     if sorted(rows.tolist()) != list(range(n_latent)):
         raise ValueError(
             f"The order is {rows.tolist()}; each of the numbers 0 to {n_latent - 1} is needed "
@@ -81,21 +85,76 @@ def renamed(
     # The copy of the model refers to the same AnnData; only the module is doubled.
     twin = copy.copy(model)
     twin.module = minibatches.copy_of_module(model)
-    _rename(twin.module, torch.as_tensor(rows), torch.as_tensor(factors))
+    with model_state.evaluating(twin), torch.no_grad():
+        try:
+            off = _rename(twin.module, minibatches.minibatch(model), rows, factors)
+        except AttributeError as error:
+            raise _way_of_its_own(model) from error
+    # Not ``>``: what is no number is not the same either.
+    if not off <= SAME:
+        raise _way_of_its_own(model, f": renamed, a cell's loss would change by {off:.2g} of it")
     return twin
 
 
-@torch.no_grad()
-def _rename(module: nn.Module, order: torch.Tensor, signs: torch.Tensor) -> None:
+def _way_of_its_own(model: scvi.model.SCVI, how: str = "") -> TypeError:
+    return TypeError(
+        f"A {type(model).__name__} keeps its latent space in a way of its own{how}. {SUPPORTED}"
+    )
+
+
+def _rename(
+    module: nn.Module, batch: Minibatch, order: NDArray[np.int_], signs: NDArray[np.int_]
+) -> float:
+    """Rename in the weights, and return by which share the loss or cloud of a cell changes."""
+    batch = {name: tensor.to(module.device) for name, tensor in batch.items()}
+    turn = torch.as_tensor(signs, device=module.device)
+    inference, _, before = module(batch)
+    maps = _maps_of_positions(module, batch, inference)
     means, variances = module.z_encoder.mean_encoder, module.z_encoder.var_encoder
-    means.weight.copy_(means.weight[order] * signs[:, None])
-    means.bias.copy_(means.bias[order] * signs)
+    means.weight.copy_(means.weight[order] * turn[:, None])
+    means.bias.copy_(means.bias[order] * turn)
     variances.weight.copy_(variances.weight[order])
     variances.bias.copy_(variances.bias[order])
-    # Columns for batch and covariates follow those of the latent dimensions.
-    into_decoder = next(each for each in module.decoder.modules() if isinstance(each, nn.Linear))
-    n_latent = len(order)
-    into_decoder.weight[:, :n_latent] = into_decoder.weight[:, :n_latent][:, order] * signs
+    for linear, start in maps:
+        # Columns for batch and covariates stand beside those of the latent dimensions.
+        columns = linear.weight[:, start : start + len(order)]
+        columns.copy_(columns[:, order] * turn)
+    # The same positions by their new names, and not another draw from the same clouds.
+    cloud = module.inference(**module._get_inference_input(batch))["qz"]
+    renamed = inference | {"qz": cloud, "z": inference["z"][:, order] * turn}
+    generative = module.generative(**module._get_generative_input(batch, renamed))
+    after = module.loss(batch, renamed, generative)
+    pairs = (
+        (cloud.loc, inference["qz"].loc[:, order] * turn),
+        (cloud.scale, inference["qz"].scale[:, order]),
+        (after.loss, before.loss),
+        *((_of_cells(loss) for loss in (after, before)),),
+    )
+    return max(float(((new - old).abs() / (1 + old.abs())).max()) for new, old in pairs)
+
+
+def _of_cells(loss: LossOutput) -> torch.Tensor:
+    return sum([*loss.reconstruction_loss.values(), *loss.kl_local.values()])
+
+
+def _maps_of_positions(
+    module: nn.Module, batch: Minibatch, inference: Outputs
+) -> list[tuple[nn.Linear, int]]:
+    """Return the linear maps that are given the positions, and from which column on."""
+    z, found = inference["z"], {}
+
+    def note(linear: nn.Linear, given: tuple[torch.Tensor]) -> None:
+        for start in range(given[0].shape[-1] - z.shape[-1] + 1):
+            if torch.equal(given[0][..., start : start + z.shape[-1]], z):
+                # By the weights, which two maps may share.
+                found[id(linear.weight), start] = linear
+
+    linears = [part for part in module.modules() if isinstance(part, nn.Linear)]
+    hooks = [linear.register_forward_pre_hook(note) for linear in linears]
+    module.generative(**module._get_generative_input(batch, inference))
+    for hook in hooks:
+        hook.remove()
+    return [(linear, start) for (_, start), linear in found.items()]
 
 
 def variance_explained(positions: ArrayLike, labels: ArrayLike) -> NDArray[np.floating]:

@@ -10,8 +10,8 @@ import pandas as pd
 from scvi import REGISTRY_KEYS
 from scvi.module.base import LossOutput
 
-from helpers.loss.forward_pass import Minibatch, Outputs, by_cell, numbers, total
-from helpers.loss.terms_by_hand import likelihood_of_counts
+from helpers.loss import terms_by_hand
+from helpers.loss.forward_pass import Minibatch, Outputs, by_cell, numbers
 from helpers.training import minibatches
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class LossBreakdown(NamedTuple):
         ``share`` of it, and ``mean_count`` (counts per cell). The KL divergence belongs to no gene.
     cells
         A row a cell, dearest first: ``loss``, ``reconstruction``, ``kl`` (nats), ``library_size``
-        (counts), and ``genes_seen``, the number of genes with at least one count.
+        (counts), and ``genes_seen``, the number of genes with at least one count. In a SCANVI
+        ``kl`` is that of both positions and the class together.
     """
 
     genes: pd.DataFrame
@@ -50,7 +51,7 @@ def attribute_loss(model: BaseModelClass, cells: Sequence[int] | None = None) ->
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, UntraceableModelError
         As for ``by_hand``.
     """
     minibatches.require_traceable(model)
@@ -60,21 +61,22 @@ def attribute_loss(model: BaseModelClass, cells: Sequence[int] | None = None) ->
         minibatch: Minibatch, inference: Outputs, generative: Outputs, loss: LossOutput
     ) -> Any:
         nonlocal n_cells
-        x = minibatch[REGISTRY_KEYS.X_KEY]
-        cost = -numbers(likelihood_of_counts(generative, type(model).__name__).log_prob(x))
-        of_genes[:] += cost.sum(axis=0)
-        counts[:] += numbers(x).sum(axis=0)
+        terms = terms_by_hand.recomputed(model, minibatch, inference, generative, loss)
+        x = numbers(minibatch[REGISTRY_KEYS.X_KEY])
+        of_genes[:] += terms.genes.sum(axis=0)
+        counts[:] += x.sum(axis=0)
         n_cells += len(x)
-        reconstruction, kl = cost.sum(axis=1), total(loss.kl_local)
+        reconstruction = terms.genes.sum(axis=1)
+        kl = np.sum([*terms.divergences.values()], axis=0)
         return {
             "loss": reconstruction + kl,
             "reconstruction": reconstruction,
             "kl": kl,
-            "library_size": numbers(x).sum(axis=1),
-            "genes_seen": (x > 0).sum(dim=1).numpy(),
+            "library_size": x.sum(axis=1),
+            "genes_seen": (x > 0).sum(axis=1),
         }
 
-    of_cells = by_cell(model, cells, read)
+    of_cells = by_cell(model, cells, read, parts=terms_by_hand.parts(model))
     by_gene = pd.DataFrame(
         {
             "reconstruction": of_genes / n_cells,

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from scvi.module.base import LossOutput
 
+from helpers.loss import terms_by_hand
 from helpers.loss.forward_pass import Minibatch, Outputs, by_cell, total
 from helpers.loss.latent_dimensions import IN_USE, dimensions_in_use
 from helpers.loss.loss_ledger import ledger
@@ -34,7 +35,9 @@ def reevaluate(model: BaseModelClass) -> pd.DataFrame:
         A row a way of looking, columns ``reconstruction``, ``kl`` and ``elbo`` (the negative ELBO),
         in nats per cell. *logged*: the mean over the last epoch, in which the weights moved,
         dropout was on, and batch normalisation used the mean and spread of each minibatch. *now*:
-        with the final weights and the running averages of batch normalisation.
+        with the final weights and the running averages of batch normalisation. What counts as
+        reconstruction is as the module has it: a SCANVI has a part of the divergence there
+        (``by_hand``).
 
     Raises
     ------
@@ -58,7 +61,16 @@ def reevaluate(model: BaseModelClass) -> pd.DataFrame:
 
 def _now(model: BaseModelClass, cells: Sequence[int], dropout: bool = False) -> list[float]:
     """Return mean reconstruction loss, KL divergence and their sum with the final weights."""
-    means = by_cell(model, cells, _elbo, dropout).mean()
+    n_training = len(model.train_indices)
+
+    def read(
+        minibatch: Minibatch, inference: Outputs, generative: Outputs, loss: LossOutput
+    ) -> Any:
+        of_cells = _elbo(minibatch, inference, generative, loss)
+        # As in the ledger: a divergence of the whole data set is divided among its cells.
+        return of_cells | {"kl": of_cells["kl"] + total(loss.kl_global) / n_training}
+
+    means = by_cell(model, cells, read, dropout).mean()
     return [float(means["reconstruction"]), float(means["kl"]), float(means.sum())]
 
 
@@ -133,8 +145,10 @@ def bounds(
 
     Raises
     ------
-    ValueError
-        If the model was not trained, or held no cells out.
+    TypeError, ValueError, UntraceableModelError
+        As for ``by_hand``, and if the model held no cells out, or its positions are not drawn from
+        normal distributions with a standard normal prior, which ``get_marginal_ll`` takes for
+        granted.
 
     Notes
     -----
@@ -144,6 +158,7 @@ def bounds(
     """
     model_state.require_held_out(model)
     cells = np.sort(model.validation_indices)
+    _require_normal_positions(model, cells)
     with isolate_rng():
         torch.manual_seed(0)
         elbos = [
@@ -161,3 +176,16 @@ def bounds(
         "importance sampling": -np.asarray(log_likelihood, dtype=float),
     }
     return pd.DataFrame(columns, index=model.adata.obs_names[cells])
+
+
+def _require_normal_positions(model: BaseModelClass, cells: np.ndarray) -> None:
+    """Raise unless scvi-tools' importance sampling holds for the prior of the positions."""
+    plain = set(terms_by_hand.by_hand(model, cells[:1])) == {
+        f"{term}{suffix}" for term in ("reconstruction", "kl") for suffix in ("", "_of_module")
+    }
+    if not plain or getattr(model.module, "latent_distribution", "normal") != "normal":
+        raise ValueError(
+            f"The positions of this {type(model).__name__} are not drawn from normal distributions "
+            "with a standard normal prior, and get_marginal_ll of scvi-tools computes as if they "
+            "were. What to do: use an SCVI or LinearSCVI with latent_distribution='normal'."
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,10 +24,18 @@ Minibatch = dict[str, torch.Tensor]
 Outputs = dict[str, Any]
 Read = Callable[[Minibatch, Outputs, Outputs, LossOutput], dict[str, np.ndarray]]
 
+DESCRIBED = (
+    "What to do: use SCVI, LinearSCVI or SCANVI as scvi-tools makes them, or for a TOTALVI "
+    "totalvi.by_hand; what any loss was made of in training is in loss.ledger(model)."
+)
 
-def numbers(tensor: torch.Tensor) -> np.ndarray:
+# How far a sum of some thousand 4-byte floats may be off, as a share of it.
+ROUNDING = 2e-6
+
+
+def numbers(tensor: torch.Tensor, kind: type[np.floating] = np.float64) -> np.ndarray:
     """Return a tensor as 8-byte floats, so that sums of thousands of terms stay exact."""
-    return tensor.numpy().astype(float)
+    return tensor.numpy().astype(kind)
 
 
 def total(parts: dict[str, torch.Tensor]) -> np.ndarray:
@@ -58,15 +67,55 @@ def _positions(model: BaseModelClass, cells: Sequence[int] | None) -> np.ndarray
     return positions
 
 
+def require_whole(loss: LossOutput, model: str) -> None:
+    """Raise unless the terms of the cells are all that a module's loss holds.
+
+    Parameters
+    ----------
+    loss
+        What a module returned for a minibatch, with a KL weight of 1.
+    model
+        What to call the model.
+
+    Raises
+    ------
+    ValueError
+        If the loss is not the mean over the cells of their reconstruction losses and KL
+        divergences: if it has further terms, or weights, or is no mean.
+    """
+    terms = {**loss.reconstruction_loss, **loss.kl_local}
+    n_cells = loss.n_obs_minibatch
+    odd = [name for name, term in terms.items() if term.shape != (n_cells,)]
+    if odd:
+        raise ValueError(
+            f"The {model} does not report {', '.join(odd)} cell by cell, so its loss is not that "
+            f"of single cells. {DESCRIBED}"
+        )
+    whole, mean = float(loss.loss), float(total(terms).mean())
+    size = sum(float(term.abs().mean()) for term in terms.values())
+    # Not ``>``: what is no number is no rounding either.
+    if not abs(whole - mean) <= ROUNDING * (1 + size):
+        further = [name for name, term in loss.kl_global.items() if bool((term != 0).any())]
+        raise ValueError(
+            f"The loss of this {model} is not the mean over the cells of its reconstruction loss + "
+            f"KL divergence: in a minibatch of {n_cells:,} cells that is off by "
+            f"{whole - mean:+.3g} nats per cell. It has further terms"
+            f"{' (' + ', '.join(further) + ')' if further else ''} or weights, which are not "
+            f"worked out here. {DESCRIBED}"
+        )
+
+
 def run(
     model: BaseModelClass,
     cells: Sequence[int] | None,
     read: Read,
     dropout: bool = False,
+    parts: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
     """Run cells through a copy of the trained module, and return what is read, one row per cell.
 
-    The model and the session's random numbers stay as they are.
+    The model and the session's random numbers stay as they are. What the ``parts`` of the module
+    put out on the way is added, by their names, to what its generative part returned.
     """
     minibatches.require_traceable(model)
     model_state.require_trained(model)
@@ -75,18 +124,55 @@ def run(
     for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.train(dropout)
+    put_out = _put_out(module, parts)
     rows = []
     with isolate_rng(), torch.inference_mode():
         torch.manual_seed(0)
-        for tensors in model._make_data_loader(adata=model.adata, indices=positions):
-            # The weight of 1: the ELBO, whatever was in force in training.
-            outputs = module(tensors, loss_kwargs={"kl_weight": 1.0})
-            rows.append(read(tensors, *outputs))
+        for tensors, (inference, generative, loss) in _passes(model, module, positions):
+            rows.append(read(tensors, inference, {**generative, **put_out}, loss))
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
+def _put_out(module: nn.Module, parts: Sequence[str]) -> Outputs:
+    """Return a dictionary that holds what each part put out last, by its name."""
+    found: Outputs = {}
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda part, args, output: found.update({name: output})
+
+    for name in parts:
+        module.get_submodule(name).register_forward_hook(note(name))
+    return found
+
+
+def _passes(
+    model: BaseModelClass, module: nn.Module, positions: np.ndarray
+) -> Iterator[tuple[Minibatch, tuple[Outputs, Outputs, LossOutput]]]:
+    """Give minibatches, and what the module returned for each.
+
+    A module that cannot be run so is no fault of the caller: the reason is passed on.
+    """
+    try:
+        # A weight of 1: the ELBO, whatever was in force in training.
+        weighed = "kl_weight" in inspect.signature(module.loss).parameters
+        for tensors in model._make_data_loader(adata=model.adata, indices=positions):
+            outputs = module(tensors, loss_kwargs={"kl_weight": 1.0} if weighed else {})
+            if not (len(outputs) == 3 and isinstance(outputs[-1], LossOutput)):
+                raise TypeError("it returned no LossOutput")
+            yield tensors, outputs
+    except Exception as error:
+        raise minibatches.UntraceableModelError(
+            f"{type(model).__name__} could not be run on its cells in the usual way ({error}). "
+            f"{minibatches.FOLLOWED}"
+        ) from error
+
+
 def by_cell(
-    model: BaseModelClass, cells: Sequence[int] | None, read: Read, dropout: bool = False
+    model: BaseModelClass,
+    cells: Sequence[int] | None,
+    read: Read,
+    dropout: bool = False,
+    parts: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Run cells through the trained module, and return a table of what is read, one row per cell.
 
@@ -101,6 +187,9 @@ def by_cell(
         part, and its loss with a KL weight of 1), and returns columns by name.
     dropout
         Whether dropout is on, as in training.
+    parts
+        Names of parts of the module. What they put out is added to what is read from the generative
+        part, by these names.
 
     Returns
     -------
@@ -110,8 +199,8 @@ def by_cell(
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, UntraceableModelError
         If the model cannot be run, was not trained, or a cell is not there.
     """
-    columns = run(model, cells, read, dropout)
+    columns = run(model, cells, read, dropout, parts)
     return pd.DataFrame(columns, index=model.adata.obs_names[_positions(model, cells)])

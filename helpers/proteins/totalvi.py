@@ -91,7 +91,8 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
     TypeError
         If this is not a TOTALVI.
     ValueError
-        If the model was not trained, learns the library size, or a cell is not there.
+        If the model was not trained, learns the library size, a cell is not there, or what is
+        worked out here is not what the module returned: then it has a loss of its own.
 
     Notes
     -----
@@ -120,21 +121,36 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
         said = Normal(py["back_alpha"], py["back_beta"])
         prior = inference["back_mean_prior"]
         log_background, _ = _log_weights(numbers(py["mixing"]))
-        genes = _likelihood_of_genes(model, generative["px_"])
-        return {
-            "genes": -terms_by_hand.log_probability(
-                numbers(minibatch[REGISTRY_KEYS.X_KEY]), genes
-            ).sum(1),
-            "proteins": -(counted * _log_probability(minibatch, generative)).sum(axis=1),
+        likelihood = _likelihood_of_genes(model, generative["px_"])
+
+        def of_genes(kind: type[np.floating] = np.float64, added: float = 0.0) -> np.ndarray:
+            counts = numbers(minibatch[REGISTRY_KEYS.X_KEY], kind)
+            return terms_by_hand.log_probability(counts, likelihood, kind, added)
+
+        def of_proteins(kind: type[np.floating] = np.float64, added: float = 0.0) -> np.ndarray:
+            return np.where(counted, _log_probability(minibatch, generative, kind, added), 0)
+
+        terms = {
+            "genes": -of_genes().sum(axis=1),
+            "proteins": -of_proteins().sum(axis=1),
             "kl_z": terms_by_hand.gaussian_kl(inference["qz"], Normal(0.0, 1.0)).sum(axis=1),
             "background": (counted * terms_by_hand.gaussian_kl(said, prior)).sum(axis=1),
             "efficiency": -lognorm.logpdf(numbers(generative["per_batch_efficiency"]), 1).sum(1),
             "foreground penalty": -PENALTY * log_background.sum(axis=1),
-            "genes_of_module": numbers(loss.reconstruction_loss["reconst_loss_gene"]),
-            "proteins_of_module": numbers(loss.reconstruction_loss["reconst_loss_protein"]),
-            "kl_z_of_module": numbers(loss.kl_local["kl_div_z"]),
-            "kl_back_pro_of_module": numbers(loss.kl_local["kl_div_back_pro"]),
         }
+        of_module = {
+            "genes": numbers(loss.reconstruction_loss["reconst_loss_gene"]),
+            "proteins": numbers(loss.reconstruction_loss["reconst_loss_protein"]),
+            "kl_z": numbers(loss.kl_local["kl_div_z"]),
+            "kl_back_pro": numbers(loss.kl_local["kl_div_back_pro"]),
+        }
+        forward_pass.require_whole(loss, "TOTALVI")
+        terms_by_hand.require_counted("loss of the genes", of_genes, of_module["genes"])
+        terms_by_hand.require_counted("loss of the proteins", of_proteins, of_module["proteins"])
+        terms_by_hand.require_same("KL divergence of z", terms["kl_z"], of_module["kl_z"])
+        background = terms["background"] + terms["efficiency"] + terms["foreground penalty"]
+        terms_by_hand.require_same("background", background, of_module["kl_back_pro"])
+        return terms | {f"{name}_of_module": value for name, value in of_module.items()}
 
     return forward_pass.by_cell(model, cells, read)
 
@@ -156,17 +172,22 @@ def _likelihood_of_genes(
 
 
 def _log_probability(
-    minibatch: forward_pass.Minibatch, generative: forward_pass.Outputs
+    minibatch: forward_pass.Minibatch,
+    generative: forward_pass.Outputs,
+    kind: type[np.floating] = np.float64,
+    added: float = 0.0,
 ) -> np.ndarray:
     """Return the logarithm of the probability of each protein's count, cells x proteins."""
     py = generative["py_"]
-    counts, theta = numbers(minibatch[REGISTRY_KEYS.PROTEIN_EXP_KEY]), numbers(py["r"])
-    efficiency = numbers(generative["per_batch_efficiency"])
+    counts = numbers(minibatch[REGISTRY_KEYS.PROTEIN_EXP_KEY], kind)
+    theta, efficiency = (
+        numbers(part, kind) for part in (py["r"], generative["per_batch_efficiency"])
+    )
     background, foreground = (
-        negative_binomial(counts, efficiency * numbers(py[name]), theta)
+        negative_binomial(counts, efficiency * numbers(py[name], kind), theta, added)
         for name in ("rate_back", "rate_fore")
     )
-    log_background, log_foreground = _log_weights(numbers(py["mixing"]))
+    log_background, log_foreground = _log_weights(numbers(py["mixing"], kind))
     return np.logaddexp(log_background + background, log_foreground + foreground)
 
 

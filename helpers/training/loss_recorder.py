@@ -388,17 +388,14 @@ def kl_of_dimensions(
     -------
     Tensor or None
         Cells x latent dimensions, in nats; None if they do not add up to one of the terms of the
-        loss, as in a model with more than one latent space.
+        loss, as in a model with more than one latent space, or with a prior that is no normal
+        distribution.
     """
-    cloud = inference.get("qz")
-    if not isinstance(cloud, Normal):
+    cloud, prior = inference.get("qz"), generative.get("pz") or Normal(0, 1)
+    if not (isinstance(cloud, Normal) and isinstance(prior, Normal)):
         return None
     with torch.no_grad():
-        try:
-            parts = kl_divergence(cloud, generative.get("pz") or Normal(0, 1))
-        except NotImplementedError:
-            # The prior is a mixture: that divergence has no formula, and no single dimensions.
-            return None
+        parts = kl_divergence(cloud, prior)
         terms = [term for term in loss.kl_local.values() if term.shape == parts.shape[:1]]
         if any(torch.allclose(parts.sum(dim=1), term, rtol=1e-3) for term in terms):
             return parts

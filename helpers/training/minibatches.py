@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
+from scvi.data._constants import ADATA_MINIFY_TYPE
 from scvi.model.base import BaseModelClass
 from scvi.module.base import BaseModuleClass, PyroBaseModuleClass
 from torch import nn
@@ -108,11 +109,7 @@ def require_traceable(model: Any) -> None:
             f"build it with them: {name}.setup_anndata(adata, ...), then {name}(adata); or "
             f"{name}.load(folder, adata=adata)."
         )
-    if getattr(model, "minified_data_type", None) is not None:
-        raise ValueError(
-            f"The data of this {name} are minified: the counts are gone, so its encoder cannot "
-            f"run. Load the model with the full data: {name}.load(folder, adata=adata)."
-        )
+    require_counts(model)
     if isinstance(model.module, PyroBaseModuleClass):
         raise UntraceableModelError(
             f"{name} is written in Pyro, which hides the training step. {FOLLOWED}"
@@ -121,6 +118,17 @@ def require_traceable(model: Any) -> None:
         raise UntraceableModelError(
             f"The module of {name} is a {type(model.module).__name__}, which is not divided into "
             f"inference, generative part and loss as others of scvi-tools are. {FOLLOWED}"
+        )
+
+
+def require_counts(model: BaseModelClass) -> None:
+    """Raise, with what to do, if the counts of a model's data were taken out when minified."""
+    if getattr(model, "minified_data_type", None) == ADATA_MINIFY_TYPE.LATENT_POSTERIOR:
+        name = type(model).__name__
+        raise ValueError(
+            f"The data of this {name} are minified: the counts are gone, and they are needed here. "
+            f"Load the model with the full data: {name}.load(folder, adata=adata). Or keep them: "
+            f'model.minify_adata("{ADATA_MINIFY_TYPE.LATENT_POSTERIOR_WITH_COUNTS}").'
         )
 
 
@@ -135,7 +143,8 @@ def copy_of_module(model: BaseModelClass) -> nn.Module:
     Returns
     -------
     Module
-        The copy, with the same numbers.
+        The copy, with the same numbers. It encodes counts, where that of a model with minified data
+        takes the positions that were kept.
     """
     # Some modules keep a result of their last training step, which PyTorch refuses to copy with its
     # history.
@@ -145,7 +154,10 @@ def copy_of_module(model: BaseModelClass) -> nn.Module:
         for tensor in tensors_in(vars(part))
         if tensor.grad_fn is not None
     }
-    return copy.deepcopy(model.module, results)
+    module = copy.deepcopy(model.module, results)
+    if getattr(module, "minified_data_type", None) is not None:
+        module.minified_data_type = None
+    return module
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

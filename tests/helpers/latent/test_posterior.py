@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+import scvi
 import torch
 
 from helpers import figures
@@ -131,6 +132,132 @@ def test_renamed_refuses_other_latent_spaces(cells):
     ):
         with pytest.raises(TypeError, match="a way of its own"):
             posterior.renamed(model, ORDER)
+
+
+class Skipping(torch.nn.Module):
+    """Two first maps, and the positions once more beside what the first one made of them."""
+
+    def __init__(self, n_latent, n_genes):
+        super().__init__()
+        self.first = torch.nn.Linear(n_latent, 8)
+        self.beside = torch.nn.Linear(8 + n_latent, n_genes)
+        self.dropout = torch.nn.Linear(n_latent, n_genes)
+
+    def forward(self, dispersion, z, library, *categories):
+        first = torch.relu(self.first(z))
+        scale = torch.softmax(self.beside(torch.cat([first, z], dim=-1)), dim=-1)
+        return scale, None, library.exp() * scale, self.dropout(z)
+
+
+class Normalising(Skipping):
+    """The positions are given to something that is no linear map."""
+
+    def __init__(self, n_latent, n_genes):
+        super().__init__(n_latent, n_genes)
+        self.norm = torch.nn.LayerNorm(n_latent)
+        self.norm.weight.data.copy_(torch.linspace(0.5, 2, n_latent))
+
+    def forward(self, dispersion, z, *others):
+        return super().forward(dispersion, self.norm(z), *others)
+
+
+class Bare(Skipping):
+    """One weight in no module multiplies the positions, and little comes of it."""
+
+    def __init__(self, n_latent, n_genes):
+        super().__init__(n_latent, n_genes)
+        self.slope = torch.nn.Parameter(torch.linspace(0, 0.1, n_latent))
+
+    def forward(self, dispersion, z, library, *categories):
+        scale, _, rate, dropout = super().forward(dispersion, z, library, *categories)
+        return scale, None, rate, dropout + (z @ self.slope)[..., None]
+
+
+class OtherWidths(scvi.module.VAE):
+    """The prior of each dimension has a width of its own."""
+
+    def generative(self, *args, **kwargs):
+        widths = torch.linspace(0.5, 2, self.n_latent)
+        return super().generative(*args, **kwargs) | {"pz": torch.distributions.Normal(0, widths)}
+
+
+def with_decoder(decoder):
+    class Other(scvi.module.VAE):
+        def __init__(self, n_input, *args, n_latent, **kwargs):
+            super().__init__(n_input, *args, n_latent=n_latent, **kwargs)
+            self.decoder = decoder(n_latent, n_input)
+
+    return Other
+
+
+def own(cells, module):
+    """Return a model of a class of one's own, with weights that are not small."""
+    kind = type("Own", (scvi.model.SCVI,), {"_module_cls": module})
+    scvi.settings.seed = 0
+    kind.setup_anndata(cells, layer="counts")
+    model = kind(cells, n_latent=4, n_hidden=16)
+    model.train(max_epochs=2, enable_progress_bar=False, batch_size=32)
+    return model
+
+
+def losses(model, renaming=None):
+    """Return the loss of each cell, at positions that are drawn once and may be renamed."""
+    module = model.module.eval()
+    (batch,) = model._make_data_loader(adata=model.adata, batch_size=model.adata.n_obs)
+    with torch.inference_mode():
+        torch.manual_seed(0)
+        inference = module.inference(**module._get_inference_input(batch))
+        noise = torch.randn(inference["z"].shape, generator=torch.manual_seed(1))
+        if renaming is not None:
+            order, signs = renaming
+            noise = noise[:, order] * torch.tensor(signs)
+        inference["z"] = inference["qz"].loc + inference["qz"].scale * noise
+        generative = module.generative(**module._get_generative_input(batch, inference))
+        loss = module.loss(batch, inference, generative)
+    return sum([*loss.reconstruction_loss.values(), *loss.kl_local.values()]).numpy()
+
+
+def test_a_decoder_with_several_first_maps_is_renamed_in_all_of_them(cells):
+    model = own(cells, with_decoder(Skipping))
+    # Two different losses, or nothing would be shown.
+    assert np.abs(losses(model) - losses(model, (ORDER, SIGNS))).max() > 0.01
+    twin = posterior.renamed(model, ORDER, SIGNS)
+    assert np.allclose(losses(twin, (ORDER, SIGNS)), losses(model), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [with_decoder(Normalising), with_decoder(Bare), OtherWidths],
+    ids=["normalised", "a bare weight", "other priors"],
+)
+def test_a_model_that_renaming_would_change_is_refused(cells, module):
+    model = own(cells, module)
+    before = losses(model)
+    with pytest.raises(TypeError, match=r"way of its own.*would change.*What to do"):
+        posterior.renamed(model, ORDER, SIGNS)
+    assert (losses(model) == before).all()
+
+
+def test_a_model_without_counts_is_refused_and_one_with_them_is_renamed(cells):
+    for kind in ("latent_posterior_parameters", "latent_posterior_parameters_with_counts"):
+        model = trained(cells.copy())
+        centres, variances = model.get_latent_representation(return_dist=True)
+        model.adata.obsm["X_latent_qzm"], model.adata.obsm["X_latent_qzv"] = centres, variances
+        model.minify_adata(kind)
+        if kind.endswith("with_counts"):
+            found = posterior.renamed(model, ORDER, SIGNS).get_latent_representation()
+            assert np.allclose(found, centres[:, ORDER] * SIGNS, atol=1e-5)
+        else:
+            with pytest.raises(ValueError, match="counts are gone"):
+                posterior.renamed(model, ORDER, SIGNS)
+
+
+def test_an_order_may_be_a_view(model):
+    backwards = np.arange(4)[::-1]
+    centres = model.get_latent_representation()
+    twin = posterior.renamed(model, backwards, np.array(SIGNS)[::-1])
+    expected = centres[:, backwards] * np.array(SIGNS)[::-1]
+    assert np.allclose(twin.get_latent_representation(), expected, atol=1e-5)
 
 
 # --- variance_explained -------------------------------------------------------------------------

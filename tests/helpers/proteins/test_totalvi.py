@@ -32,6 +32,7 @@ EFFICIENCY = {"10k": 2.0, "5k": 0.5}
 def blood():
     adata = small_citeseq()
     adata.obs["long"] = np.random.default_rng(0).normal(size=adata.n_obs)
+    adata.obs["size"] = np.linspace(0.5, 2, adata.n_obs)
     return adata
 
 
@@ -108,6 +109,7 @@ SETTINGS = {
         {},
     ),
     "panels": (PROTEINS | {"batch_key": "chip", "panel_key": "batch"}, {}),
+    "size factors": (BATCHES | {"size_factor_key": "size"}, {}),
 }
 
 
@@ -210,6 +212,25 @@ def test_a_protein_that_was_not_measured_adds_nothing(blood):
         assert (less.loc[missing, term] > 0).all()
         assert (less.loc[~missing, term] == 0).all()
     assert (less.drop(columns=["proteins", "background"]) == 0).all(axis=None)
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_loss_with_a_term_of_ones_own_is_refused(model, monkeypatch, reported):
+    original = type(model.module).loss
+
+    def loss(self, *args, **kwargs):
+        found = original(self, *args, **kwargs)
+        penalty = 0.1 * torch.ones(found.n_obs_minibatch)
+        found.loss = found.loss + penalty.mean()
+        if reported:
+            found.kl_local["kl_div_z"] = found.kl_local["kl_div_z"] + penalty
+        return found
+
+    # On the class: a copy of the module runs.
+    monkeypatch.setattr(type(model.module), "loss", loss)
+    said = "KL divergence of z is not the one" if reported else r"off by \+0\.1 nats per cell"
+    with pytest.raises(ValueError, match=rf"{said}.*What to do"):
+        totalvi.by_hand(model)
 
 
 def test_cells_are_chosen_by_position(model):
