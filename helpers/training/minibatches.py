@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
+from scvi.data._constants import ADATA_MINIFY_TYPE
 from scvi.model.base import BaseModelClass
 from scvi.module.base import BaseModuleClass, PyroBaseModuleClass
 from torch import nn
@@ -19,6 +21,10 @@ FOLLOWED = (
     "Models in plain PyTorch with a training step of the usual form can be followed: pass one "
     "such as SCVI or TOTALVI."
 )
+
+
+# The kind of minified data that keeps the counts beside the latent positions.
+WITH_COUNTS = ADATA_MINIFY_TYPE.LATENT_POSTERIOR_WITH_COUNTS
 
 
 class UntraceableModelError(RuntimeError):
@@ -68,7 +74,11 @@ def minibatch(model: BaseModelClass, n_cells: int = 128) -> dict[str, torch.Tens
         If the model runs outside PyTorch or reads its data in a way of its own.
     """
     require_traceable(model)
-    indices = evenly_spaced(model.adata.n_obs, n_cells)
+    return of_cells(model, evenly_spaced(model.adata.n_obs, n_cells))
+
+
+def of_cells(model: BaseModelClass, indices: np.ndarray) -> dict[str, torch.Tensor]:
+    """Return the minibatch of the cells at these positions; raises as ``minibatch``."""
     try:
         # PyTorch's loader draws a random number, even where it does not shuffle.
         with isolate_rng():
@@ -108,10 +118,15 @@ def require_traceable(model: Any) -> None:
             f"build it with them: {name}.setup_anndata(adata, ...), then {name}(adata); or "
             f"{name}.load(folder, adata=adata)."
         )
-    if getattr(model, "minified_data_type", None) is not None:
+    if getattr(model, "minified_data_type", None) not in (None, WITH_COUNTS):
         raise ValueError(
             f"The data of this {name} are minified: the counts are gone, so its encoder cannot "
             f"run. Load the model with the full data: {name}.load(folder, adata=adata)."
+        )
+    if not isinstance(model.module, nn.Module):
+        raise UntraceableModelError(
+            f"{name} is not written in PyTorch: its module is a {type(model.module).__module__}."
+            f"{type(model.module).__name__}. {FOLLOWED}"
         )
     if isinstance(model.module, PyroBaseModuleClass):
         raise UntraceableModelError(
@@ -135,7 +150,8 @@ def copy_of_module(model: BaseModelClass) -> nn.Module:
     Returns
     -------
     Module
-        The copy, with the same numbers.
+        The copy, with the same numbers. Where the data are minified and kept their counts, it runs
+        on these, as in training, and not on the latent positions kept beside them.
     """
     # Some modules keep a result of their last training step, which PyTorch refuses to copy with its
     # history.
@@ -145,11 +161,14 @@ def copy_of_module(model: BaseModelClass) -> nn.Module:
         for tensor in tensors_in(vars(part))
         if tensor.grad_fn is not None
     }
-    return copy.deepcopy(model.module, results)
+    module = copy.deepcopy(model.module, results)
+    if getattr(module, "minified_data_type", None) == WITH_COUNTS:
+        module.minified_data_type = None
+    return module
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """Give the tensors in nested containers, and the parameters of distributions."""
+    """Give the tensors in nested containers and dataclasses, and those that distributions hold."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, dict):
@@ -159,5 +178,9 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
         for part in value:
             yield from tensors_in(part)
     elif isinstance(value, Distribution):
-        for name in value.arg_constraints:
-            yield from tensors_in(getattr(value, name, None))
+        # Not by their names in ``arg_constraints``, which not every distribution declares. It may
+        # hold other distributions.
+        yield from tensors_in(vars(value))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for each in dataclasses.fields(value):
+            yield from tensors_in(getattr(value, each.name, None))
