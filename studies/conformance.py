@@ -125,7 +125,7 @@ class _Subject:
 
     def new(self) -> BaseModelClass:
         environment.prepare(seed=0)
-        return model_map.built(self.name, _cells())
+        return model_map.build(self.name, _cells())
 
     def settings(self) -> dict[str, Any]:
         """Return a short training; the warm-up ends in it, where the model takes one."""
@@ -154,7 +154,7 @@ def _layers(subject: _Subject) -> str:
 
 
 def _states(subject: _Subject) -> str:
-    table = states_witness.compare(subject.new())
+    table = states_witness.witness(subject.new()).reset_index()
     off = table[~table["agrees"]]
     if len(off):
         raise AnswerError(WRONG, ", ".join(off["path"].head(3)))

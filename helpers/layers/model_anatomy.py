@@ -9,9 +9,14 @@ Whether something counts is decided by one training step on real cells (see
 ``helpers.layers.tracing``):
 
 - *trained*: it runs, and the loss depends on it, so training changes it;
-- *frozen*: the same, but it was set not to learn;
+- *frozen*: the same, but it is held as it is: it was set not to learn, or hooks on it set its
+  gradient to 0, as on a model of scvi-tools that waits for new cells (``load_query_data``);
 - *ignored*: it runs, but nothing of it reaches the loss;
 - *idle*: it is built, and the step never calls it.
+
+A module is trained if any of its numbers is. Parameters are counted number by number: of a partly
+trained module, those that are held are frozen ones. A number that multiplies nothing but zeros,
+such as the weight of a category that no cell has, is ignored (``helpers.layers.learned_numbers``).
 """
 
 from __future__ import annotations
@@ -21,12 +26,13 @@ from dataclasses import dataclass
 
 import networkx as nx
 import pandas as pd
+from scvi.data import fields
 from scvi.model.base import BaseModelClass
 from torch import nn
 from torch.nn.modules import batchnorm, normalization
 from torch.nn.modules.dropout import _DropoutNd
 
-from helpers.layers import tracing
+from helpers.layers import learned_numbers, tracing
 from helpers.training import minibatches
 
 NORMALISATIONS = (
@@ -38,6 +44,7 @@ NORMALISATIONS = (
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 USED = ("trained", "frozen")
+STATES = ["trained", "frozen", "ignored", "idle"]
 
 # What is masked out can leave a trace of rounding. A gradient this much smaller than the largest
 # one moves no weight.
@@ -57,8 +64,13 @@ class Anatomy:
         A row a leaf module or bare parameter, as ``module_table`` returns it.
     hidden_layers
         Hidden layers of each network that reaches the loss, in the order in which they run.
-    n_batches
-        Batches that the cells were registered with.
+    numbers
+        How many parameters are in each state, a row a row of the table and a column a state.
+    learned
+        By parameter that the loss depends on, which of its numbers are trained (of its shape).
+    covariates
+        The fields of the minibatch that describe a cell beside its data, such as the batch, with
+        the number of their categories (None for numbers).
     trace
         The training step that this was read from.
     """
@@ -66,20 +78,37 @@ class Anatomy:
     model: str
     table: pd.DataFrame
     hidden_layers: dict[str, int]
-    n_batches: int
+    numbers: pd.DataFrame
+    learned: learned_numbers.Masks
+    covariates: dict[str, int | None]
     trace: tracing.Trace
 
     def rows(self, **wanted: str) -> pd.DataFrame:
         """Return the rows of the table that reach the loss and have these values."""
-        chosen = self.table["state"].isin(USED)
+        chosen = self.is_used
         for column, value in wanted.items():
             chosen &= self.table[column] == value
         return self.table.loc[chosen]
 
     @property
+    def is_used(self) -> pd.Series:
+        """Which rows of the table reach the loss."""
+        return self.table["state"].isin(USED)
+
+    @property
     def parameters(self) -> pd.Series:
-        """How many parameters there are in each state."""
-        return pd.Series(self.table.groupby("state")["parameters"].sum())
+        """How many parameters there are in each state that occurs, number by number."""
+        sums = self.numbers.sum().rename("parameters").rename_axis("state").sort_index()
+        occurs = [
+            state in self.table["state"].to_numpy() or sums[state] > 0 for state in sums.index
+        ]
+        return sums[occurs]
+
+    @property
+    def partly_trained(self) -> list[str]:
+        """The rows of the table of which some parameters are trained and others are held."""
+        both = (self.numbers[["trained", "frozen"]] > 0).all(axis=1)
+        return list(self.numbers.index[both])
 
     def widths(self, **wanted: str) -> list[int]:
         """Return the widths of the hidden layers that have these values, widest first."""
@@ -125,12 +154,9 @@ class _Reader:
     def __init__(self, model: BaseModelClass) -> None:
         self.name = type(model).__name__
         self.trace = tracing.trace(model)
-        self.n_batches = int(model.summary_stats.get("n_batch", 1))
+        self.covariates = _covariates(model)
         self.graph = self.trace.graph
         self.threshold = ROUNDING * max(self.trace.gradients.values(), default=0.0)
-        self.frozen = {
-            path for path, value in model.module.named_parameters() if not value.requires_grad
-        }
         self.parameters = dict(self.trace.module.named_parameters())
         # A parameter that two modules share is counted once, under its first name.
         first = {id(value): name for name, value in self.parameters.items()}
@@ -146,6 +172,7 @@ class _Reader:
         self.linear = [node for node, kind in self.graph.nodes(data="kind") if kind == "linear"]
         self.order = {path: number for number, path in enumerate(self.trace.calls)}
         self.networks = self._networks()
+        self.learned = self._learned(model)
 
     def read(self) -> Anatomy:
         rows = [self._leaf(path) for path in self.leaves]
@@ -153,7 +180,13 @@ class _Reader:
         rows += [self._bare(name) for name in self.parameters if name not in owned]
         table = pd.DataFrame(rows, columns=COLUMNS).astype({"in": "Int64", "out": "Int64"})
         self._require_understood(table)
-        return Anatomy(self.name, table, self._counts(), self.n_batches, self.trace)
+        counted = [self._numbers(path) for path in table["path"]]
+        numbers = pd.DataFrame(counted, index=table["path"], columns=STATES)
+        if (numbers[["trained", "frozen"]] > 0).all(axis=1).any():
+            table["held"] = numbers["frozen"].to_numpy()
+        return Anatomy(
+            self.name, table, self._counts(), numbers, self.learned, self.covariates, self.trace
+        )
 
     # --- networks ---
 
@@ -234,13 +267,12 @@ class _Reader:
 
     def _leaf(self, path: str) -> tuple:
         part = self.trace.module.get_submodule(path)
-        own = [name for name in self._own(path) if name.rpartition(".")[0] == path]
         return (
             path,
             self._network(path),
             self._role(path, part),
             *self._widths(path),
-            sum(self.parameters[name].numel() for name in own),
+            sum(self.parameters[name].numel() for name in self._counted(path)),
             self._state(path),
         )
 
@@ -289,11 +321,38 @@ class _Reader:
         )
 
     def _state(self, path: str) -> str:
-        own = self._own(path)
         if self._is_used(path):
-            return "frozen" if own and self.frozen.issuperset(own) else "trained"
+            own = [name for name in self._own(path) if name in self.learned]
+            learn = any(bool(self.learned[name].any()) for name in own)
+            return "trained" if learn or not own else "frozen"
         ran = any(call.stage != tracing.DRY_RUN for call in self.trace.calls.get(path, []))
-        return "ignored" if ran or self.trace.touched.intersection(own) else "idle"
+        return "ignored" if ran or self.trace.touched.intersection(self._own(path)) else "idle"
+
+    def _numbers(self, path: str) -> dict[str, int]:
+        """Count the parameters of a row by what becomes of each single number."""
+        counts = dict.fromkeys(STATES, 0)
+        for name in self._counted(path):
+            size = self.parameters[name].numel()
+            if name in self.learned:
+                learned, held = int(self.learned[name].sum()), int(self.trace.held[name].sum())
+                counts["trained"] += learned
+                counts["frozen"] += held
+                counts["ignored"] += size - learned - held
+            elif self._is_used(path):
+                # A module may be used without all of its parameters.
+                counts["ignored" if name in self.trace.touched else "idle"] += size
+            else:
+                counts[self._state(path)] += size
+        return counts
+
+    def _learned(self, model: BaseModelClass) -> learned_numbers.Masks:
+        """Return which numbers of each parameter that the loss depends on are trained."""
+        used = filter(self._is_used, [*self.leaves, *self.parameters])
+        names = dict.fromkeys(name for path in used for name in self._own(path))
+        # In a module that is used, even rounding moves a number a little.
+        free = {name: ~self.trace.held[name] for name in names if self.trace.gradients.get(name)}
+        reached = learned_numbers.reached(model, self.trace.reached, free)
+        return {name: mask & reached[name] for name, mask in free.items()}
 
     def _require_understood(self, table: pd.DataFrame) -> None:
         """Refuse to count where a module mixes its inputs in a way that is not followed."""
@@ -316,6 +375,15 @@ class _Reader:
         return [
             self.first_name[f"{path}.{name}"] for name, _ in part.named_parameters(recurse=False)
         ]
+
+    def _counted(self, path: str) -> list[str]:
+        """Return those of the parameters that are counted here: each has one row."""
+        own = self._own(path)
+        return (
+            own
+            if path in self.parameters
+            else [name for name in own if name.rpartition(".")[0] == path]
+        )
 
     def _path(self, node: int) -> str:
         return linear_path(self.trace, node)
@@ -349,18 +417,77 @@ def linear_path(trace: tracing.Trace, node: int) -> str:
     return name if bare else path
 
 
-def columns_from_the_side(anatomy: Anatomy, path: str) -> int:
-    """Count the input columns of a learned map that no other part of the model gives.
+def told(anatomy: Anatomy, path: str) -> dict[str, int | None]:
+    """Say which fields of the minibatch enter a learned map directly, and as how many columns.
 
-    These are the codes of batches and other categories.
+    Parameters
+    ----------
+    anatomy
+        What the model is made of.
+    path
+        The path of a learned linear map in its table.
+
+    Returns
+    -------
+    dict
+        Columns by field, in their order. None where they are no columns of their own, such as where
+        learned numbers for each batch are added to others. Columns that do not depend on the cell
+        are under ``""``, or under the field of which they go through the categories in turn.
     """
-    graph = anatomy.trace.graph
-    for node, data in graph.nodes(data=True):
+    found: dict[str, int | None] = {}
+    for part in next(_inputs(anatomy, path), []):
+        beside = not part.kinds - {"codes", "lookup", "parameter", "input"}
+        if part.columns and beside and len(part.fields) < 2:
+            (name,) = part.fields or [_gone_through(anatomy, part.columns)]
+            found[name] = (found.get(name) or 0) + part.columns
+        else:
+            found = dict.fromkeys(part.fields) | found
+    return found
+
+
+def _inputs(anatomy: Anatomy, path: str) -> Iterator[list[tracing.Part]]:
+    for node, data in anatomy.trace.graph.nodes(data=True):
         if data["kind"] == "linear" and linear_path(anatomy.trace, node) == path:
-            given = sum(graph.nodes[before]["width"] for before in graph.predecessors(node))
-            calls = anatomy.trace.calls[path]
-            return (calls[0].width_in or 0) - given if given else 0
-    return 0
+            yield data["parts"]
+
+
+def _gone_through(anatomy: Anatomy, n_categories: int) -> str:
+    """Name the field whose categories a model goes through, instead of reading that of the cell."""
+    graph = anatomy.trace.graph
+    read = {name for _, names in graph.nodes(data="fields") for name in names}
+    unread = [
+        name
+        for name, number in anatomy.covariates.items()
+        if number == n_categories and name not in read
+    ]
+    return unread[0] if len(unread) == 1 else ""
+
+
+def networks_told(anatomy: Anatomy, field: str) -> list[str]:
+    """Return the networks of which a layer is told a field of the minibatch, such as ``batch``."""
+    rows = anatomy.rows()
+    rows = rows[rows["role"].isin(["hidden", "head"])]
+    return list(
+        rows.loc[[field in told(anatomy, path) for path in rows["path"]], "network"].unique()
+    )
+
+
+def _covariates(model: BaseModelClass) -> dict[str, int | None]:
+    """Return the fields that are registered as columns about the cells, not as their data."""
+    of_cells = (
+        fields.CategoricalObsField,
+        fields.CategoricalJointObsField,
+        fields.NumericalObsField,
+        fields.NumericalJointObsField,
+    )
+    found = {}
+    for field in model.adata_manager.fields:
+        if isinstance(getattr(field, "adata_field", field), of_cells):
+            state = model.adata_manager.get_state_registry(field.registry_key)
+            # A cell without a label has none of them.
+            known = len(state.get("categorical_mapping", ())) - ("unlabeled_category" in state)
+            found[field.registry_key] = known if known > 0 else None
+    return found
 
 
 def decoded_samples(trace: tracing.Trace) -> list[int]:

@@ -89,8 +89,8 @@ def all_models(
     # scvi-tools draws random numbers, warns and prints while it builds.
     with isolate_rng(), warnings.catch_warnings(), capture_output():
         warnings.simplefilter("ignore")
-        cells = _cells(cortex, blood)
-        rows = [_row(name, known[name], cells) for name in wanted]
+        cells = some_cells(cortex, blood)
+        rows = [_row(name, cells) for name in wanted]
     table = pd.DataFrame(rows, index=wanted, columns=COLUMNS)
     table[NUMBERS] = table[NUMBERS].astype("Int64")
     return table.fillna(dict.fromkeys(set(COLUMNS).difference(NUMBERS), ""))
@@ -129,7 +129,14 @@ class Cells:
 Recipe = Callable[[Any, Cells], BaseModelClass]
 
 
-def _cells(cortex: ad.AnnData, blood: ad.AnnData) -> Cells:
+def some_cells(cortex: ad.AnnData, blood: ad.AnnData) -> Cells:
+    """Return 100 cells of each, with what any recipe asks for.
+
+    Parameters
+    ----------
+    cortex, blood
+        As for ``all_models``.
+    """
     cortex, blood = _few(cortex), _few(blood)
     totals = cortex.X.sum(axis=1)
     cortex.obs["batch"] = pd.Categorical(np.where(np.arange(N_CELLS) % 2, "odd", "even"))
@@ -280,11 +287,16 @@ NOTES = {
 }
 
 
-def _row(name: str, kind: type[BaseModelClass], cells: Cells) -> dict[str, Any]:
+def build(name: str, cells: Cells) -> BaseModelClass:
+    """Return the model of this name as scvi-tools makes it, untrained, on some cells."""
+    return RECIPES.get(name, _build)(exported_models()[name], cells)
+
+
+def _row(name: str, cells: Cells) -> dict[str, Any]:
     if name in NO_RECIPE:
         return {"note": f"no recipe: {NO_RECIPE[name]}"}
     try:
-        model = RECIPES.get(name, _build)(kind, cells)
+        model = build(name, cells)
     except Exception as error:
         return {"note": f"could not be built: {_first_sentence(error)}"}
     try:

@@ -11,10 +11,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
+import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from scvi.model.base import BaseModelClass
+from torch import nn
 
-from helpers.layers.model_anatomy import USED, Anatomy, read
+from helpers.layers import learned_numbers
+from helpers.layers.model_anatomy import ROUNDING, USED, Anatomy, read
+from helpers.training import minibatches
+
+# An argument of a constructor, and a value.
+Setting = tuple[str, Any]
 
 
 def unused(model: BaseModelClass) -> pd.DataFrame:
@@ -80,8 +87,10 @@ def unused_parts(anatomy: Anatomy) -> Iterator[tuple[str, pd.DataFrame]]:
 def _settings_that_use(model: BaseModelClass, parts: list[str]) -> dict[str, str]:
     """Find, for parts that do not train, one setting of the constructor with which they do.
 
-    Models that differ from this one in a single setting are built and traced, until every part is
-    explained or the settings are used up.
+    Models that differ from this one in a single setting are built, until every part is explained or
+    the settings are used up. To build a model may take long, as some learn a prior from the cells;
+    to build its module does not. So each setting is first tried on the module alone, and models are
+    built of those that promise something, and then of those that a module alone cannot be tried on.
     """
     found: dict[str, str] = {}
     if not parts:
@@ -89,17 +98,75 @@ def _settings_that_use(model: BaseModelClass, parts: list[str]) -> dict[str, str
     with isolate_rng(), warnings.catch_warnings(), contextlib.suppress(Exception):
         warnings.simplefilter("ignore")
         given = _given(model)
-        for name, value in _other_settings(model, given):
+        settings = list(_other_settings(model, given))
+        promised, unknown = _tried_on_the_module(model, given, settings, parts)
+        for name, value in [*promised, *unknown]:
+            wanted = [part for part in parts if part not in found]
+            if not wanted:
+                break
+            if (name, value) in promised and not promised[name, value].intersection(wanted):
+                continue
             # Some combinations do not exist; what cannot be built explains nothing.
             with contextlib.suppress(Exception):
-                table = read(type(model)(model.adata, **{**given, name: value})).table
-                used = table.loc[table["state"].isin(USED), "path"]
-                for part in parts:
-                    if any(_is_within(path, part) for path in used):
-                        found.setdefault(part, f"{name}={value!r}")
-            if len(found) == len(parts):
-                break
+                other = type(model)(model.adata, **{**given, name: value})
+                used = _used(wanted, other.module, minibatches.minibatch(other))
+                found |= dict.fromkeys(used, f"{name}={value!r}")
     return found
+
+
+def _tried_on_the_module(
+    model: BaseModelClass, given: dict[str, Any], settings: list[Setting], parts: list[str]
+) -> tuple[dict[Setting, set[str]], list[Setting]]:
+    """Return the settings that make a module like the model's use parts, and those not tried."""
+    family, arguments = type(model.module), _arguments_of_the_module(model, given)
+    known = inspect.signature(family.__init__).parameters
+    batch = minibatches.minibatch(model)
+    promised, unknown = {}, []
+    for name, value in settings:
+        used = None
+        if name in known:
+            with contextlib.suppress(Exception):
+                used = _used(parts, family(**{**arguments, name: value}), batch)
+        if used is None:
+            unknown.append((name, value))
+        elif used:
+            promised[name, value] = used
+    return promised, unknown
+
+
+def _arguments_of_the_module(model: BaseModelClass, given: dict[str, Any]) -> dict[str, Any]:
+    """Build the model once more, and return what its module is given."""
+    family, arguments = type(model.module), {}
+    original = family.__init__
+
+    def noted(module: Any, *args: Any, **kwargs: Any) -> None:
+        bound = inspect.signature(original).bind(module, *args, **kwargs)
+        if not arguments:
+            _, *names = bound.signature.parameters
+            for name in filter(bound.arguments.__contains__, names):
+                more = bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+                arguments.update(bound.arguments[name] if more else {name: bound.arguments[name]})
+        original(module, *args, **kwargs)
+
+    own = "__init__" in vars(family)
+    family.__init__ = noted
+    try:
+        type(model)(model.adata, **given)
+    finally:
+        if own:
+            family.__init__ = original
+        else:
+            del family.__init__
+    return arguments
+
+
+def _used(parts: list[str], module: nn.Module, batch: dict[str, torch.Tensor]) -> set[str]:
+    """Return in which of these parts of a module something reaches the loss."""
+    gradients = learned_numbers.gradients(module.cpu().train(), batch)
+    sizes = {name: float(value.abs().max()) for name, value in gradients.items()}
+    enough = ROUNDING * max(sizes.values(), default=0.0)
+    names = [name for name, size in sizes.items() if size > enough]
+    return {part for part in parts if any(_is_within(name, part) for name in names)}
 
 
 def _given(model: BaseModelClass) -> dict[str, Any]:
@@ -110,7 +177,7 @@ def _given(model: BaseModelClass) -> dict[str, Any]:
     }
 
 
-def _other_settings(model: BaseModelClass, given: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _other_settings(model: BaseModelClass, given: dict[str, Any]) -> Iterator[Setting]:
     """Give each switch of the model, then of its module, in its other positions."""
     seen = set()
     for owner in (type(model), *type(model.module).__mro__):

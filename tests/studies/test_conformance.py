@@ -12,9 +12,7 @@ from studies import conformance
 
 @pytest.fixture(scope="module")
 def kept():
-    return pd.read_csv(
-        conformance.FILE, comment="#", keep_default_na=False, dtype={"version": str}
-    )
+    return pd.read_csv(conformance.FILE, comment="#", keep_default_na=False, dtype={"version": str})
 
 
 def test_every_model_and_tool_is_there_for_both_version_tracks(kept):
