@@ -28,9 +28,9 @@ import scvi
 import torch
 from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
-from scvi.module.base import BaseModuleClass
 
 from helpers.paths import DATA
+from helpers.training.model_state import is_whole_in_pytorch
 
 FOLDER = DATA / "checkpoints"
 
@@ -110,7 +110,7 @@ def save(model: BaseModelClass, folder: Path = FOLDER) -> Path:
             "Only a model trained with training.train(model) can be kept: its settings make the "
             "key of the checkpoint."
         )
-    if not isinstance(model.module, BaseModuleClass):
+    if not is_whole_in_pytorch(model):
         raise ValueError(
             f"A {type(model).__name__} keeps its weights outside PyTorch, so it cannot be kept "
             "here. What to do: model.save(folder)."

@@ -16,6 +16,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import site
 import sys
@@ -66,7 +67,12 @@ class NoFingerprintError(ValueError):
     """A value cannot be told from another one in another process."""
 
 
-def fingerprint(parts: Mapping[str, Any], leave_out: Mapping[type, Iterable[str]]) -> str:
+def fingerprint(
+    parts: Mapping[str, Any],
+    leave_out: Mapping[type, Iterable[str]],
+    package: str,
+    if_asked_for: Mapping[str, Any],
+) -> str:
     """Return a text that is the same for the same values, in this and any other process.
 
     Parameters
@@ -74,7 +80,12 @@ def fingerprint(parts: Mapping[str, Any], leave_out: Mapping[type, Iterable[str]
     parts
         The values, under names that whoever reads an error understands.
     leave_out
-        For a class, those attributes of its objects that say nothing, such as a random name.
+        For a class, those attributes of its objects that say nothing, such as a random name; for
+        ``dict``, such keys.
+    package
+        An installed package whose code the values use. What somebody has replaced in it counts.
+    if_asked_for
+        Values that count only if code of the user's own, found among the others, uses their name.
 
     Returns
     -------
@@ -89,7 +100,10 @@ def fingerprint(parts: Mapping[str, Any], leave_out: Mapping[type, Iterable[str]
     with warnings.catch_warnings():
         # Python warns of some objects that a later version will not take apart.
         warnings.simplefilter("ignore", DeprecationWarning)
-        return _Fingerprints(leave_out).of(dict(parts), "").hex()
+        reader = _Fingerprints(leave_out)
+        found = reader.of({**parts, package: reader.replaced_in(package)}, "")
+        used = {name: part for name, part in if_asked_for.items() if name in reader.attributes}
+        return _hash(found, reader.of(used, "")).hex()
 
 
 def _hash(*parts: Any) -> bytes:
@@ -116,6 +130,8 @@ class _Fingerprints:
         self.begun: dict[Any, int] = {}
         self.installed: dict[str | None, bool] = {}
         self.path: list[str] = []
+        # What code of the user's own asks some object for.
+        self.attributes: set[str] = set()
 
     def of(self, value: Any, name: str, reached: frozenset[str] = frozenset()) -> bytes:
         """Return the fingerprint of a value that was found under a name.
@@ -214,36 +230,37 @@ class _Fingerprints:
         if type(value) in (list, tuple):
             yield from self._listed(value)
         elif type(value) in (dict, types.MappingProxyType):
-            yield from self._named(value)
+            yield from self._named(self._that_count(value, value))
         elif type(value) in (set, frozenset):
             yield from sorted(self._listed(value))
         elif isinstance(value, weakref.ref):
             yield self.of(value(), "")
         elif type(value) in WRAPPERS:
             yield from self._listed(getattr(value, name) for name in WRAPPERS[type(value)])
-        elif any(isinstance(value, kind) for kind in self.leave_out):
+        elif any(isinstance(value, kind) for kind in self.leave_out.keys() - {dict}):
             yield self.of(type(value), "")
-            yield from self._named(self._that_count(value))
+            yield from self._named(self._that_count(value, vars(value)))
         else:
             yield from self._as_for_a_pickle(value)
 
-    def _that_count(self, value: Any) -> dict[str, Any]:
-        """Return the attributes of an object that say something."""
+    def _that_count(self, value: Any, parts: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Return those parts of an object that say something."""
         kinds = [names for kind, names in self.leave_out.items() if isinstance(value, kind)]
         left_out = frozenset().union(*kinds)
-        return {name: part for name, part in vars(value).items() if name not in left_out}
+        return {name: part for name, part in parts.items() if name not in left_out}
 
     def _as_for_a_pickle(self, value: Any) -> Iterator[Any]:
         """Give what a pickle would be written from; an object that has no such parts raises."""
         parts = value.__reduce_ex__(4)
         if isinstance(parts, str):
             # A pickle would hold this name only, whatever is behind it.
-            if not self.is_installed(type(value).__module__):
+            if not self._comes_with_a_package(value):
                 raise TypeError("it is known by its name alone")
             yield f"{getattr(value, '__module__', None)}.{parts}"
         else:
-            for part in parts:
-                yield self.of(list(part) if isinstance(part, Iterator) else part, "")
+            # A constructor with its arguments, a state, items of a list, and items of a dict.
+            for part, kind in itertools.zip_longest(parts, (None, None, None, list, dict)):
+                yield self.of(kind(part) if kind and part is not None else part, "")
 
     # --- code -------------------------------------------------------------------------------------
 
@@ -280,10 +297,40 @@ class _Fingerprints:
                     found[name] = f"{function.__module__}.{function.__qualname__}"
             elif name not in NOT_OF_A_CLASS and (
                 isinstance(member, (type, functools.partial, *PLAIN))
-                or not self.is_installed(type(member).__module__)
+                or not self._comes_with_a_package(member)
             ):
                 found[name] = member
         return found
+
+    def replaced_in(self, package: str) -> dict[str, Any]:
+        """Return the functions and classes in a package that do not come with any."""
+        found = {}
+        for module in sorted(name for name in sys.modules if f"{name}.".startswith(f"{package}.")):
+            parts = vars(sys.modules[module])
+            classes = {
+                name: vars(part)
+                for name, part in parts.items()
+                if isinstance(part, type) and part.__module__ == module
+            }
+            for owner, members in {"": parts, **classes}.items():
+                for name, value in members.items():
+                    code = _unwrapped(value)
+                    # Nearly all of it is written in this module: it need not be looked at.
+                    is_here = getattr(code, "__globals__", None) is parts
+                    if not is_here and self._is_own_code(code):
+                        found[f"{module}.{owner}.{name}"] = value
+        return found
+
+    def _is_own_code(self, value: Any) -> bool:
+        """Tell whether a value is code of the user's own, and not such as Python itself writes."""
+        if not isinstance(value, (types.FunctionType, type)):
+            return False
+        module = _module_of(value)
+        return not self.is_installed(module) and (module is None or module in sys.modules)
+
+    def _comes_with_a_package(self, value: Any) -> bool:
+        modules = {type(value).__module__, getattr(value, "__module__", None)}
+        return any(self.is_installed(name) for name in modules)
 
     def _function(self, value: types.FunctionType) -> Iterator[Any]:
         module = _module_of(value)
@@ -312,6 +359,7 @@ class _Fingerprints:
         """Give the global names and the imports that the code of a function uses."""
         used = _names_in(function.__code__)
         attributes = frozenset(used["attributes"])
+        self.attributes |= attributes
         for name in sorted(used["globals"]):
             if name in function.__globals__:
                 yield _hash(name)
@@ -329,13 +377,6 @@ class _Fingerprints:
     def _python_module(self, value: types.ModuleType, reached: frozenset[str]) -> Iterator[Any]:
         if self.is_installed(value.__name__):
             yield f"{value.__name__} {_version(value.__name__.partition('.')[0])}"
-            code = (types.FunctionType, type)
-            members = {
-                name: part
-                for name, part in vars(value).items()
-                if isinstance(part, code) and not self.is_installed(_module_of(part))
-            }
-            yield from self._named(members)
         else:
             for name in sorted(name for name in vars(value) if name in reached):
                 yield _hash(name)
@@ -406,7 +447,8 @@ def _module_of(code: Any) -> str | None:
 
     A function that is wrapped around another one may carry the name of that one's module.
     """
-    return code.__globals__.get("__name__") if hasattr(code, "__globals__") else code.__module__
+    own = isinstance(code, types.FunctionType)
+    return code.__globals__.get("__name__") if own else code.__module__
 
 
 def _unwrapped(member: Any) -> Any:
@@ -437,11 +479,15 @@ def _names_in(code: types.CodeType) -> dict[str, set[str]]:
 
 
 def _imported(name: str, names: Mapping[str, Any]) -> types.ModuleType | str | None:
-    """Return a module that a function imports where it runs, or its name if it is installed."""
+    """Return a module that a function imports where it runs, or its name if it is installed.
+
+    The same, whether it has run or not.
+    """
     for full in (name, f"{names.get('__package__')}.{name}".rstrip(".")):
         with contextlib.suppress(ImportError, ValueError):
-            spec = None if full in sys.modules else importlib.util.find_spec(full.partition(".")[0])
-            if spec is not None and spec.origin and _is_below_installation(spec.origin):
+            spec = importlib.util.find_spec(full.partition(".")[0])
+            origin = (spec and spec.origin) or ""
+            if origin in ("built-in", "frozen") or _is_below_installation(origin):
                 return full
             return importlib.import_module(full)
     return None

@@ -104,9 +104,9 @@ def _defined(kind: type, name: str) -> list[Callable[..., Any]]:
 
 
 def _names(functions: Iterable[Callable[..., Any]]) -> tuple[set[str], bool]:
-    """Return the arguments that functions take, each of which hands the rest on to the next.
+    """Return the arguments that functions of one name take, each from the one that it calls.
 
-    And whether the last one still hands some on.
+    And whether the last one that is called takes others, too, and hands them on.
     """
     names: set[str] = set()
     for function in functions:
@@ -115,4 +115,8 @@ def _names(functions: Iterable[Callable[..., Any]]) -> tuple[set[str], bool]:
         names |= {parameter.name for parameter in parameters if parameter.kind in named}
         if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters):
             return names, False
+        # One that mentions no function of its own name does not call that of its parent.
+        code = getattr(inspect.unwrap(function), "__code__", None)
+        if code is not None and function.__name__ not in code.co_names:
+            break
     return names, True

@@ -11,9 +11,9 @@ import scvi
 import torch
 from scvi.data import _constants
 from scvi.model.base import BaseModelClass
-from scvi.module.base import BaseModuleClass
 
 from helpers.training import fingerprints
+from helpers.training.model_state import is_whole_in_pytorch
 
 # A checkpoint from before there was a record of the loss lacks what the lessons need.
 CONTENT = "with a record of the loss"
@@ -45,6 +45,10 @@ NOT_DECISIVE = {
     "trainer",
     "validation_indices_",
 }
+
+
+# Under these, scvi-tools notes a random number with each data set.
+RANDOM = {_constants._SCVI_UUID_KEY, _constants._MANAGER_UUID_KEY}
 
 
 def named(model: BaseModelClass, settings: dict[str, Any]) -> dict[str, Any]:
@@ -93,6 +97,8 @@ def key(model: BaseModelClass, settings: dict[str, Any]) -> str:
         "train_kwargs": kwargs,
         "session": {
             "batch size": scvi.settings.batch_size,
+            # Such workers draw their random numbers once, and not in each epoch.
+            "persistent workers": scvi.settings.dl_persistent_workers,
             "default dtype": torch.get_default_dtype(),
             "precision of products": torch.get_float32_matmul_precision(),
         },
@@ -100,7 +106,10 @@ def key(model: BaseModelClass, settings: dict[str, Any]) -> str:
         "shared weights": _shared_weights(model),
         "data": _data(model),
     }
-    return fingerprints.fingerprint(parts, {BaseModelClass: NOT_DECISIVE})[:16]
+    leave_out = {BaseModelClass: NOT_DECISIVE, dict: RANDOM}
+    # A module sees the registered fields only; code of the user's own may look at all of the data.
+    data = dict.fromkeys(("adata", "_adata", "adata_manager", "_adata_manager"), model.adata)
+    return fingerprints.fingerprint(parts, leave_out, "scvi", if_asked_for=data)[:16]
 
 
 def _shared_weights(model: BaseModelClass) -> list[list[str]]:
@@ -116,14 +125,11 @@ def _shared_weights(model: BaseModelClass) -> list[list[str]]:
 
 def _data(model: BaseModelClass) -> dict[str, Any]:
     """Return what the model sees of its data: names, every registered field, and their registry."""
-    registry = {
-        name: each for name, each in model.registry.items() if name != _constants._SCVI_UUID_KEY
-    }
     fields = model.adata_manager.data_registry
     return {
         "cells": "\n".join(model.adata.obs_names),
         "genes": "\n".join(model.adata.var_names),
-        "registry": registry,
+        "registry": model.registry,
         "fields": {name: model.adata_manager.get_from_registry(name) for name in fields},
     }
 
@@ -137,8 +143,8 @@ def _why_none(model: BaseModelClass, settings: dict[str, Any]) -> str | None:
         return "it goes on from the file in ckpt_path, whose content may change"
     if settings["seed"] is None:
         return "scvi.settings.seed is None, so that no training is like another"
-    if not isinstance(model.module, BaseModuleClass):
-        return f"a {type(model).__name__} keeps its weights outside PyTorch"
+    if not is_whole_in_pytorch(model):
+        return f"{type(model).__name__} keeps its weights outside PyTorch"
     if getattr(model, "_adata_manager", None) is None:
         return f"this {type(model).__name__} does not hold one set of cells"
     fields = model.adata_manager.data_registry

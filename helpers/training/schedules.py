@@ -38,15 +38,15 @@ def run_length(n_cells: int, preset: str = "class", **train_kwargs: Any) -> dict
     """
     merged = merge(preset, train_kwargs)
     minibatches = _minibatches(n_cells, merged)
-    # Steps of the optimizer, each for so many minibatches.
-    most = (merged.get("max_steps") or math.inf) * (merged.get("accumulate_grad_batches") or 1)
+    accumulated = merged.get("accumulate_grad_batches") or 1
+    most = _minibatches_of_steps(merged.get("max_steps", -1), minibatches, accumulated)
     epochs = merged.get("max_epochs") or default_epochs(n_cells)
     if "max_epochs" in PRESETS[preset] and "max_epochs" not in train_kwargs:
         needed = math.ceil(merged.get("least_steps", 0) / minibatches)
         epochs = max(epochs, min(needed, default_epochs(n_cells)))
         # Whoever asks for more steps than the preset makes is not stopped by its epochs.
-        epochs = math.ceil(most / minibatches) if 0 < most < math.inf else epochs
-    steps = int(min(epochs * minibatches, most)) if most > 0 else epochs * minibatches
+        epochs = epochs if most is None else math.ceil(most / minibatches)
+    steps = epochs * minibatches if most is None else min(epochs * minibatches, most)
     warm_up = (merged["plan_kwargs"] | merged).get("n_epochs_kl_warmup")
     if "kl_warmup" in merged and warm_up is None:
         warm_up = round(merged["kl_warmup"] * math.ceil(steps / minibatches))
@@ -61,6 +61,17 @@ def _minibatches(n_cells: int, merged: dict[str, Any]) -> int:
     trained_on = len(chosen[0]) if chosen else math.ceil(share * n_cells)
     minibatches = trained_on / (merged.get("batch_size") or scvi.settings.batch_size)
     return max(1, (math.floor if splitting.get("drop_last") else math.ceil)(minibatches))
+
+
+def _minibatches_of_steps(max_steps: int, minibatches: int, accumulated: int) -> int | None:
+    """Return after how many minibatches so many steps are made, or None if they have no limit.
+
+    A step takes as many minibatches as are accumulated, but ends with its epoch.
+    """
+    if max_steps < 0:
+        return None
+    epochs, rest = divmod(max_steps, math.ceil(minibatches / accumulated))
+    return epochs * minibatches + rest * accumulated
 
 
 class LearningRateSchedule(Callback):
@@ -133,15 +144,15 @@ def parameter_groups(trainer: Any) -> list[dict[str, Any]]:
     return [group for each in trainer.optimizers for group in each.param_groups]
 
 
-def _steps(trainer: Any, plan: Any) -> float:
+def _steps(trainer: Any, plan: Any) -> int:
     """Return the number of minibatches after which a run ends."""
-    in_epochs = trainer.max_epochs * trainer.num_training_batches
-    if trainer.max_steps < 0:
-        return in_epochs
-    # A plan that makes its steps itself makes one with each optimizer.
-    each = trainer.accumulate_grad_batches if plan.automatic_optimization else 1
-    optimizers = 1 if plan.automatic_optimization else max(1, len(trainer.optimizers))
-    return min(in_epochs, trainer.max_steps * each / optimizers)
+    minibatches, max_steps = trainer.num_training_batches, trainer.max_steps
+    if not plan.automatic_optimization:
+        # Such a plan makes one step with each of its optimizers.
+        max_steps //= max(1, len(trainer.optimizers))
+    most = _minibatches_of_steps(max_steps, minibatches, trainer.accumulate_grad_batches)
+    in_epochs = trainer.max_epochs * minibatches
+    return in_epochs if most is None else min(in_epochs, most)
 
 
 def _why_no_schedule(trainer: Any, plan: Any) -> str | None:

@@ -30,6 +30,9 @@ SPLITTING = {"train_size", "validation_size", "datasplitter_kwargs", "external_i
 # Under which names training plans report the loss of an epoch.
 LOSSES = ("train_loss", "train_loss_epoch", "elbo_train")
 
+# The learning rate that scvi-tools takes for most models.
+DEFAULT_RATE = 1e-3
+
 # More than a cell holds of one molecule.
 LARGEST_COUNT = 1e6
 
@@ -166,7 +169,7 @@ class TrainingChecks(Callback):
         ]
         rates = [group.get("initial_lr", group["lr"]) for group in parameter_groups(trainer)]
         if rates:
-            lower = f"{max(rates) / 10:g}"
+            lower = f"{min(max(rates) / 10, DEFAULT_RATE):g}"
             of_train = "lr" in model_arguments.of_train(self.model)
             how = f"lr={lower}" if of_train else f'plan_kwargs={{"lr": {lower}}}'
             advice.append(f"lower the learning rate, which is {max(rates):g}: {how}")
@@ -176,8 +179,7 @@ class TrainingChecks(Callback):
         return (
             f"The training diverged {self.place}: numbers inside {name} became infinite or no "
             f"numbers at all (NaN){weights if spoiled else ''}. "
-            f"{' '.join([*_found_in_data(self.model), 'What to do:'])} in this order, each with a "
-            f"new {name}, {listed}."
+            f"{' '.join([*_found_in_data(self.model), 'What to do:'])} in this order, {listed}."
         )
 
 
