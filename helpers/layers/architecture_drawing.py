@@ -18,7 +18,7 @@ from matplotlib.path import Path
 from scvi.model.base import BaseModelClass
 
 from helpers import figures
-from helpers.layers import descriptions, model_anatomy, untrained_parts
+from helpers.layers import descriptions, model_anatomy, side_inputs, untrained_parts
 
 # Inches: the size of a box, and the space from one box to the next.
 WIDTH, HEIGHT, ACROSS, DOWN = 1.34, 0.46, 1.46, 0.66
@@ -201,7 +201,7 @@ def _side_inputs(anatomy: model_anatomy.Anatomy, path: str) -> list[str]:
     """Say which covariates enter a learned map, and as how many columns of their own, if any."""
     return [
         f"+{f'{columns} ' if columns else ''}{FIELDS.get(name, name.replace('_', ' '))}"
-        for name, columns in model_anatomy.told(anatomy, path).items()
+        for name, columns in side_inputs.told(anatomy, path).items()
         if name in anatomy.covariates or not name
     ]
 

@@ -123,8 +123,8 @@ def _frozen(anatomy: Anatomy) -> list[str]:
     if unreached.any():
         where = _networks(anatomy, unreached > 0)
         sentences.append(
-            f"{unreached.sum():,} parameters in {where} belong to what no cell has, such as a "
-            "category without cells: nothing of them reaches the loss."
+            f"{unreached.sum():,} parameters in {where} are single numbers of larger ones, and "
+            "nothing of them reaches the loss, as of the weights of a category that no cell has."
         )
     return sentences
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from scvi.data import fields
+from scvi.model.base import BaseModelClass
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
@@ -61,18 +63,19 @@ class CodesFollowed(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         given = list(tensors_in([args, kwargs]))
-        fields = tuple(dict.fromkeys(name for each in given for name in self._fields(each)))
+        names = tuple(dict.fromkeys(name for each in given for name in self._fields(each)))
         learned = any(each.requires_grad for each in given)
-        result, followed = self._called(function, args, kwargs, follow=bool(fields) and learned)
+        result, followed = self._called(function, args, kwargs, follow=bool(names) and learned)
         made = list(tensors_in(result))
         # To ask for the device or the shape of a tensor is not to use its numbers.
         for each in given if made else ():
             self.note_use(each)
-        for each in made if fields and not followed else ():
+        passed_on = names and not followed and not _only_the_shape(function)
+        for each in made if passed_on else ():
             if each.grad_fn is not None:
-                self.picked.setdefault(each.grad_fn, fields)
+                self.picked.setdefault(each.grad_fn, names)
             elif not learned:
-                self.known[id(each)] = each, fields
+                self.known[id(each)] = each, names
         return result
 
     def _called(
@@ -99,3 +102,38 @@ class CodesFollowed(TorchFunctionMode):
             self.followed[key] = real.detach().requires_grad_()
             self.columns[id(self.followed[key])] = self._fields(value)
         return self.followed[key]
+
+
+def _only_the_shape(function: Callable) -> bool:
+    """Whether an operation makes new numbers for a tensor, as ``zeros_like`` does."""
+    name = getattr(function, "__name__", "")
+    return name.endswith("_like") or name.startswith("new_")
+
+
+def covariates(model: BaseModelClass) -> dict[str, int | None]:
+    """Return the fields that are registered as columns about the cells, not as their data.
+
+    Parameters
+    ----------
+    model
+        A scvi-tools model with its data.
+
+    Returns
+    -------
+    dict
+        The number of categories by field; None for numbers, and for several columns in one field.
+    """
+    of_cells = (
+        fields.CategoricalObsField,
+        fields.CategoricalJointObsField,
+        fields.NumericalObsField,
+        fields.NumericalJointObsField,
+    )
+    found = {}
+    for field in model.adata_manager.fields:
+        if isinstance(getattr(field, "adata_field", field), of_cells):
+            state = model.adata_manager.get_state_registry(field.registry_key)
+            # A cell without a label has none of them.
+            known = len(state.get("categorical_mapping", ())) - ("unlabeled_category" in state)
+            found[field.registry_key] = known if known > 0 else None
+    return found

@@ -26,13 +26,13 @@ from dataclasses import dataclass
 
 import networkx as nx
 import pandas as pd
-from scvi.data import fields
 from scvi.model.base import BaseModelClass
 from torch import nn
 from torch.nn.modules import batchnorm, normalization
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
-from helpers.layers import learned_numbers, tracing
+from helpers.layers import field_codes, learned_numbers, tracing
 from helpers.training import minibatches
 
 NORMALISATIONS = (
@@ -154,7 +154,7 @@ class _Reader:
     def __init__(self, model: BaseModelClass) -> None:
         self.name = type(model).__name__
         self.trace = tracing.trace(model)
-        self.covariates = _covariates(model)
+        self.covariates = field_codes.covariates(model)
         self.graph = self.trace.graph
         self.threshold = ROUNDING * max(self.trace.gradients.values(), default=0.0)
         self.parameters = dict(self.trace.module.named_parameters())
@@ -283,7 +283,13 @@ class _Reader:
         return name, network, role, *self._widths(name), value.numel(), self._state(name)
 
     def _widths(self, path: str) -> tuple[int | None, int | None]:
-        """Return how many columns go into a module and come out, as far as that was seen."""
+        """Return how many columns go into a module and come out, as far as that was seen.
+
+        Those of a convolution are its channels.
+        """
+        part = self.trace.module.get_submodule(path) if path not in self.parameters else None
+        if isinstance(part, _ConvNd):
+            return part.in_channels, part.out_channels
         if calls := self.trace.calls.get(path):
             return calls[0].width_in, calls[0].width_out
         # Weights that are used without a call of the module that holds them.
@@ -415,79 +421,6 @@ def linear_path(trace: tracing.Trace, node: int) -> str:
     owner = trace.module.get_submodule(path)
     bare = not path or any(owner.children()) or isinstance(owner, CONTAINERS)
     return name if bare else path
-
-
-def told(anatomy: Anatomy, path: str) -> dict[str, int | None]:
-    """Say which fields of the minibatch enter a learned map directly, and as how many columns.
-
-    Parameters
-    ----------
-    anatomy
-        What the model is made of.
-    path
-        The path of a learned linear map in its table.
-
-    Returns
-    -------
-    dict
-        Columns by field, in their order. None where they are no columns of their own, such as where
-        learned numbers for each batch are added to others. Columns that do not depend on the cell
-        are under ``""``, or under the field of which they go through the categories in turn.
-    """
-    found: dict[str, int | None] = {}
-    for part in next(_inputs(anatomy, path), []):
-        beside = not part.kinds - {"codes", "lookup", "parameter", "input"}
-        if part.columns and beside and len(part.fields) < 2:
-            (name,) = part.fields or [_gone_through(anatomy, part.columns)]
-            found[name] = (found.get(name) or 0) + part.columns
-        else:
-            found = dict.fromkeys(part.fields) | found
-    return found
-
-
-def _inputs(anatomy: Anatomy, path: str) -> Iterator[list[tracing.Part]]:
-    for node, data in anatomy.trace.graph.nodes(data=True):
-        if data["kind"] == "linear" and linear_path(anatomy.trace, node) == path:
-            yield data["parts"]
-
-
-def _gone_through(anatomy: Anatomy, n_categories: int) -> str:
-    """Name the field whose categories a model goes through, instead of reading that of the cell."""
-    graph = anatomy.trace.graph
-    read = {name for _, names in graph.nodes(data="fields") for name in names}
-    unread = [
-        name
-        for name, number in anatomy.covariates.items()
-        if number == n_categories and name not in read
-    ]
-    return unread[0] if len(unread) == 1 else ""
-
-
-def networks_told(anatomy: Anatomy, field: str) -> list[str]:
-    """Return the networks of which a layer is told a field of the minibatch, such as ``batch``."""
-    rows = anatomy.rows()
-    rows = rows[rows["role"].isin(["hidden", "head"])]
-    return list(
-        rows.loc[[field in told(anatomy, path) for path in rows["path"]], "network"].unique()
-    )
-
-
-def _covariates(model: BaseModelClass) -> dict[str, int | None]:
-    """Return the fields that are registered as columns about the cells, not as their data."""
-    of_cells = (
-        fields.CategoricalObsField,
-        fields.CategoricalJointObsField,
-        fields.NumericalObsField,
-        fields.NumericalJointObsField,
-    )
-    found = {}
-    for field in model.adata_manager.fields:
-        if isinstance(getattr(field, "adata_field", field), of_cells):
-            state = model.adata_manager.get_state_registry(field.registry_key)
-            # A cell without a label has none of them.
-            known = len(state.get("categorical_mapping", ())) - ("unlabeled_category" in state)
-            found[field.registry_key] = known if known > 0 else None
-    return found
 
 
 def decoded_samples(trace: tracing.Trace) -> list[int]:

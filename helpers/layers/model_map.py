@@ -71,6 +71,7 @@ def all_models(
     What stands for the counts of
     accessible regions, methylated or unspliced reads, or positions in space, are gene counts too:
     an architecture depends on the number of columns, not on what they mean. No model is trained.
+    The first cell gets a count of each gene, so that every column is at work.
     Some parameters belong to single cells: ``DestVI`` and ``SpatialStereoscope`` are built for 10
     spots, and ``Tangram`` for 100 cells and 100 spots.
     """
@@ -148,9 +149,15 @@ def some_cells(cortex: ad.AnnData, blood: ad.AnnData) -> Cells:
 
 
 def _few(adata: ad.AnnData) -> ad.AnnData:
-    """Return cells at even steps through the data; dense, which some models ask for."""
+    """Return cells at even steps through the data; dense, which some models ask for.
+
+    The first gets a count of each gene that it has none of. Else the weights of genes that none of
+    so few cells has would learn nothing, as they do from all cells.
+    """
     few = adata[minibatches.evenly_spaced(adata.n_obs, N_CELLS)]
-    return ad.AnnData(few.layers["counts"].toarray(), obs=few.obs, var=few.var, obsm=dict(few.obsm))
+    counts = few.layers["counts"].toarray()
+    counts[0] = np.maximum(counts[0], 1)
+    return ad.AnnData(counts, obs=few.obs, var=few.var, obsm=dict(few.obsm))
 
 
 def _build(kind: Any, cells: Cells, **registered: Any) -> BaseModelClass:

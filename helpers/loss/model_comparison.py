@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from scvi.model.base import BaseModelClass
 
-from helpers.layers import model_anatomy
+from helpers.layers import model_anatomy, side_inputs
 from helpers.layers.model_map import STATES, summary_numbers
 from helpers.loss import loss_ledger
 
@@ -101,7 +101,7 @@ def _answers(model: BaseModelClass) -> dict[str, str]:
         "hidden layers in the decoder": _text(found["decoder"]),
         "other networks": found["other networks"],
         "width": found["width"],
-        "batch enters": ", ".join(model_anatomy.networks_told(anatomy, "batch")),
+        "batch enters": ", ".join(side_inputs.networks_told(anatomy, "batch")),
         "latent dimensions": _text(found["latent"]),
         **{name: f"{number:,}" for name, number in sizes.items()},
         "loss terms": " + ".join(map(loss_ledger.term_name, terms)),
