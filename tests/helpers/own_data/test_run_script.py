@@ -28,7 +28,7 @@ def values(text):
 def test_settings_are_filled_in_and_others_stay():
     before = values(run_script.TEMPLATE.read_text("utf-8"))
     after = values(run_script.filled(FILE=Path("it's mine.h5ad"), BATCH="day"))
-    assert set(before) == {"FILE", "LAYER", "BATCH", "LABEL", "PRESET", "RESULTS"}
+    assert set(before) == {"FILE", "GENES_IN", "LAYER", "BATCH", "LABEL", "PRESET", "RESULTS"}
     assert after == before | {"FILE": "it's mine.h5ad", "BATCH": "day"}
 
 
@@ -46,7 +46,7 @@ def test_lines_that_mend_come_after_the_cells_are_read_and_before_they_are_check
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"LAYERS": "umi"}, "no setting LAYERS[^$]*FILE, LAYER, BATCH"),
+        ({"LAYERS": "umi"}, "no setting LAYERS[^$]*FILE, GENES_IN, LAYER, BATCH"),
         ({"repairs": ["adata = adata[", "x"]}, "is no Python"),
     ],
 )
