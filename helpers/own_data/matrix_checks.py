@@ -33,8 +33,9 @@ LARGEST_EXACT = 2**24
 # A number as the name of a gene: the file had none, or they are in a column.
 NUMBER = re.compile(r"^\d+$")
 
-# A cell in which so many genes were counted has one of which there is a single molecule. If in more
-# than this share of such cells there is none, numbers were multiplied and rounded.
+# A cell in which so many genes were counted has one of which there is a single molecule, and most
+# genes are like that. If in more than this share of such cells the smallest number is the most
+# frequent and is more than 1, numbers were multiplied and rounded.
 MANY_SEEN = 20
 WITHOUT_A_ONE = 0.02
 
@@ -201,6 +202,16 @@ def _of_storage(matrix: Any, where: str, largest: int) -> Iterator[Finding]:
             f"adata.{where} = sp.csr_matrix(adata.{where}, dtype='float32')",
         )
         return
+    if sp.issparse(matrix) and not sp.isspmatrix(matrix):
+        yield Finding(
+            "storage",
+            f"{where} is one of the new sparse arrays of scipy, which scvi-tools does not take in "
+            "all versions.",
+            REPAIR,
+            "Make it a sparse matrix",
+            f"adata.{where} = sp.csr_matrix(adata.{where})",
+        )
+        return
     as_csr = (
         8 * np.count_nonzero(matrix) + 4 * matrix.shape[0]
         if isinstance(matrix, np.ndarray)
@@ -260,16 +271,18 @@ def _of_depth(counts: sp.csr_matrix) -> Finding:
 
 def _made_whole(counts: sp.csr_matrix, totals: np.ndarray) -> str:
     """Say by what whole numbers are no counts, but were normalised and rounded; empty if not."""
-    seen = counts.getnnz(axis=1)
-    many = seen >= MANY_SEEN
-    smallest = np.ones(len(totals))
-    for cell in np.flatnonzero(many):
+    many = np.flatnonzero(counts.getnnz(axis=1) >= MANY_SEEN)
+    multiplied = 0
+    for cell in many:
         values = counts.data[counts.indptr[cell] : counts.indptr[cell + 1]]
-        smallest[cell] = values[values > 0].min() if (values > 0).any() else 1
-    if many.any() and (smallest[many] > 1).mean() > WITHOUT_A_ONE:
+        numbers, times = np.unique(values[values > 0], return_counts=True)
+        often = len(numbers) and times[0] == times.max() and times[0] > times.sum() / 8
+        multiplied += bool(often and numbers[0] > 1)
+    if multiplied > WITHOUT_A_ONE * len(many):
         return (
-            f"In {(smallest > 1).sum():,} cells no gene has a count of 1, which one has in nearly "
-            "every cell where molecules were counted: they were normalised and rounded."
+            f"In {multiplied:,} cells the most frequent count above 0 is not 1, as in nearly every "
+            "cell where molecules were counted, but the smallest that there is: they were "
+            "normalised and rounded."
         )
     low, middle, high = np.percentile(totals, [16, 50, 84])
     # Of equal cells the totals still differ by chance, by the square root of the total.

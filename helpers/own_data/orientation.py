@@ -44,6 +44,9 @@ COMMON_GENES = frozenset(
 SPREAD = 1.5
 ENOUGH = 30
 
+# The least standard deviation of the logarithm of the totals of genes; that of cells is below.
+OF_GENES = 0.75
+
 # The note in uns by which somebody says which way a table lies, whatever it looks like.
 NOTE = "genes_in"
 
@@ -66,7 +69,7 @@ def turned_by_numbers(adata: ad.AnnData) -> bool:
     matrix = matrices.in_memory(matrix)
     totals = (np.asarray(matrix.sum(axis=axis), dtype=float).ravel() for axis in (1, 0))
     rows, columns = (np.std(np.log1p(each[each > 0])) for each in totals)
-    return bool(rows > SPREAD * columns)
+    return bool(rows > max(OF_GENES, SPREAD * columns))
 
 
 def _share(pattern: re.Pattern[str], names: pd.Index) -> float:
