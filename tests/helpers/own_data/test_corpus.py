@@ -37,7 +37,7 @@ def cells(whole_pbmc):
 def names_of_the_script():
     """What lines of the report may use: all that the script imports."""
     tree = ast.parse(run_script.TEMPLATE.read_text("utf-8"))
-    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports = [each for each in ast.walk(tree) if isinstance(each, ast.Import | ast.ImportFrom)]
     names = {}
     exec(compile(ast.Module(imports, []), "imports", "exec"), names)
     return names
