@@ -44,8 +44,9 @@ print(file.name)
 #
 # | what you have | what to give |
 # | --- | --- |
-# | an AnnData file | `cells.h5ad` |
+# | an AnnData or MuData file | `cells.h5ad`, `cells.zarr`, `cells.h5mu` |
 # | the output of Cell Ranger (10x Genomics) | `filtered_feature_bc_matrix.h5`, or the folder with `matrix.mtx.gz` |
+# | the output of STARsolo, kallisto or alevin | the folder with the `.mtx` file and its files of names |
 # | a loom file (an older format for such tables) | `cells.loom` |
 # | a table of text, names in the first row and column | `counts.csv`, `.tsv` or `.txt`, also with `.gz`; with `genes_in="rows"` if a row is a gene |
 # | a Seurat object (R) | an `.h5ad` that you write in R: `zellkonverter::writeH5AD(as.SingleCellExperiment(object), "cells.h5ad", X_name = "counts")` |
@@ -262,7 +263,7 @@ print("largest difference, below a thousandth:", abs(again - published.raw.X).ma
 #
 # ## The whole way, in one script
 #
-# Now lessons 01 to 05 in one go. The kit has a script for that, `scripts/my_run.py`. It has six
+# Now lessons 01 to 05 in one go. The kit has a script for that, `scripts/my_run.py`. It has seven
 # settings, in capitals. `run_script.write` fills them in, with the lines that repair.
 
 # %%
@@ -278,9 +279,11 @@ script = run_script.write("../data/my_run.py", repairs, RESULTS="../data/my_run"
 print(script.read_text().partition('"""\n')[2])
 
 # %% [markdown]
-# Most of these lines you know. Keep this file with your results: it says what was done. The next
-# cell runs it; `runpy` is Python's own way to run a file. It takes about half a minute. If it is
-# stopped, run it again: the training goes on where it was.
+# Most of these lines you know. Those behind `else` are for a computer without the kit. Paths begin
+# in the folder of the script. The report has gone this whole way with a few of the cells before it
+# says "Ready". Keep this file with your results: it says what was done. The next cell runs it;
+# `runpy` is Python's own way to run a file. It takes about half a minute. If it is stopped, run it
+# again: the training goes on where it was.
 #
 # You can also run it in a terminal (File > New > Terminal), with the Python of the kit.
 

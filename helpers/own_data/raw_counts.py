@@ -98,7 +98,7 @@ def how_made(matrix: Any) -> str | None:
 
 def _stored(matrix: Any) -> sp.csr_matrix:
     """Return a sparse copy that stores no 0."""
-    values = sp.csr_matrix(matrix, dtype=np.float64, copy=True)
+    values = sp.csr_matrix(matrices.by_cell(matrix), dtype=np.float64, copy=True)
     values.eliminate_zeros()
     return values
 
@@ -126,7 +126,7 @@ def candidates(adata: ad.AnnData) -> Iterator[tuple[str, str]]:
     found = {"X": adata.X}
     if adata.raw is not None and adata.raw.var_names.equals(adata.var_names):
         found["raw.X"] = adata.raw.X
-    found |= {f"layers['{name}']": each for name, each in matrices.layers(adata).items()}
+    found |= {matrices.matrix_name(name): each for name, each in matrices.layers(adata).items()}
     for name, matrix in found.items():
         if matrix is not None and (way := how_made(matrices.in_memory(matrix))):
             yield name, way
