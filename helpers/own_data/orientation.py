@@ -44,7 +44,7 @@ COMMON_GENES = frozenset(
 SPREAD = 1.5
 ENOUGH = 30
 
-# The least standard deviation of the logarithm of the totals of genes: that of the hundred with most
+# The least standard deviation of the logarithm of totals of genes, that of the hundred with most
 # counts. Where all are made alike, as synthetic ones, it is a tenth of that, and tells nothing.
 OF_GENES = 0.5
 
