@@ -178,8 +178,8 @@ def load_checkpoint(
 
 def _say_no_checkpoint(settings: dict[str, Any]) -> None:
     say(
-        f"No checkpoint is used for this training: {settings['why no key']}. What to do: do without "
-        "it, or keep the trained model yourself, with model.save(folder)."
+        f"No checkpoint is used for this training: {settings['why no key']}. What to do: do "
+        "without it, or keep the trained model yourself, with model.save(folder)."
     )
 
 
