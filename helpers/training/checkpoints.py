@@ -37,6 +37,9 @@ FOLDER = DATA / "checkpoints"
 # A file that says another number was written by another version of this module, and is left aside.
 FORMAT = 1
 
+# What a model file may name as the method that set up its data: scvi-tools calls it.
+SETUP_METHODS = ("setup_anndata", "setup_mudata")
+
 # All that ``model.save`` of scvi-tools 1.4 and 1.5 asks for: tensors, NumPy arrays, pandas tables,
 # and the text columns of pandas 3. They build values out of values; none opens a file, starts a
 # process or reaches the network.
@@ -58,10 +61,14 @@ HARMLESS = {
     "pandas.RangeIndex",
     "pandas.StringDtype",
     "pandas._libs.internals._unpickle_block",
+    "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked",
     "pandas.arrays.ArrowStringArray",
+    "pandas.core.arrays.categorical.Categorical",
+    "pandas.core.dtypes.dtypes.CategoricalDtype",
     "pandas.core.frame.DataFrame",
     "pandas.core.indexes.base.Index",
     "pandas.core.indexes.base._new_Index",
+    "pandas.core.indexes.category.CategoricalIndex",
     "pandas.core.indexes.multi.MultiIndex",
     "pandas.core.indexes.range.RangeIndex",
     "pandas.core.internals.managers.BlockManager",
@@ -70,6 +77,7 @@ HARMLESS = {
     "pyarrow.lib.type_for_alias",
     "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_tensor_v2",
+    "torch.distributions.constraints._Real",
 }
 
 
@@ -348,8 +356,8 @@ def load_model(folder: Path | str, adata: ad.AnnData) -> BaseModelClass:
     FileNotFoundError
         If there is no ``model.pt``.
     ValueError
-        If the file asks to run something, is damaged, or holds no model of ``scvi.model``. Nothing
-        of it was run.
+        If the file asks to run something, is damaged, or holds no model that this scvi-tools
+        exports. Nothing of it was run.
     """
     file = Path(folder) / "model.pt"
     if not file.exists():
@@ -367,10 +375,8 @@ def load_model(folder: Path | str, adata: ad.AnnData) -> BaseModelClass:
             pickle_module=_HARMLESS_PICKLE,
         )
         registry = found["attr_dict"]["registry_"]
-        family = getattr(scvi.model, registry["model_name"])
-        known = (
-            issubclass(family, BaseModelClass) and registry["setup_method_name"] == "setup_anndata"
-        )
+        family = _exported(registry["model_name"])
+        known = registry["setup_method_name"] in SETUP_METHODS
     except (
         Exception
     ) as error:  # a damaged file fails inside PyTorch in many ways; all have the same remedy
@@ -382,6 +388,16 @@ def load_model(folder: Path | str, adata: ad.AnnData) -> BaseModelClass:
     with tempfile.TemporaryDirectory() as scratch:
         torch.save(found, Path(scratch) / "model.pt")
         return family.load(scratch, adata=adata)
+
+
+def _exported(name: str) -> type[BaseModelClass]:
+    """Return the model of scvi-tools that has this name."""
+    for package in (scvi.model, scvi.external):
+        if name in package.__all__:
+            found = getattr(package, name)
+            if issubclass(found, BaseModelClass):
+                return found
+    raise ValueError(f"scvi-tools {scvi.__version__} has no model {name}")
 
 
 def _require_harmless(file: Path, content: bytes) -> None:
