@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented))
 
@@ -226,6 +227,10 @@ class _Fingerprints:
             yield from self._named(state.pop(name))
         yield from self._named(state)
 
+    def _handle(self, value: RemovableHandle) -> Iterator[Any]:
+        """Give nothing: a handle only takes a hook away, which counts where it is."""
+        yield from ()
+
     def _object(self, value: Any) -> Iterator[Any]:
         if type(value) in (list, tuple):
             yield from self._listed(value)
@@ -398,6 +403,7 @@ READERS: dict[type, Callable[[_Fingerprints, Any], Iterator[Any]]] = {
     pd.Series: _Fingerprints._table,
     pd.Index: _Fingerprints._table,
     nn.Module: _Fingerprints._network,
+    RemovableHandle: _Fingerprints._handle,
     type: _Fingerprints._class,
     types.FunctionType: _Fingerprints._function,
     types.MethodType: _Fingerprints._method,
@@ -429,15 +435,15 @@ def _installation() -> tuple[str, ...]:
     return tuple(os.path.realpath(folder) + os.sep for folder in folders)
 
 
-@functools.cache
 def _version(package: str) -> str:
     if package in sys.stdlib_module_names:
         return sys.version
+    # Not asked for as an attribute: some packages warn of that.
+    told = vars(sys.modules[package]).get("__version__")
+    if told is not None:
+        return str(told)
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return str(
-            getattr(sys.modules[package], "__version__", None)
-            or importlib.metadata.version(package)
-        )
+        return importlib.metadata.version(package)
     distributions = importlib.metadata.packages_distributions().get(package, [])
     return " ".join(importlib.metadata.version(name) for name in distributions)
 
