@@ -56,11 +56,15 @@ def _gone_through(anatomy: model_anatomy.Anatomy, n_categories: int) -> str:
 def networks_told(anatomy: model_anatomy.Anatomy, field: str) -> list[str]:
     """Return the networks of which a layer is told a field of the minibatch, such as ``batch``.
 
-    To be told the only category that there is, is to be told nothing.
+    It is told that of the cell; to go through all categories in turn is to be told nothing, and so
+    is the only one that there is.
     """
     if anatomy.covariates.get(field) == 1:
         return []
     rows = anatomy.rows()
     rows = rows[rows["role"].isin(["hidden", "head"])]
-    of_which = [field in told(anatomy, path) for path in rows["path"]]
+    of_which = [
+        any(field in part.fields for part in next(_inputs(anatomy, path), []))
+        for path in rows["path"]
+    ]
     return list(rows.loc[of_which, "network"].unique())

@@ -412,6 +412,23 @@ def test_parameters_by_state_add_up_to_what_torch_counts(model):
     assert sizes.loc["idle", "share"] == f"{idle:.0%}"
 
 
+def test_compared_models_stay_in_their_order(cells):
+    # The first has no network that the second has, and the third is like the first.
+    linear = build(cells.copy(), "LinearSCVI")
+    models = {"linear": linear, "regions": build(cells.copy(), "PEAKVI"), "again": linear}
+    sizes = architecture.compare(models)
+    assert list(sizes.index) == list(models)
+    assert pd.isna(sizes.loc["linear", "d_encoder"])
+    assert sizes.loc["regions", "d_encoder"] == 2
+    assert sizes["encoder"].tolist() == [1, 2, 1]
+    assert sizes.loc["again", "more"] == -sizes.loc["regions", "more"]
+
+
+def test_no_models_cannot_be_compared():
+    with pytest.raises(ValueError, match=r"no models to compare.*give \{'SCVI': model"):
+        architecture.compare({})
+
+
 def test_compared_models_grow_by_what_a_layer_costs(cells):
     models = {number: build(cells.copy(), n_layers=number) for number in (1, 2, 3)}
     sizes = architecture.compare(models)
