@@ -57,9 +57,9 @@ environment.prepare(seed=0)
 # | the judge | the negative ELBO of the held-out cells (lesson 04): lower is better |
 #
 # And it is repeated: eight seeds. A seed sets the weights at the start, the order of the cells, and
-# which cells are held out. Nine architectures with eight seeds are 72 trials, which took about half
-# an hour on two cores. So they are kept in a file. (`make study ARGS=architectures` makes it again,
-# with the longer trainings of below: about an hour.)
+# which cells are held out. Nine architectures with eight seeds are 72 trials, which take about 20
+# minutes on two cores. So they are kept in a file. (`make study ARGS=architectures` makes it again,
+# with the longer trainings further down: about an hour.)
 
 # %%
 from helpers import results
@@ -261,8 +261,10 @@ print(f"({gain.min():+.0f} to {gain.max():+.0f}), for {times:.1f} times the CPU 
 # what died.
 #
 # The search space names the values to try. In `sweep.run` a list means: try each. (If you call
-# `run_autotune` yourself, write `tune.grid_search([1, 2, 3])` instead, and leave out `seed` and
-# `preset`, which are the kit's.) Here: three depths, two seeds.
+# `run_autotune` yourself, write `tune.grid_search([1, 2, 3])` instead, and pass
+# `searcher="random", scheduler="fifo", num_samples=1`: with the default searcher Ray refuses a
+# grid, and the default scheduler stops trials early. Leave out `seed` and `preset`, which are the
+# kit's.) Here: three depths, two seeds.
 
 # %%
 from helpers.scale import ray_cluster, sweep
@@ -327,10 +329,11 @@ sweep_figures.plot_differences({"two seeds": sweep_results.differences(shown)}, 
 # RAY_AUTH_MODE=token RAY_ADDRESS=ADDRESS:6379 make lab ARGS=--sweep   # on the one where you work
 # ```
 #
-# With `RAY_AUTH_MODE=token`, Ray lets in only who has its token, a long password in a file. Before
-# you start the others, copy the file `.ray/auth_token` from your home folder on the first computer
-# into theirs. Never leave the mode out: without a token, anybody who reaches the computer can run
-# programs there.
+# With `RAY_AUTH_MODE=token`, Ray lets in only programs that have its token, a long password in a
+# file. The token travels unencrypted, so who can listen to the network can copy it. Use a closed
+# network, or TLS as well, as Ray's documentation asks. Before you start the others, copy the file
+# `.ray/auth_token` from your home folder on the first computer into theirs. Never leave the mode
+# out: without a token, anybody who reaches the computer can run programs there.
 #
 # `sweep.run` looks whether all nodes have the same code of the kit and the same versions of
 # scvi-tools, PyTorch, NumPy and Ray, for others may give other numbers. Ray sends the cells to the
