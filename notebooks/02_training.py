@@ -68,10 +68,10 @@ adata.obs["_scvi_batch"].value_counts()
 # Two [networks](../docs/glossary.md#network) do the work. The
 # [encoder](../docs/glossary.md#encoder) turns the 2,000 counts of a cell into a small
 # [cloud](../docs/glossary.md#cloud) of possible positions: a centre and a width for each of ten
-# numbers. (Papers call it the *approximate posterior*.) The [decoder](../docs/glossary.md#decoder)
-# turns one position, with the library size, into a [distribution](../docs/glossary.md#distribution)
-# for each of the 2,000 counts. The centre of the cloud is the
-# [latent representation](../docs/glossary.md#latent-representation) of the cell.
+# numbers. (Papers call it the approximate [posterior](../docs/glossary.md#posterior).) The
+# [decoder](../docs/glossary.md#decoder) turns one position, with the library size, into a
+# [distribution](../docs/glossary.md#distribution) for each of the 2,000 counts. The centre of the
+# cloud is the [latent representation](../docs/glossary.md#latent-representation) of the cell.
 #
 # This is what scVI prints about itself. Colours and spaces aside, it is all that it says:
 

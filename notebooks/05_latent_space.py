@@ -377,9 +377,9 @@ print(f"k-means ARI: PCA is ahead of {lost.sum()} of {len(lost)} kept trainings 
 # k-means finds the classes worse in all eight kept trainings of lesson 07, each with another seed.
 # ([k-means](../docs/glossary.md#k-means) is another clustering, with as many clusters as classes;
 # the [silhouette](../docs/glossary.md#silhouette) asks whether a cell is nearer to its own class
-# than to the next. It likes round, equally dense groups, and can mislead: Rautenstrauch and Ohler 2025.
-# And the resolution of Leiden is the one that suits the classes best, for each method: who has no
-# classes cannot choose like that.)
+# than to the next. It likes round, equally dense groups, and can mislead (Rautenstrauch and Ohler
+# 2025). And the resolution of Leiden is the one that suits the classes best, for each method: who
+# has no classes cannot choose like that.)
 #
 # Why? Look at what k-means makes of the largest class in the latent space of scVI:
 

@@ -174,8 +174,8 @@ def correlations(
     Returns
     -------
     DataFrame
-        A row a pair: ``gene``, ``other gene``, and the Pearson correlation over the cells (-1 to
-        1), ``counts`` of log(1 + counts per 10,000), and ``denoised`` of log(1 + expected counts
+        One row per pair: ``gene``, ``other gene``, and the Pearson correlation over the cells (-1
+        to 1), ``counts`` of log(1 + counts per 10,000), and ``denoised`` of log(1 + expected counts
         per 10,000). In a cell, 10,000 stands for all counts of the genes that the model knows.
 
     Raises
@@ -306,7 +306,7 @@ def plot(table: pd.DataFrame) -> figures.DescribedFigure:
     Parameters
     ----------
     table
-        A row a pair, with ``counts`` and ``denoised``.
+        One row per pair, with ``counts`` and ``denoised``.
     """
     edges = np.linspace(-1, 1, 41)
     strong = (table[["counts", "denoised"]].abs() > STRONG).mean()
