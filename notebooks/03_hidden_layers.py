@@ -428,7 +428,7 @@ models.drop(index=first)[["encoder", "decoder", "other networks", "width", "late
 # | What is in the model is used by the model. | Two fifths of default scVI are idle. |
 # | A dump with real cells shows what is used. | In TotalVI, modules run and are ignored. |
 # | `px_dropout_decoder` is dropout. | It is a head: how likely an extra zero is. scVI has dropout in the encoder only, TotalVI in both. |
-# | Layers are what the code calls layers. | A linear layer is hidden if it feeds another one of the same network. |
+# | Layers are what the code calls layers. | A linear layer is hidden if it feeds another linear layer of the same network. |
 # | Twice the layers, twice the model. | Width costs more than depth: the genes are where the parameters are. |
 #
 # ## Check yourself

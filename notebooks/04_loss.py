@@ -370,8 +370,8 @@ elbo_figures.plot_posteriors(models)
 
 # %% [markdown]
 # - **Weight 0**: the clouds shrink to points, far apart. Nothing keeps them near the prior or near
-#   each other. The counts are not described better than with weight 1 (to speak of), at a far
-#   higher price: its negative ELBO is much larger.
+#   each other. The counts are hardly described better than with weight 1, at a far higher price:
+#   its negative ELBO is much larger.
 # - **Weight 20**: hardly any information gets through. Most dimensions have collapsed, and the
 #   counts are described worst.
 # - **Cut short**: the weight reaches 29/400. The latent space lies between that of weight 1 and
@@ -422,7 +422,7 @@ print("no dropout lowers it further:", bool(without < with_dropout))
 # %%
 for name, cells in {"training": model.train_indices, "held-out": held_out}.items():
     mean = adata.layers["counts"][cells].sum(axis=1).mean()
-    print(f"{name} cells: {mean:,.0f} counts a cell on average")
+    print(f"{name} cells: {mean:,.0f} counts per cell on average")
 
 # %% [markdown]
 # Cells with more counts cost more, whatever the model. With another seed other cells are held out,
@@ -654,7 +654,7 @@ check.one_epoch(weight, train_loss, negative_elbo, kept=kept)
 # ### Exercise 2 · What a zero costs
 #
 # A count of 0 can come about in two ways. Either it is an extra zero; that has the probability
-# `extra`. Or it is none, and then the
+# `extra`. Or it is not, and then the
 # [negative binomial](../docs/glossary.md#negative-binomial-distribution) gives a 0 by chance, with
 # the probability `(theta / (theta + mean)) ** theta`. Write a function that returns what a count of
 # 0 costs, in nats. The check gives it numbers that the decoder computed for real cells, and

@@ -378,8 +378,8 @@ print(f"k-means ARI: PCA is ahead of {lost.sum()} of {len(lost)} kept trainings 
 # ([k-means](../docs/glossary.md#k-means) is another clustering, with as many clusters as classes;
 # the [silhouette](../docs/glossary.md#silhouette) asks whether a cell is nearer to its own class
 # than to the next. It likes round, equally dense groups, and can mislead (Rautenstrauch and Ohler
-# 2025). And the resolution of Leiden is the one that suits the classes best, for each method: who
-# has no classes cannot choose like that.)
+# 2025). And the resolution of Leiden is the one that suits the classes best, for each method:
+# without classes you could not choose like that.)
 #
 # Why? Look at what k-means makes of the largest class in the latent space of scVI:
 
@@ -428,8 +428,8 @@ print("scVI beats PCA with 30 components:", of_scvi > of_wider_pca)
 # With ten numbers each, PCA is better for the classes and scVI for the finer subclasses. With
 # thirty, PCA is better for both. Some of the reasons may be:
 #
-# - classes and subclasses were found by clustering the very same cells, without scVI. They are no
-#   independent truth;
+# - classes and subclasses were found by clustering the very same cells, without scVI. They are not
+#   an independent truth;
 # - the packaged genes are those seen in most cells, so there are many counts per cell, and no
 #   batches to correct ([05c](05c_batches.ipynb) has some);
 # - more components cost PCA nothing, while each latent dimension has its price in nats.

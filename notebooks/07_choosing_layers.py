@@ -257,7 +257,7 @@ print(f"({gain.min():+.0f} to {gain.max():+.0f}), for {times:.1f} times the CPU 
 # You need not write a program for this. `scvi.autotune.run_autotune` hands a
 # [search space](../docs/glossary.md#search-space) to [Ray](../docs/glossary.md#ray), a package that
 # runs trainings side by side, on one computer or on many. `sweep.run` calls it for you, and adds
-# what a class needs: it keeps every finished trial, goes on after an interruption, and tries again
+# what a class needs: it keeps every finished trial, resumes after an interruption, and tries again
 # what died.
 #
 # The search space names the values to try. In `sweep.run` a list means: try each. (If you call

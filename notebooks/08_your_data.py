@@ -112,7 +112,7 @@ del wrong, fooled  # to free their memory
 training.plot_curves(of_values)
 
 # %% [markdown]
-# The loss falls as it should. Yet these were no counts. So a falling loss does not prove anything
+# The loss falls as it should. Yet these were not counts. So a falling loss does not prove anything
 # about the numbers. Remember where it ends; you will compare it later.
 #
 # ## Look before you train
