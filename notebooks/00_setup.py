@@ -191,8 +191,8 @@ adata.obs["cell_type"].value_counts()
 counts.plot_library_sizes(adata)
 
 # %% [markdown]
-# The classes differ: neurons are large cells. Inside one class library sizes still differ several
-# times over; a part of that is technique (how many molecules were caught). scVI takes the library
+# The classes differ: neurons are large cells. Within one class library sizes still differ
+# severalfold; part of that is technical (how many molecules were caught). scVI takes the library
 # size of each cell into account.
 #
 # One gene can tell a class apart. *Plp1* is a gene of oligodendrocytes, the cells that wrap nerve
@@ -203,7 +203,7 @@ counts.plot_gene(adata, "Plp1", cell_type="oligodendrocytes")
 
 # %% [markdown]
 # No single count decides: most of the other cells have *Plp1* too, and a few have hundreds of
-# molecules. Many genes together do. To find such patterns in thousands of genes at once is the task
+# molecules. Many genes together do. Finding such patterns in thousands of genes at once is the task
 # of the model.
 #
 # ## What are "annotated batches"?
@@ -225,9 +225,10 @@ blood.obs["batch"].value_counts()
 # ## Are these counts?
 #
 # scVI works on raw counts. Given other numbers it only warns, after a look at a few of them, and
-# trains all the same. `check_counts` looks at all of them before you train, and stops. No message
-# means: all is well. (It is stricter than scVI. Some tools, such as alevin, CellBender and SoupX,
-# *estimate* counts, with fractions and never below 0. To train on these is accepted practice.)
+# trains all the same. `check_counts` looks at all of them before you train, and stops you. No
+# message means: all is well. (It is stricter than scVI. Some tools, such as alevin, CellBender and
+# SoupX, *estimate* counts, with fractions and never below 0. To train on these is accepted
+# practice.)
 
 # %%
 data.check_counts(adata, layer="counts")
@@ -262,7 +263,7 @@ print("so the counts of two cells cannot be compared as they are.")
 # | you may have thought | in fact |
 # | --- | --- |
 # | A zero means that the gene is off. | A zero means that no molecule was caught. Fewer molecules give more zeros. |
-# | Cells of one class have the same total. | Library sizes differ several times over, even inside a class. |
+# | Cells of one class have the same total. | Library sizes differ severalfold, even within a class. |
 # | Data must be normalised before scVI. | scVI needs the raw counts. It handles library size itself. |
 # | A batch is a kind of cell. | A batch is a group of cells that were handled together. |
 #
@@ -288,7 +289,7 @@ check = exercises.of_lesson("00")
 # %% [markdown]
 # ### Exercise 1 · The same count
 #
-# `cell_2459` and `cell_0088` both have 30 counts of *Actb*. How many is that for 10,000 counts of
+# `cell_2459` and `cell_0088` both have 30 counts of *Actb*. How many is that per 10,000 counts of
 # the cell? Give two numbers in a list, first for `cell_2459`, then for `cell_0088`. The table
 # `per_cell` has the library sizes.
 

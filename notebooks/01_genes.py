@@ -74,7 +74,7 @@ genes.plot_mean_variance(table, label=("Malat1", "Plp1", "Actb"))
 # The dashed line is the spread that chance alone gives to molecules that are caught independently
 # (the [Poisson distribution](../docs/glossary.md#poisson-distribution): variance equals mean). All
 # genes lie above it. Two things lift them: cells differ in what they express, and they differ in
-# library size. So to lie above this line is not enough. The question is which genes vary more than
+# library size. So lying above this line is not enough. The question is which genes vary more than
 # *other genes of the same mean*.
 #
 # ## What `seurat_v3` does, in four steps
@@ -190,8 +190,8 @@ genes.plot_overlap(selected)
 # Ask without scVI: can the classes still be told apart? Normalise, log-transform, and reduce each
 # cell to 30 [principal components](../docs/glossary.md#principal-component). Set a fifth of the
 # cells aside, and let the 15 most similar of the other cells vote on the class of each. Do that for
-# each fifth. [Accuracy](../docs/glossary.md#accuracy) is the share of cells whose class is voted
-# right.
+# each fifth. [Accuracy](../docs/glossary.md#accuracy) is the share of cells whose class the vote
+# gets right.
 #
 # > **Predict.** Order these: all 4,000 genes, the 2,000 selected, the 2,000 thrown away, 200 at
 # > random.
@@ -381,7 +381,7 @@ check.without_a_class(plp1_left, adata=fresh)
 # %% [markdown]
 # ### Exercise 4 · A hundred genes
 #
-# Find at most 100 genes with which the class of 94 % of the cells or more is voted right
+# Find at most 100 genes with which the vote gets the class of 94 % of the cells or more right
 # (`genes.class_accuracy(fresh, few_genes)`). Many answers are right.
 
 # %% tags=["exercise"]
@@ -400,8 +400,8 @@ check.few_genes(few_genes, adata=fresh)
 # ```
 #
 # The 100 most variable genes reach 95 %, nearly as many as all 4,000. The 100 with the largest mean
-# and the 100 with the largest variance miss the mark. With 500 genes instead of 100 you gain one
-# more per cent of the cells.
+# and the 100 with the largest variance miss the mark. With 500 genes instead of 100 the vote gets
+# one per cent more of the cells right.
 #
 # </details>
 

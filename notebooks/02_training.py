@@ -175,8 +175,8 @@ training.PRESETS["class"]
 training.plot_schedule(adata.n_obs)
 
 # %% [markdown]
-# Why not large steps up to the end? They jump back and forth over the best place. Small steps at
-# the end settle there.
+# Why not large steps right to the end? They jump back and forth over the best place. Small steps
+# at the end settle there.
 #
 # Is it as good as the default? That was measured, on the same held-out cells, with five seeds and
 # on other data: see the [report](../docs/results/costs.md#the-class-preset-against-the-default).

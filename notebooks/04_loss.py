@@ -89,7 +89,7 @@ print("model.get_elbo:                ", figures.about(asked, 2))
 # ## Four steps to the loss
 #
 # Let the model do what it does in a training step, on 128 cells, the default size (but without
-# dropout). It returns all that it computed on the way:
+# dropout). It returns all that it computed along the way:
 
 # %%
 minibatch = training.minibatch(model, 128)

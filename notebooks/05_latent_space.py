@@ -155,8 +155,8 @@ print(f"{math.factorial(10) * 2**10:,} models that are equally good")
 # Training ends at one of them. Another seed ends at other names, and at a slightly different model
 # besides.
 #
-# What about turning? In a turned latent space, every dimension is a mixture of the old ones. Below,
-# the mean of each class in each dimension, before and after turning by a random angle.
+# What about a rotation? In a rotated latent space, every dimension is a mixture of the old ones.
+# Below, the mean of each class in each dimension, before and after a random rotation (`turned`).
 
 # %%
 from scipy.stats import ortho_group
@@ -300,7 +300,7 @@ embedding_figures.plot_values(of_cloud, distance, "distance from the middle (no 
 # ## Groups of cells
 #
 # To find groups without knowing the classes, join each cell to its nearest neighbours in ten
-# dimensions, and look for parts of this graph with many joints inside and few to the outside. That
+# dimensions, and look for parts of this graph with many edges inside and few to the outside. That
 # is [Leiden clustering](../docs/glossary.md#leiden-clustering). It has a knob, too, the
 # [resolution](../docs/glossary.md#resolution).
 
@@ -555,9 +555,9 @@ check.other_numbers(yours, latent_space=latent_space, turned=turned)
 # yours = latent_space @ ortho_group.rvs(10, random_state=3)
 # ```
 #
-# A turn keeps every distance, and mixes all dimensions. Moving, mirroring and changing the order
-# keep the distances, too, but give old dimensions new names. Stretching single dimensions keeps
-# neither.
+# A rotation keeps every distance, and mixes all dimensions. Moving, mirroring and changing the
+# order keep the distances, too, but give old dimensions new names. Stretching single dimensions
+# keeps neither.
 #
 # </details>
 

@@ -91,9 +91,9 @@ means.round(0)
 # oligodendrocytes, it predicts less than half of the measured mean! Much of that is due to the
 # likelihood. The decoder's fractions of all genes add up to 1 *before* the extra zeros (lesson 04).
 # So genes with many zeros get more than they have, and the strongest get less. Without extra zeros
-# it predicts about two thirds. That is nearer, and still not the amount. So read it as more or
-# less. And `get_normalized_expression` draws from the cell's cloud: call it twice, and you get two
-# different answers, unless you average (`n_samples=25`).
+# it predicts about two thirds. That is nearer, and still not the amount. So read it as higher or
+# lower, not as an amount. And `get_normalized_expression` draws from the cell's cloud: call it
+# twice, and you get two different answers, unless you average (`n_samples=25`).
 #
 # ## Which genes tell a class from the others?
 #

@@ -412,8 +412,9 @@ rna_alone = training.load_or_train(training.blood_model("SCVI"), "few cells")
 loss.side_by_side({"SCVI": rna_alone, "TOTALVI": model})
 
 # %% [markdown]
-# One difference is easily missed: TotalVI tells its encoder the batch, and SCVI, by default, only
-# its decoder.
+# Two differences are easily missed. TotalVI tells its encoder the batch, and SCVI, by default, only
+# its decoder. And TotalVI scales the counts of each cell before it encodes them, while SCVI only
+# takes log(1 + count).
 #
 # ## The answer
 

@@ -46,7 +46,7 @@ environment.prepare(seed=0)
 #
 # ## A fair experiment
 #
-# To try all combinations is called a [sweep](../docs/glossary.md#sweep), and each training in it a
+# Trying all combinations is called a [sweep](../docs/glossary.md#sweep), and each training in it a
 # *trial*. It is fair if all trials differ in nothing but what you ask about:
 #
 # | the same for all | how |
@@ -232,9 +232,9 @@ sweep_results.verdicts(longer, "k-means ARI").round(3)
 sweep_results.winners(kept[kept["budget"] == "three times as long"]).round(1)
 
 # %% [markdown]
-# A winner each time. Four of five have two layers: is that something? Four architectures are level,
-# and two of these have two layers. So a coin would do as well: four or more of five coins fall
-# alike in 12 of 32 throws. With one seed you always find a best architecture.
+# A winner each time. Four of five have two layers: does that mean anything? Four architectures are
+# level, and two of these have two layers. So a coin would do as well: four or more of five coins
+# fall alike in 12 of 32 throws. With one seed you always find a best architecture.
 #
 # What did the longer training bring to the default itself? Compare within a seed again:
 
@@ -330,10 +330,10 @@ sweep_figures.plot_differences({"two seeds": sweep_results.differences(shown)}, 
 # ```
 #
 # With `RAY_AUTH_MODE=token`, Ray lets in only programs that have its token, a long password in a
-# file. The token travels unencrypted, so who can listen to the network can copy it. Use a closed
-# network, or TLS as well, as Ray's documentation asks. Before you start the others, copy the file
-# `.ray/auth_token` from your home folder on the first computer into theirs. Never leave the mode
-# out: without a token, anybody who reaches the computer can run programs there.
+# file. The token travels unencrypted, so whoever can listen to the network can copy it. Use a
+# closed network, or TLS as well, as Ray's documentation asks. Before you start the others, copy the
+# file `.ray/auth_token` from your home folder on the first computer into theirs. Never leave the
+# mode out: without a token, anybody who reaches the computer can run programs there.
 #
 # `sweep.run` looks whether all nodes have the same code of the kit and the same versions of
 # scvi-tools, PyTorch, NumPy and Ray, for others may give other numbers. Ray sends the cells to the

@@ -376,8 +376,8 @@ with warnings.catch_warnings():
 # ### You may think: "then it works in a notebook, somehow"
 #
 # Each process starts the whole program anew, from the first line. A notebook cannot be started from
-# its first line by others. So DDP wants a script, started as `python train.py`. (scvi-tools
-# supports several devices on NVIDIA cards only.)
+# its first line by others. So DDP wants a script, started as `python train.py`. (Officially,
+# scvi-tools supports several devices only on NVIDIA cards.)
 #
 # <details><summary>And <code>ddp_notebook</code>?</summary>
 #
@@ -578,9 +578,10 @@ print(f"the nodes have {together.min()} to {together.max()} GiB together.")
 
 # %% [markdown]
 # Memory runs out before time does, and a default run of many cells leaves a part of the loss out.
-# If the counts stay in a file, memory hardly grows with the cells, and the model is the same but
-# for the order of rows. Several processes share the cells of each step and end with equal weights;
-# keep the cells of a step the same, or there are fewer steps. A class is bound by memory as well.
+# If the counts stay in a file, memory hardly grows with the cells, and the model is the same apart
+# from the order of rows. Several processes share the cells of each step and end with equal
+# weights; keep the cells of a step the same, or there are fewer steps. A class is bound by memory
+# as well.
 #
 # ## What you know now
 #

@@ -234,8 +234,8 @@ print(preflight.check(published).loc["counts", "found"])
 
 # %% [markdown]
 # Scaled values are lost for scVI. But what was only divided by the total of the cell, with or
-# without a logarithm, can often be turned back. In such values all counts of a cell are multiples
-# of the smallest one. If that is a single molecule, you have them all.
+# without a logarithm, can often be recovered. In such values all counts of a cell are multiples of
+# the smallest one. If that is a single molecule, you have them all.
 
 # %%
 recovered = raw_counts.recover(published.raw.X)
@@ -259,8 +259,8 @@ print("largest difference, below a thousandth:", abs(again - published.raw.X).ma
 # They do, for each gene in each cell. Where a file has no totals, trust the counts if there are
 # thousands of genes: nearly every cell then has many genes with one molecule.
 #
-# Values that were corrected for batches, smoothed or scaled cannot be turned back. Ask the authors
-# for counts.
+# Counts cannot be recovered from values that were corrected for batches, smoothed or scaled. Ask
+# the authors for counts.
 #
 # ## The whole way, in one script
 #
@@ -281,9 +281,9 @@ print(script.read_text().partition('"""\n')[2])
 
 # %% [markdown]
 # Most of these lines you know. Keep this file with your results: it says what was done. It imports
-# helpers of the kit, so it runs only inside this folder; note the version of the kit with it. The
-# next cell runs it; `runpy` is Python's own way to run a file. It takes about half a minute. If it
-# is stopped, run it again: the training resumes where it stopped.
+# helpers of the kit, so it runs only with the kit; note its version as well. The next cell runs
+# it; `runpy` is Python's own way to run a file. It takes about half a minute. If it is stopped, run
+# it again: the training resumes where it stopped.
 #
 # You can also run it in a terminal (File > New > Terminal), with the Python of the kit.
 
@@ -392,7 +392,7 @@ print(f"On the page: {len(verdicts)} verdicts, each a question to you.")
 # | It trained, so the data were fine. | You are warned of values that are not counts, and the training runs all the same. |
 # | How numbers are stored does not matter. | In 16 bits the squares of counts overflow, and other genes are selected, without a word. |
 # | `batch_key` makes any design good. | If batch and kind of cell are the same, nothing does. |
-# | Normalised values are lost for scVI. | Those that were only divided by the total can often be turned back, and tested if the totals are known. |
+# | Normalised values are lost for scVI. | Where they were only divided by the total, the counts can often be recovered, and tested if the totals are known. |
 # | The lower loss has the better model. | Only for the same counts, genes and held-out cells. |
 #
 # ## Check yourself

@@ -133,7 +133,7 @@ def _require_counts(
     counts = sp.csr_matrix(adata.layers["counts"])
     if (counts.data % 1).any() or (counts.data < 0).any():
         raise ValueError(
-            'layers["counts"] has numbers that are no counts, and only whole molecules can be '
+            'layers["counts"] has numbers that are not counts, and only whole molecules can be '
             "shuffled.\n"
             "What to do: give the counts as they were measured, before any normalisation."
         )

@@ -214,13 +214,15 @@ def test_minutes_in_the_readme_add_up():
     assert f"({(reading + practice) / 60:.1f} hours)" in README
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "teaching" / "trouble.md"], ids=str)
-def test_memory_of_two_lessons_is_computed(page):
+@pytest.mark.parametrize(
+    "document", [ROOT / "README.md", DOCS / "teaching" / "trouble.md"], ids=str
+)
+def test_memory_of_two_lessons_is_computed(document):
     measured = json.loads(MEASUREMENTS.read_text("utf-8"))["lessons"]
     largest = round(max(row["peak MiB"] for row in measured))
     together = (2 * largest + classroom.LAB_SERVER) / 1024
     said_there = f"{together:.1f} GiB (2 × {largest} + {classroom.LAB_SERVER} MiB"
-    assert said_there in " ".join(page.read_text("utf-8").split())
+    assert said_there in " ".join(document.read_text("utf-8").split())
 
 
 def test_how_many_exercises_ask_for_a_function():
