@@ -60,7 +60,8 @@ def check_counts(adata: ad.AnnData, layer: str | None = None, batch_key: str | N
     problems = count_problems(adata, layer, batch_key)
     if problems:
         raise ValueError(
-            "scVI cannot use these data.\n" + "\n".join(f"- {problem}" for problem in problems)
+            "These data are not ready for scVI.\n"
+            + "\n".join(f"- {problem}" for problem in problems)
         )
 
 
@@ -187,8 +188,8 @@ def _value_problems(adata: ad.AnnData, layer: str | None) -> Iterator[Problem]:
             return "Raw counts seem to be elsewhere; take those", others[0]
         return (
             "Go back to the raw counts (before normalize_total, log1p or scale) and keep them: "
-            "adata.layers['counts'] = adata.X.copy(). Estimates of counts (kallisto, salmon, "
-            "RSEM, SoupX) may be rounded",
+            "adata.layers['counts'] = adata.X.copy(). Estimates of counts (alevin, CellBender, "
+            "kallisto, RSEM, salmon, SoupX) may be rounded, or given to scVI as they are",
             "",
         )
 

@@ -1,4 +1,4 @@
-"""What learners bring and do, and what the kit says to it: one row a case."""
+"""What learners bring and do, and what the kit says to it: one row per case."""
 
 from __future__ import annotations
 
