@@ -30,7 +30,7 @@ RUN = [each for each in CODE if each not in SHOWN]
 SAYS = {"python raises", "python warns"}
 KINDS = {"python", "python run", *SAYS, "text", "r", "bash"}
 MOST_SENTENCES = 4
-MOST_LINES = 12
+MOST_LINES = 14
 VERSIONS = re.compile(r"scvi-tools \d+\.\d+\.\d+(, \d+\.\d+\.\d+)*")
 
 
@@ -225,10 +225,11 @@ def apart(monkeypatch, tmp_path):
     loggers = [logging.getLogger(name) for name in ("scvi", "lightning.pytorch")]
     levels = [logger.level for logger in loggers]
     loggers[1].setLevel(logging.ERROR)
-    batch_size, workers = scvi.settings.batch_size, scvi.settings.dl_num_workers
+    monkeypatch.setattr(scvi.settings, "logging_dir", tmp_path)
+    monkeypatch.setattr(scvi.settings, "batch_size", scvi.settings.batch_size)
+    monkeypatch.setattr(scvi.settings, "dl_num_workers", scvi.settings.dl_num_workers)
     threads = torch.get_num_threads()
     yield
-    scvi.settings.batch_size, scvi.settings.dl_num_workers = batch_size, workers
     torch.set_num_threads(threads)
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
