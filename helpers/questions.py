@@ -27,6 +27,7 @@ EVIDENCE = ("measured here", "read in the source", "maintainers say", "open")
 _FENCE = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 _FIELD = re.compile(r"^- \*\*(\w+):\*\* (.*(?:\n  .*)*)$", re.MULTILINE)
 _WORD = r"(?u)[^\W\d_]+"
+_MESSAGE = re.compile(r"\b\w+(?:Error|Exception|Warning)\b(?=:)")
 _LINK = re.compile(r"\]\(([^)#\s]*)((?:#[^)\s]*)?)\)")
 # An entry that fits less than this, in cosine similarity, fits by chance.
 _LEAST = 0.2
@@ -125,6 +126,8 @@ def find(asked: str | BaseException, n: int = 3) -> Entries:
 
     Raises
     ------
+    FileNotFoundError
+        As ``entries``.
     ValueError
         If nothing is asked, or ``n`` is less than 1.
 
@@ -135,7 +138,7 @@ def find(asked: str | BaseException, n: int = 3) -> Entries:
     """
     if n < 1:
         raise ValueError(f"n={n} asks for no entry. What to do: give a number from 1 on.")
-    words = asked if isinstance(asked, str) else f"{type(asked).__name__}: {asked}"
+    words = _said(asked) if isinstance(asked, BaseException) else _last_message(asked)
     if not words.strip():
         raise ValueError("Nothing was asked. What to do: give an error, or words to search for.")
     found, indices = _indices()
@@ -149,10 +152,17 @@ def entries(folder: Path = QUESTIONS) -> list[Entry]:
 
     Raises
     ------
+    FileNotFoundError
+        If the folder has no pages.
     ValueError
         If an entry lacks a field; it says which, where.
     """
     pages = sorted(file for file in folder.glob("*.md") if file.stem != "index")
+    if not pages:
+        raise FileNotFoundError(
+            f"There are no pages of questions in {folder}. What to do: copy the folder "
+            "docs/questions/ of the kit there."
+        )
     return [entry for page in pages for entry in parse(page.read_text("utf-8"), page.stem)]
 
 
@@ -191,6 +201,21 @@ def _entry(text: str, page: str) -> Entry:
             "What to do: end it with the list that docs/questions/index.md shows."
         )
     return Entry(page, question.strip(), _one_line(_FIELD.sub("", body)), blocks, fields)
+
+
+def _said(error: BaseException) -> str:
+    """Return what an error says, and what the errors say from which it was raised."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None and cause not in causes:
+        causes.append(cause)
+    notes = (note for each in causes for note in getattr(each, "__notes__", ()))
+    return "\n".join((*(f"{type(each).__name__}: {each}" for each in causes), *notes))
+
+
+def _last_message(text: str) -> str:
+    """Return a text from its last error or warning on, without the calls that led there."""
+    messages = list(_MESSAGE.finditer(text))
+    return text[messages[-1].start() :] if messages else text
 
 
 def _one_line(text: str) -> str:

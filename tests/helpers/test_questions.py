@@ -87,6 +87,27 @@ def test_an_error_finds_what_its_text_finds():
     assert questions.find(ValueError(text))[0].page == "counts"
 
 
+def test_a_traceback_finds_what_its_last_message_finds():
+    message = "KeyError: 'donors not found in adata.obs.'"
+    frames = "".join(
+        f'  File "/home/me/scvi/train/_trainer.py", line {n}, in fit\n    model.train(batch_size)\n'
+        for n in range(60)
+    )
+    pasted = f"Traceback (most recent call last):\n{frames}{message}\n"
+    assert questions.find(pasted) == questions.find(message)
+    assert is_meant(questions.find(pasted)[0], "installing", "not found in adata.obs")
+
+
+def test_an_error_finds_what_it_was_raised_from():
+    try:
+        try:
+            raise ValueError("Expected more than 1 value per channel when training")
+        except ValueError as cause:
+            raise RuntimeError("The step failed.") from cause
+    except RuntimeError as error:
+        assert is_meant(questions.find(error)[0], "training", "more than 1 value")
+
+
 def test_so_many_are_found_as_asked_and_no_more_than_fit():
     assert len(questions.find("batch", n=5)) == 5
     assert questions.find("batch", n=5)[:2] == questions.find("batch", n=2)
@@ -98,6 +119,11 @@ def test_so_many_are_found_as_asked_and_no_more_than_fit():
 def test_a_question_that_is_none_is_refused(asked, n):
     with pytest.raises(ValueError, match="What to do"):
         questions.find(asked, n=n)
+
+
+def test_a_kit_without_its_pages_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="What to do"):
+        questions.entries(tmp_path)
 
 
 def test_an_entry_without_its_list_says_where():
