@@ -48,6 +48,9 @@ def faults(entry) -> list[str]:
         "Sources name no issue and no thread": re.search(r"(#|forum )\d", entry.fields["Sources"]),
         "Checked is no list of versions": VERSIONS.fullmatch(entry.fields["Checked"]),
         "Sure is none of the kinds of evidence": entry.fields["Sure"] in questions.EVIDENCE,
+        "measured here, and neither run nor in a lesson": entry.fields["Sure"] != "measured here"
+        or any(block.kind.startswith("python ") for block in entry.blocks)
+        or re.search(r"notebooks/|results/", entry.fields["See"]),
     }
     found = [fault for fault, is_right in right.items() if not is_right]
     for block, following in zip(entry.blocks, [*entry.blocks[1:], None], strict=False):
