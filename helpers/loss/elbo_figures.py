@@ -333,7 +333,7 @@ def plot_posteriors(models: Mapping[str, BaseModelClass]) -> figures.DescribedFi
 
 
 def plot_genes(costs: attribution.LossBreakdown) -> figures.DescribedFigure:
-    """Draw what each gene costs against its mean count, and name the dearest.
+    """Draw what each gene costs against its mean count, and name the most costly.
 
     Parameters
     ----------
@@ -341,14 +341,14 @@ def plot_genes(costs: attribution.LossBreakdown) -> figures.DescribedFigure:
         What ``attribution.attribute_loss`` returned.
     """
     genes = costs.genes
-    dearest = genes.head(NAMED_GENES)
+    costly = genes.head(NAMED_GENES)
     with figures.style():
         figure = Figure(figsize=(7.2, 4.2))
         axes = figure.subplots()
         axes.plot(
             genes["mean_count"], genes["reconstruction"], ".", color=RECONSTRUCTION, alpha=0.4
         )
-        for name, gene in dearest.iterrows():
+        for name, gene in costly.iterrows():
             axes.annotate(
                 str(name),
                 (gene["mean_count"], gene["reconstruction"]),
@@ -365,9 +365,9 @@ def plot_genes(costs: attribution.LossBreakdown) -> figures.DescribedFigure:
     return figures.DescribedFigure(
         figure,
         f"Scatter plot of {len(genes):,} genes: a gene costs more the higher its mean count. The "
-        f"dearest, {dearest.index[0]}, costs {about(dearest['reconstruction'].iloc[0], 1)} nats "
-        f"per cell; the cheapest {about(genes['reconstruction'].iloc[-1], 1)}. The dearest tenth "
-        f"of the genes makes up about one part in {1 / tenth:.0f} of the loss.",
+        f"most costly, {costly.index[0]}, costs {about(costly['reconstruction'].iloc[0], 1)} nats "
+        f"per cell; the cheapest {about(genes['reconstruction'].iloc[-1], 1)}. The most costly "
+        f"tenth of the genes makes up about one part in {1 / tenth:.0f} of the loss.",
     )
 
 

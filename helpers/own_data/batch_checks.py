@@ -57,7 +57,7 @@ def of_batches(adata: ad.AnnData, batch_key: str | None) -> Iterator[Finding]:
         kind = "numbers" if pd.api.types.is_float_dtype(batches) else "different values"
         yield Finding(
             "batches",
-            f"{found} So many {kind} are no batches: scVI would give each its own weights.",
+            f"{found} So many {kind} are not batches: scVI would give each its own weights.",
             REPAIR,
             "Name a column with a few batches, or put these values into groups first: pd.cut(...)",
         )

@@ -77,7 +77,7 @@ def expected(n_cells: int) -> pd.DataFrame:
     rows = {}
     for preset in scaling.PRESETS[::-1]:
         measured = scaling.load(preset)
-        # Below the smallest size that was measured the line may come out below 0; that size is dear
+        # Below the smallest size that was measured the line may come out below 0; that size is
         # enough.
         size = max(n_cells, int(measured["cells"].min()))
         table = scaling.estimate(measured, [size])

@@ -43,7 +43,7 @@ WITHOUT_A_ONE = 0.02
 def of_problem(problem: count_checks.Problem, adata: ad.AnnData, layer: str | None) -> Finding:
     """Return a problem as a finding.
 
-    Where the counts are gone but can be had back, its fix is to have them back.
+    Where the counts are gone but can be recovered, its fix is to recover them.
     """
     if (
         problem.check == "counts"
@@ -55,13 +55,13 @@ def of_problem(problem: count_checks.Problem, adata: ad.AnnData, layer: str | No
                 problem.check,
                 f"{problem.found} adata.{name} holds counts that were {made_by}.",
                 REPAIR,
-                "They can be had back; then layer = 'counts'",
+                "They can be recovered; then layer = 'counts'",
                 f"adata.layers['counts'] = raw_counts.recover(adata.{name})",
             )
         if adata.raw is not None and raw_counts.how_made(matrices.in_memory(adata.raw.X)):
             return Finding(
                 problem.check,
-                f"{problem.found} adata.raw holds more genes, with counts that can be had back.",
+                f"{problem.found} adata.raw holds more genes, with counts that can be recovered.",
                 REPAIR,
                 "Take those, and look again",
                 "adata = adata.raw.to_adata()",

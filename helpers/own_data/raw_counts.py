@@ -60,7 +60,7 @@ def recover(matrix: Any) -> sp.csr_matrix:
     if made_by is None:
         raise ValueError(
             "These values are not counts that were normalised cell by cell, with or without a "
-            "logarithm, so the counts cannot be had back from them.\n"
+            "logarithm, so the counts cannot be recovered from them.\n"
             "What to do: go back to the file of counts."
         )
     values = _stored(matrix)
@@ -114,7 +114,7 @@ def _mostly_whole(values: sp.csr_matrix) -> bool:
 
 
 def candidates(adata: ad.AnnData) -> Iterator[tuple[str, str]]:
-    """Yield the matrices from which counts can be had back, and how their values were made.
+    """Yield the matrices from which counts can be recovered, and how their values were made.
 
     A matrix is named as it is written in Python behind ``adata.``.
 

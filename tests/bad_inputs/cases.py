@@ -269,7 +269,7 @@ def counts_in_raw(adata):
     return log_normalised(adata)
 
 
-@cells("log-normalised, no counts left", "counts", REPAIR, "can be had back", "raw_counts.recover")
+@cells("log-normalised, no counts left", "counts", REPAIR, "can be recovered", "raw_counts.recover")
 def counts_gone(adata):
     del adata.layers["counts"]
     return log_normalised(adata)
@@ -389,7 +389,7 @@ def constant_batch(adata):
     return adata, {"batch_key": "day"}
 
 
-@cells("a number as batch", "batches", REPAIR, "So many numbers are no batches", "pd.cut")
+@cells("a number as batch", "batches", REPAIR, "So many numbers are not batches", "pd.cut")
 def numeric_batch(adata):
     adata.obs["depth"] = np.asarray(adata.X.sum(axis=1)).ravel() / 3
     return adata, {"batch_key": "depth"}
