@@ -106,8 +106,8 @@ print(f"{small:.0%} of all counts are 3 or less")
 adata.var["symbol_known"].value_counts()
 
 # %% [markdown]
-# That is no loss for the model. It never reads a name; it reads counts.
-# The picture shows part of the matrix: a row a cell, a column a gene. White is zero.
+# That is no loss for the model. It never reads a name; it reads counts. The picture shows part of
+# the matrix: one row per cell, one column per gene. White is zero.
 
 # %%
 counts.plot_matrix(adata)
@@ -118,7 +118,7 @@ counts.plot_matrix(adata)
 #
 # ## How many counts are zero?
 #
-# > **Predict.** The matrix has 3,005 × 4,000 entries. Which share of them is zero: 5 %, 45 % or 95
+# > **Predict.** The matrix has 3,005 × 4,000 entries. What share of them is zero: 5 %, 45 % or 95
 # > %?
 
 # %%
@@ -127,8 +127,8 @@ print(f"{zeros:.0%} of {adata.n_obs * adata.n_vars:,} entries are zero")
 
 # %% [markdown]
 # That is a mild case. The study measured 19,972 genes. The package has the 4,000 that were seen in
-# more cells than the others, so the genes that were left out have even more zeros. The last gene
-# that made it:
+# more cells than the others, so the genes that were left out have even more zeros. All counts and
+# totals of this lesson are those of the 4,000. The last gene that made it:
 
 # %%
 seen = adata.layers["counts"].getnnz(axis=0)
@@ -155,7 +155,8 @@ print(f"zeros after losing 80 % of the molecules: {counts.share_of_zeros(thinned
 #
 # ## How much was counted in each cell?
 #
-# The [library size](../docs/glossary.md#library-size) of a cell is the total of its counts.
+# The [library size](../docs/glossary.md#library-size) of a cell is the total of its counts, here of
+# the 4,000 packaged genes.
 #
 # > **Predict.** How many times larger is the largest library than the smallest: 2 times, 5 times,
 # > 30 times?
@@ -171,15 +172,18 @@ print(f"The largest library is {size.max() / size.min():.0f} times as large as t
 # %% [markdown]
 # ## Which cells are these?
 #
-# The authors of the study sorted the cells into seven classes. They are the
-# [labels](../docs/glossary.md#label) that you will compare with; scVI never sees them.
+# The authors of the study divided the cells into seven classes, by clustering these very counts
+# (with a method called BackSPIN) and naming the clusters. They are the
+# [labels](../docs/glossary.md#label) that you will compare with; scVI never sees them. So agreement
+# with the labels is agreement with another clustering, not with a truth.
 
 # %%
 adata.obs["cell_type"].value_counts()
 
 # %% [markdown]
 # The classes are uneven. Keep that in mind: a method can do well on average and still miss the
-# smallest class.
+# smallest class. And microglia are only 3 % of the cells. A gene that no other cell has was
+# therefore seen in 3 % of the cells at most, and cannot be among the 4,000.
 #
 # > **Predict.** Do all classes have the same library size?
 
@@ -187,8 +191,8 @@ adata.obs["cell_type"].value_counts()
 counts.plot_library_sizes(adata)
 
 # %% [markdown]
-# The classes differ: neurons are large cells. Inside one class library sizes still differ several
-# times over; a part of that is technique (how many molecules were caught). scVI takes the library
+# The classes differ: neurons are large cells. Within one class library sizes still differ
+# severalfold; part of that is technical (how many molecules were caught). scVI takes the library
 # size of each cell into account.
 #
 # One gene can tell a class apart. *Plp1* is a gene of oligodendrocytes, the cells that wrap nerve
@@ -199,15 +203,16 @@ counts.plot_gene(adata, "Plp1", cell_type="oligodendrocytes")
 
 # %% [markdown]
 # No single count decides: most of the other cells have *Plp1* too, and a few have hundreds of
-# molecules. Many genes together do. To find such patterns in thousands of genes at once is the task
+# molecules. Many genes together do. Finding such patterns in thousands of genes at once is the task
 # of the model.
 #
 # ## What are "annotated batches"?
 #
 # Cells that were handled together (the same day, chip or donor) share technical effects. Such a
 # group is a [batch](../docs/glossary.md#batch). *Annotated* means that a column of `adata.obs`
-# names the batch of each cell. The cortex file names no batches, so you treat it as one. The second
-# data set has two:
+# names the batch of each cell. The packaged cortex file names no batches, so you treat the cells as
+# one. (The authors' own file has more: the chip in the name of each cell, its tissue, and the sex
+# and age of the mouse.) The second data set has two:
 
 # %%
 blood = data.load_citeseq()
@@ -215,13 +220,15 @@ blood.obs["batch"].value_counts()
 
 # %% [markdown]
 # You tell scVI about batches by the name of that column, in lesson 02. What it then does is the
-# subject of lesson 05.
+# subject of [05c](05c_batches.ipynb).
 #
 # ## Are these counts?
 #
 # scVI works on raw counts. Given other numbers it only warns, after a look at a few of them, and
-# trains all the same. `check_counts` looks at all of them before you train, and stops. No message
-# means: all is well.
+# trains all the same. `check_counts` looks at all of them before you train, and stops you. No
+# message means: all is well. (It is stricter than scVI. Some tools, such as alevin, CellBender and
+# SoupX, *estimate* counts, with fractions and never below 0. To train on these is accepted
+# practice.)
 
 # %%
 data.check_counts(adata, layer="counts")
@@ -256,7 +263,7 @@ print("so the counts of two cells cannot be compared as they are.")
 # | you may have thought | in fact |
 # | --- | --- |
 # | A zero means that the gene is off. | A zero means that no molecule was caught. Fewer molecules give more zeros. |
-# | Cells of one class have the same total. | Library sizes differ several times over, even inside a class. |
+# | Cells of one class have the same total. | Library sizes differ severalfold, even within a class. |
 # | Data must be normalised before scVI. | scVI needs the raw counts. It handles library size itself. |
 # | A batch is a kind of cell. | A batch is a group of cells that were handled together. |
 #
@@ -282,7 +289,7 @@ check = exercises.of_lesson("00")
 # %% [markdown]
 # ### Exercise 1 · The same count
 #
-# `cell_2459` and `cell_0088` both have 30 counts of *Actb*. How many is that for 10,000 counts of
+# `cell_2459` and `cell_0088` both have 30 counts of *Actb*. How many is that per 10,000 counts of
 # the cell? Give two numbers in a list, first for `cell_2459`, then for `cell_0088`. The table
 # `per_cell` has the library sizes.
 
@@ -337,7 +344,7 @@ check.lost_classes(lost, adata=adata)
 # %% [markdown]
 # ### Exercise 3 · Look less closely
 #
-# You lost four of five molecules above, and the share of zeros rose to 74 %. Which share of the
+# You lost four of five molecules above, and the share of zeros rose to 74 %. What share of the
 # molecules must you keep so that nine of ten entries are zero? Write your guess down first. Then
 # try values of `keep` in `counts.thin` until 89 % to 91 % of the entries are zero. Many answers are
 # right.
@@ -388,7 +395,7 @@ check.counts_or_not(holds_counts, adata=adata)
 #     return is_whole and is_never_negative
 # ```
 #
-# How the numbers are stored does not matter: 3.0 is a count. Whether an array that passes *does*
+# Whole is what counts, not how it is written: 3.0 is a count. Whether an array that passes *does*
 # hold counts, only the people who made it can say: rounded values pass, too.
 #
 # </details>

@@ -9,13 +9,15 @@
 # %% [markdown]
 # # 01 · Which 2,000 genes, and why these?
 #
-# Nearly every scVI page contains this line:
+# Many pages about scVI contain this line, or one much like it:
 #
 # ```python
 # sc.pp.highly_variable_genes(adata, n_top_genes=2000, subset=True, layer="counts", flavor="seurat_v3")
 # ```
 #
-# In this lesson you find out what it computes. You do it yourself, step by step, and compare.
+# In this lesson you find out what it computes. You do it yourself, step by step, and compare. (The
+# official introduction and the pages about integration add `batch_key=...`. Then each batch is
+# looked at by itself: lesson 06.)
 #
 # **You will be able to**
 #
@@ -72,7 +74,7 @@ genes.plot_mean_variance(table, label=("Malat1", "Plp1", "Actb"))
 # The dashed line is the spread that chance alone gives to molecules that are caught independently
 # (the [Poisson distribution](../docs/glossary.md#poisson-distribution): variance equals mean). All
 # genes lie above it. Two things lift them: cells differ in what they express, and they differ in
-# library size. So to lie above this line is not enough. The question is which genes vary more than
+# library size. So lying above this line is not enough. The question is which genes vary more than
 # *other genes of the same mean*.
 #
 # ## What `seurat_v3` does, in four steps
@@ -138,8 +140,8 @@ both = theirs.index[theirs["highly_variable"]].intersection(ours)
 print(f"{len(both)} of {len(ours)} genes are the same")
 
 # %% [markdown]
-# Same genes, so you know what the call computes. The standardised variances agree as well, but for
-# a trace of rounding: the fit of the curve magnifies the last digits of its input.
+# Same genes, so you know what the call computes. The standardised variances agree as well, apart
+# from a trace of rounding: the fit of the curve magnifies the last digits of its input.
 
 # %%
 difference = (theirs["variances_norm"] / table["standardised variance"] - 1).abs().max()
@@ -164,9 +166,9 @@ print(f"{len(same)} of 2,000 genes are selected either way")
 # The limit changes the numbers of a few genes a lot. Here it does not change the selection: those
 # genes are variable either way. With a smaller selection, or more outliers, it can.
 #
-# ## Do other ways select other genes?
+# ## Do other methods select different genes?
 #
-# `seurat_v3` reads counts. Two older ways, `seurat` and `cell_ranger`, read counts that were
+# `seurat_v3` reads counts. Two older methods, `seurat` and `cell_ranger`, read counts that were
 # [normalised](../docs/glossary.md#normalise) and
 # [log-transformed](../docs/glossary.md#log-transform). All three are asked for 2,000 genes out of
 # 4,000.
@@ -178,16 +180,18 @@ selected = genes.compare_flavours(adata)
 genes.plot_overlap(selected)
 
 # %% [markdown]
-# They share more than chance, and less than one would think. "The highly variable genes" do not
-# exist; there are those of a method. So write down which method you used.
+# They share more than chance, and less than one would think. (Chance is half only because you
+# choose 2,000 of 4,000. Of all 19,972 genes, two random choices of 2,000 would share 200.) "The
+# highly variable genes" do not exist; there are those of a method. So write down which method you
+# used.
 #
 # ## Does the selection keep what matters?
 #
 # Ask without scVI: can the classes still be told apart? Normalise, log-transform, and reduce each
 # cell to 30 [principal components](../docs/glossary.md#principal-component). Set a fifth of the
 # cells aside, and let the 15 most similar of the other cells vote on the class of each. Do that for
-# each fifth. [Accuracy](../docs/glossary.md#accuracy) is the share of cells whose class is voted
-# right.
+# each fifth. [Accuracy](../docs/glossary.md#accuracy) is the share of cells whose class the vote
+# gets right.
 #
 # > **Predict.** Order these: all 4,000 genes, the 2,000 selected, the 2,000 thrown away, 200 at
 # > random.
@@ -211,10 +215,12 @@ pd.Series(accuracy, name="accuracy").round(2)
 # Two things stand out.
 #
 # - The selected genes do as well as all of them. So does a tenth of them, if it is well chosen.
-# - The genes that were thrown away are nearly as good. The classes are easy, and most genes carry a
-#   little of the signal.
+# - The genes that were thrown away are nearly as good. The classes are easy, and most of these
+#   genes carry a little of the signal. Mind which genes they are: all 4,000 were seen in at least
+#   37 % of the cells (lesson 00). Of all 19,972 genes, those thrown away would be mostly ones that
+#   hardly any cell has; that was not tried here.
 #
-# So 2,000 is no magic number, and "highly variable" does not mean "the only ones that matter".
+# So 2,000 is not a magic number, and "highly variable" does not mean "the only ones that matter".
 # Half the genes make a smaller model. For telling these classes apart the choice matters little.
 #
 # ## What does `subset=True` throw away?
@@ -259,7 +265,7 @@ print(f"Two other methods share {shared.min():,} of them or more.")
 # | Highly variable means large variance. | Large variance *for its mean*. |
 # | Highly variable means highly expressed. | The most expressed gene, *Malat1*, is not selected. |
 # | Every method gives the same genes. | Three methods share only part of them. |
-# | Genes that are not selected carry no signal. | They tell the classes apart nearly as well. |
+# | Genes that are not selected carry no signal. | Of the 4,000 genes seen in most cells, they tell the classes apart nearly as well. |
 # | `subset=True` only marks genes. | It removes the others, and their counts, from `adata`. |
 #
 # ## Check yourself
@@ -316,7 +322,7 @@ check.doubled_counts(times, adata=fresh)
 # ### Exercise 2 · Step 3 by hand
 #
 # Write step 3 for one gene, with its limit. `values` are the counts of the gene, an array with one
-# number for each cell. Standardise each: subtract the mean, divide by the root of the expected
+# number per cell. Standardise each: subtract the mean, divide by the root of the expected
 # variance. Limit each to the root of the number of cells. Return the variance of the result.
 
 
@@ -375,7 +381,7 @@ check.without_a_class(plp1_left, adata=fresh)
 # %% [markdown]
 # ### Exercise 4 · A hundred genes
 #
-# Find at most 100 genes with which the class of 94 % of the cells or more is voted right
+# Find at most 100 genes with which the vote gets the class of 94 % of the cells or more right
 # (`genes.class_accuracy(fresh, few_genes)`). Many answers are right.
 
 # %% tags=["exercise"]
@@ -394,8 +400,8 @@ check.few_genes(few_genes, adata=fresh)
 # ```
 #
 # The 100 most variable genes reach 95 %, nearly as many as all 4,000. The 100 with the largest mean
-# and the 100 with the largest variance miss the mark. With 500 genes instead of 100 you gain one
-# more per cent of the cells.
+# and the 100 with the largest variance miss the mark. With 500 genes instead of 100 the vote gets
+# one per cent more of the cells right.
 #
 # </details>
 

@@ -68,10 +68,10 @@ adata.obs["_scvi_batch"].value_counts()
 # Two [networks](../docs/glossary.md#network) do the work. The
 # [encoder](../docs/glossary.md#encoder) turns the 2,000 counts of a cell into a small
 # [cloud](../docs/glossary.md#cloud) of possible positions: a centre and a width for each of ten
-# numbers. The [decoder](../docs/glossary.md#decoder) turns one position, with the library size,
-# into a [distribution](../docs/glossary.md#distribution) for each of the 2,000 counts. The centre
-# of the cloud is the [latent representation](../docs/glossary.md#latent-representation) of the
-# cell.
+# numbers. (Papers call it the approximate [posterior](../docs/glossary.md#posterior).) The
+# [decoder](../docs/glossary.md#decoder) turns one position, with the library size, into a
+# [distribution](../docs/glossary.md#distribution) for each of the 2,000 counts. The centre of the
+# cloud is the [latent representation](../docs/glossary.md#latent-representation) of the cell.
 #
 # This is what scVI prints about itself. Colours and spaces aside, it is all that it says:
 
@@ -109,10 +109,10 @@ training.dropout(model)
 #
 # Only encoders appear; the decoder has none. And there are *two* encoders in this list: `z_encoder`
 # for the latent representation, and `l_encoder` for the library size. Does the second one ever run?
-# Lesson 03 finds out.
+# Lesson 03 finds out. (`n_layers` does not concern it: it always has one hidden layer.)
 #
-# `dispersion="gene"` means one number a gene, the same in all cells. The model keeps its logarithm
-# here:
+# `dispersion="gene"` means one number per gene, the same in all cells. The model keeps its
+# logarithm here:
 
 # %%
 print("dispersion:", tuple(model.module.px_r.shape))
@@ -147,7 +147,8 @@ training.plot_default_epochs()
 
 # %% [markdown]
 # For the cortex cells the default run takes minutes on one core. In class you use a
-# [preset](../docs/glossary.md#preset) instead, which takes a twentieth of the time:
+# [preset](../docs/glossary.md#preset) instead, a set of training settings that takes a twentieth of
+# the time:
 
 # %%
 training.PRESETS["class"]
@@ -174,8 +175,8 @@ training.PRESETS["class"]
 training.plot_schedule(adata.n_obs)
 
 # %% [markdown]
-# Why not large steps up to the end? They jump back and forth over the best place. Small steps at
-# the end settle there.
+# Why not large steps right to the end? They jump back and forth over the best place. Small steps
+# at the end settle there.
 #
 # Is it as good as the default? That was measured, on the same held-out cells, with five seeds and
 # on other data: see the [report](../docs/results/costs.md#the-class-preset-against-the-default).
@@ -187,9 +188,11 @@ training.plot_schedule(adata.n_obs)
 #
 # > **Predict.** Where will their curve lie: above, below or on that of the training cells?
 #
-# To train again later, first run the cell with `SCVI(adata)` again: a model is trained once. If you
-# stop a long training (the square button above), run the cell again: it goes on after the last
-# finished epoch, and ends as if you had not stopped it.
+# In this kit a model is trained once: to train again, first run the cell with `SCVI(adata)` again.
+# (scvi-tools itself lets you call `train()` twice. The second call keeps the weights, and begins a
+# new plan: the KL weight starts at 0 again.) If you stop a long training (the square button above),
+# run the cell again: it resumes after the last finished epoch, and ends as if you had not stopped
+# it.
 
 # %% tags=["nbval-ignore-output", "progress"]
 training.train(model, preset="class")
@@ -206,8 +209,9 @@ training.plot_curves(curves)
 #
 # 1. **It falls steeply, then less and less.** At the end it still falls a little. The preset stops
 #    where it is at least as good as the default run, not where nothing more can be learned.
-# 2. **The held-out curve ends above the other**: the model knows the cells it trained on better. It
-#    shows no lasting rise, so this run does not visibly [overfit](../docs/glossary.md#overfitting).
+# 2. **The held-out curve ends above the other.** That alone tells little: it is measured on other
+#    cells, and in another way (lesson 04). A gap that *widens*, or a held-out curve that rises for
+#    good, would suggest [overfitting](../docs/glossary.md#overfitting). Here it does not rise.
 # 3. **The held-out curve starts very high.** Outside training steps,
 #    [batch normalisation](../docs/glossary.md#batch-normalisation) uses
 #    [running averages](../docs/glossary.md#running-average). Each minibatch moves them by 1 %, so
@@ -226,21 +230,23 @@ print(f"so about {figures.about(loss / adata.n_vars, digits=2)} nats for each co
 #
 # ### You may think: "More epochs, better model"
 #
-# The default run was made once and kept. Every hundred epochs took the same time. Here is its curve
-# of the held-out cells.
+# The default run was made once and kept. Every hundred epochs took the same time. Here is the
+# negative ELBO of its training cells (`elbo`) and of its held-out cells.
 #
-# > **Predict.** From epoch 50 to 100 it falls by about 60 nats. By how much from epoch 200 to 400?
+# > **Predict.** From epoch 50 to 100 the held-out one falls by about 60 nats. By how much from
+# > epoch 200 to 400?
 
 # %%
 from helpers import results
 
 kept = results.load("default_run", index_col="epoch")
 print(results.origin("default_run"))
-kept.loc[[50, 100, 200, 400], ["held_out_elbo"]].map(figures.about)
+kept.loc[[20, 50, 100, 200, 400], ["elbo", "held_out_elbo"]].map(figures.about)
 
 # %% [markdown]
 # It does not fall at all any more. More epochs bring less and less for the same time, and too many
-# can make held-out cells worse.
+# can make held-out cells worse. Look at the gap, too: about 60 nats already in epoch 20, when
+# hardly anything can have been learned by heart. From then on it widens.
 #
 # ## What came out?
 #
@@ -333,7 +339,7 @@ print("the same loss, to 1 in a million:", abs(losses[1] / losses[0] - 1) < 1e-6
 
 # %% tags=["nbval-ignore-output"]
 times = {"SCVI": step_time.whole(model, 64), "FastSCVI": step_time.whole(twin, 64)}
-pd.Series(times, name="ms a step").to_frame().round(1)
+pd.Series(times, name="ms per step").to_frame().round(1)
 
 # %% [markdown]
 # The same loss, in less time. The lessons stay with scVI as it is.
@@ -428,7 +434,7 @@ check.weight_at_the_end(last_kl_weight)
 #     return (training.default_epochs(n_cells) - 1) / 400
 # ```
 #
-# Up to 20,000 cells the weight just gets to its end. With 100,000 cells it ends at 0.2, with a
+# Up to 20,000 cells the weight all but arrives: 399/400. With 100,000 cells it ends at 0.2, with a
 # million below 0.02. Then one part of the loss hardly counted during the whole run, and nothing in
 # the output says so.
 #
@@ -438,8 +444,8 @@ check.weight_at_the_end(last_kl_weight)
 # ### Exercise 3 · When would you have stopped?
 #
 # `kept` has a row for each of the 400 epochs of the default run. `elbo` is the negative ELBO of the
-# training cells, `held_out_elbo` that of the held-out cells. In which epoch was the model at its
-# best?
+# training cells, `held_out_elbo` that of the held-out cells. In which epoch did it describe the
+# held-out cells best?
 
 # %% tags=["exercise"]
 best_epoch = ...
@@ -456,7 +462,9 @@ check.best_epoch(best_epoch, kept=kept)
 #
 # In epoch 264. From epoch 200 on the held-out curve is nearly flat, and a run with another seed
 # would have its lowest point elsewhere. So the exact epoch means little; that a third of the run
-# brought nothing means more.
+# brought nothing means more. `model.train(early_stopping=True)` watches this same number, in the
+# history `elbo_validation`. It would have stopped this run in epoch 309, after 45 epochs without a
+# new lowest value. The KL weight is 0.77 there, and the weights of epoch 264 are not brought back.
 #
 # </details>
 

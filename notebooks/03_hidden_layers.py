@@ -58,13 +58,13 @@ model = training.load_or_train(scvi.model.SCVI(adata))
 # - A [hidden layer](../docs/glossary.md#hidden-layer) is a linear layer whose output goes into
 #   another linear layer *of the same network*. In lesson 02 you met it as a row of numbers; this is
 #   the layer that computes them.
-# - A [head](../docs/glossary.md#head) is the last linear layer on its way. What comes out of it is
+# - A [head](../docs/glossary.md#head) is the final linear layer of a path. What comes out of it is
 #   what the network is there for.
 #
 # What follows a linear layer ([batch normalisation](../docs/glossary.md#batch-normalisation), an
 # [activation](../docs/glossary.md#activation), [dropout](../docs/glossary.md#dropout)) belongs to
-# it and is no layer of its own. You count *depth*: how many hidden layers follow one another. Where
-# a network has branches side by side, the longest one counts.
+# it and is not a layer of its own. You count *depth*: how many hidden layers follow one another.
+# Where a network has branches side by side, the longest one counts.
 #
 # > **Predict.** A hidden layer of 128 neurons reads 2,000 genes. How many parameters does it have?
 
@@ -168,8 +168,8 @@ layers.parameters_by_state(model)
 
 # %% [markdown]
 # The row `all` is counted by PyTorch, so the table leaves nothing out. The last row of the big
-# table, `px_r`, is no module: it is the [dispersion](../docs/glossary.md#dispersion) of each gene,
-# kept as bare numbers.
+# table, `px_r`, is not a module: it is the [dispersion](../docs/glossary.md#dispersion) of each
+# gene, kept as bare numbers.
 #
 # ### You may have thought: "What is in the model is used by the model"
 #
@@ -198,10 +198,12 @@ architecture_drawing.draw(model)
 # ### You may think: "`px_dropout_decoder` is dropout"
 #
 # It is a head. It computes, for each count, how likely an *extra zero* is: the "zero-inflated" part
-# of the distribution ([zinb](../docs/glossary.md#zero-inflated-negative-binomial)). People call
-# such a missed molecule a dropout, too. The dropout that sets neurons to 0 while training is
-# written inside a box. There is one: in the encoder's hidden layer. (In lesson 02 you saw it in two
-# encoders. The second one, `l_encoder`, is idle.)
+# of the distribution ([zinb](../docs/glossary.md#zero-inflated-negative-binomial)). It is named
+# after molecules that were missed, which are called dropouts, too. But most of these need no extra
+# zero: the negative binomial already allows for what chance misses, and in counts from droplets
+# hardly any zero is left over (Svensson 2020). The dropout that sets neurons to 0 while training
+# is written inside a box. There is one: in the encoder's hidden layer. (In lesson 02 you saw it in
+# two encoders. The second one, `l_encoder`, is idle.)
 #
 # ## Wake an idle part
 #
@@ -262,7 +264,7 @@ listed_of_totalvi[listed_of_totalvi["in training"] != "trained"]
 layers.parameters_by_state(totalvi)
 
 # %% [markdown]
-# In scVI such parts never run. In TotalVI they do, in every step, for nothing.
+# In scVI such parts never run. In TotalVI they do, in every step, to no effect.
 #
 # In the picture, round boxes are data, random samples and distributions, and bare learned numbers
 # such as `px_r`. `+2 batch` means: two more columns come in here, which say from which of the two
@@ -426,7 +428,7 @@ models.drop(index=first)[["encoder", "decoder", "other networks", "width", "late
 # | What is in the model is used by the model. | Two fifths of default scVI are idle. |
 # | A dump with real cells shows what is used. | In TotalVI, modules run and are ignored. |
 # | `px_dropout_decoder` is dropout. | It is a head: how likely an extra zero is. scVI has dropout in the encoder only, TotalVI in both. |
-# | Layers are what the code calls layers. | A linear layer is hidden if it feeds another one of the same network. |
+# | Layers are what the code calls layers. | A linear layer is hidden if it feeds another linear layer of the same network. |
 # | Twice the layers, twice the model. | Width costs more than depth: the genes are where the parameters are. |
 #
 # ## Check yourself

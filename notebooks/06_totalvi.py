@@ -100,23 +100,24 @@ thresholds.round(2)
 # them would look variable without being so in either. With `batch_key` the genes are ranked in each
 # batch by itself.
 #
-# > **Predict.** How many of the 2,000 genes are others, if you look at each batch by itself?
+# > **Predict.** How many of the 2,000 genes are different if you look at each batch by itself?
 
 # %%
 by_batch, together = blood.copy(), blood.copy()
 genes.select(by_batch, batch_key="batch")
 genes.select(together)
 shared = by_batch.var_names.intersection(together.var_names)
-print(f"{1 - len(shared) / by_batch.n_vars:.0%} of the genes are others")
+print(f"{1 - len(shared) / by_batch.n_vars:.0%} of the genes are different")
 
 # %% [markdown]
 # From here on you use those that vary within the batches.
 #
 # ## Check the proteins
 #
-# TotalVI wants raw counts, of the same cells, from each batch. If it gets something else, it warns
-# at best, and may fail later with a message about something else. `data.check_proteins` looks
-# first. No message means: all is well.
+# TotalVI wants raw counts, of the same cells. A protein without a single count in a batch it takes
+# as not measured there: it fills in what it expects, and trains a further network to mix the
+# batches. If it gets something other than counts, it warns at best, and may fail later with a
+# message about something else. `data.check_proteins` looks first. No message means: all is well.
 
 # %%
 blood = by_batch
@@ -139,7 +140,7 @@ except ValueError as error:
 # %% [markdown]
 # ## The model and its summary
 #
-# `setup_anndata` gets one line more: where the proteins are.
+# `setup_anndata` gets one more line: where the proteins are.
 
 # %% tags=["nbval-ignore-output"]
 scvi.model.TOTALVI.setup_anndata(
@@ -332,7 +333,10 @@ for n_cells in (400, 10_000, 30_000, 100_000, 1_000_000):
 
 # %% [markdown]
 # With 100,000 cells a default training ends with less than half the weight, on the KL divergence
-# *and on the proteins*. If you have that many, pass `n_epochs_kl_warmup` to `train`.
+# *and on the proteins*. (And it may end sooner: TotalVI stops early by default.) If you have that
+# many, pass it to `train` itself: `model.train(n_epochs_kl_warmup=30)`. In `plan_kwargs`, as for
+# SCVI, it has no effect: `TOTALVI.train` overwrites its own settings there, without a word.
+# (`training.train` of this kit passes them on.)
 #
 # ### You may think: "`kl_div_back_pro` is a KL divergence"
 #
@@ -408,8 +412,9 @@ rna_alone = training.load_or_train(training.blood_model("SCVI"), "few cells")
 loss.side_by_side({"SCVI": rna_alone, "TOTALVI": model})
 
 # %% [markdown]
-# One difference is easily missed: TotalVI tells its encoder the batch, and SCVI, by default, only
-# its decoder.
+# Two differences are easily missed. TotalVI tells its encoder the batch, and SCVI, by default, only
+# its decoder. And TotalVI scales the counts of each cell before it encodes them, while SCVI only
+# takes log(1 + count).
 #
 # ## The answer
 
@@ -433,7 +438,7 @@ print("The loss:", " + ".join(map(loss.term_name, loss.contributions(ledger))))
 # | Protein dispersion has to do with layers. | It is a bare number for each protein, in no layer. |
 # | What runs is used. | Nearly half of the parameters run in each step, and the loss does not depend on them. |
 # | The proteins count from the first step. | Their reconstruction loss is multiplied by the KL weight, which starts at 0. |
-# | `kl_div_back_pro` is a KL divergence. | It is one, plus two terms that are none. |
+# | `kl_div_back_pro` is a KL divergence. | It is one, plus two terms that are not. |
 #
 # ## Check yourself
 #
@@ -537,8 +542,9 @@ check.deeper_and_used(your_totalvi)
 #
 # Write a function that gets the counts of one protein in one batch (an array, a number for each
 # cell) and returns the threshold between background and foreground: a count. The check tries it on
-# CD3, CD8a, CD14, CD19 and CD45RA in both batches. Asked for: at most 5 % of the cells are on
-# another side than in `thresholds`. Your way of finding it may be simple. Many answers are right.
+# CD3, CD8a, CD14, CD19 and CD45RA in both batches. Asked for: at most 5 % of the cells are on a
+# different side than in `thresholds`. Your way of finding it may be simple. Many answers are
+# right.
 
 
 # %% tags=["exercise"]

@@ -64,7 +64,7 @@ groups.groupby([groups, blood.obs["batch"]], observed=True).size().unstack()
 #
 # The protein CD4 is made from the RNA of the gene CD4. So why measure both?
 #
-# > **Predict.** In which share of the cells with CD4 protein was at least one molecule of CD4 *RNA*
+# > **Predict.** In what share of the cells with CD4 protein was at least one molecule of CD4 *RNA*
 # > counted?
 
 # %%
@@ -81,7 +81,7 @@ beside_rna.round(2)
 # Look at the third column. In more than half of the cells with CD4 protein not one molecule of CD4
 # RNA was counted, and for CD56 in nine of ten! A cell has few molecules of such RNA, and only some
 # are caught. It has many more of the protein. The other way round, RNA without protein, is rarer,
-# but for PTPRC (see below).
+# except for PTPRC (see below).
 
 # %%
 protein_figures.plot_beside_rna(blood, "CD4", groups)
@@ -91,8 +91,9 @@ protein_figures.plot_beside_rna(blood, "CD4", groups)
 # and how much protein need not go together.
 #
 # CD45RA and CD45RO are even two proteins of one gene, PTPRC: its RNA is put together (*spliced*) in
-# several ways, and the counts of the gene do not tell which. T cells that have met their enemy
-# change from CD45RA to CD45RO. The proteins show it; the counts of this gene do not.
+# several ways, and the counts of the gene do not tell which. Antigen-experienced T cells (they have
+# met what they react to) change from CD45RA to CD45RO. The proteins show it; the counts of this
+# gene do not.
 #
 # ## The joint latent space
 #
@@ -159,10 +160,11 @@ results.summary("citeseq", measures)
 # 1. By *proteins alone* nearly everything is found. Of course: that is how the groups were made. So
 #    agreement with the gates cannot tell which *model* is better.
 # 2. *TotalVI* finds the CD8 T cells far more often than *scVI*. That is what the proteins are for:
-#    if you measured CD8a, use it. It is no proof of a better model.
+#    if you measured CD8a, use it. It does not prove a better model.
 # 3. With the *gate proteins hidden*, the other eight help less, and the results of different seeds
-#    overlap with those of scVI. (The two models also differ in size and likelihood, and with so few
-#    proteins TotalVI starts its background from random numbers.)
+#    overlap with those of scVI. (The two models also differ in size and likelihood. And with ten
+#    proteins or fewer, TotalVI starts the prior of the background from the same constants for all
+#    proteins, not from a guess made from their counts. Either way it is learned.)
 # 4. [k-means](../docs/glossary.md#k-means) clusters agree with the groups equally in all models,
 #    and in PCA: an [ARI](../docs/glossary.md#adjusted-rand-index) of 0.64.
 #    ([NMI](../docs/glossary.md#normalised-mutual-information) says the same.) What do they do
@@ -220,9 +222,10 @@ results.summary("citeseq", ["kNN batch accuracy", "iLISI"])
 #
 # ## Denoised proteins
 #
-# TotalVI says for each cell and protein how probable a foreground is, and gives a
-# [denoised](../docs/glossary.md#denoised-expression) value. Below: CD19, which B cells have, and
-# CD4.
+# TotalVI says for each cell and protein how probable a foreground is
+# (`model.get_protein_foreground_probability()`), and gives a
+# [denoised](../docs/glossary.md#denoised-expression) value (the second table of
+# `model.get_normalized_expression()`). Below: CD19, which B cells have, and CD4.
 
 # %%
 from helpers.proteins import differential_proteins, totalvi, totalvi_figures
@@ -298,10 +301,13 @@ print("CD19, CD3, CD8a and CD14 come first:", (first[list(expected)] == pd.Serie
 #
 # ### You may think: "the fold change is that of the counts"
 #
-# Compare the two columns. The model compares pairs of cells as if they were of one batch, and takes
-# the median over the pairs. So its value may be larger (CD3, where the mean of the others hides
-# that many have nearly none) or smaller (CD19). Far down in the table it may even have another
-# sign:
+# Compare the two columns. What is compared are pairs of cells, decoded as if both were of one
+# batch, background included; then comes the median over the pairs. (So it is here. By default
+# scvi-tools does neither: `model.differential_expression(idx1=(groups == "NK cells").to_numpy())`
+# has `batch_correction=False` and `include_protein_background=False`. Without background it
+# compares how nearly 0 the foreground is in cells that have none.) So its value may be larger
+# (CD3, where the mean of the others hides that many have nearly none) or smaller (CD19). Far down
+# in the table it may even have another sign:
 
 # %%
 of_nk = differing.query("group == 'NK cells' and protein == 'CD19'").iloc[0]
@@ -309,7 +315,7 @@ print("CD19 on NK cells, log2 of the counts below -3:", of_nk["log2 of the count
 print("the model's log2 fold change above -1:", of_nk["log2 fold change"] > -1)
 
 # %% [markdown]
-# NK cells have as few CD19 counts as all others but the B cells. The many zeros and ones of
+# NK cells have as few CD19 counts as all others except the B cells. The many zeros and ones of
 # background are where the model knows least. So look at the counts of whatever you report.
 #
 # ## What 400 cells allow
@@ -361,8 +367,8 @@ for name in ("scVI", hidden, "TotalVI", "proteins alone"):
 # %% [markdown]
 # Proteins show what RNA misses, because few molecules of a gene are caught and because RNA and
 # protein do not go together. TotalVI brings both into one latent space, and tells background from
-# foreground where there are two humps. That it finds groups made from these very proteins is no
-# proof of a better model; to judge a model you need a measure that it has not seen.
+# foreground where there are two humps. That it finds groups made from these very proteins does not
+# prove a better model; to judge a model you need a measure that it has not seen.
 #
 # ## What you know now
 #
@@ -442,9 +448,9 @@ check.no_foreground(not_to_trust, blood=blood)
 # not_to_trust = list(no_humps.index[no_humps])
 # ```
 #
-# CD15, CD25 and PD-1. TIGIT is none of them: NK cells have it, most others do not. But its counts
-# are small, so background and foreground lie close together. Draw it, and you see probabilities
-# between 0 and 1 more often than for CD19:
+# CD15, CD25 and PD-1. TIGIT is not one of them: NK cells have it, most others do not. But its
+# counts are small, so background and foreground lie close together. Draw it, and you see
+# probabilities between 0 and 1 more often than for CD19:
 # `totalvi_figures.plot_foreground({"TIGIT": totalvi.describe_protein(model, "TIGIT")}, groups)`.
 #
 # </details>

@@ -46,7 +46,7 @@ environment.prepare(seed=0)
 #
 # ## A fair experiment
 #
-# To try all combinations is called a [sweep](../docs/glossary.md#sweep), and each training in it a
+# Trying all combinations is called a [sweep](../docs/glossary.md#sweep), and each training in it a
 # *trial*. It is fair if all trials differ in nothing but what you ask about:
 #
 # | the same for all | how |
@@ -57,9 +57,9 @@ environment.prepare(seed=0)
 # | the judge | the negative ELBO of the held-out cells (lesson 04): lower is better |
 #
 # And it is repeated: eight seeds. A seed sets the weights at the start, the order of the cells, and
-# which cells are held out. Nine architectures with eight seeds are 72 trials, which took about half
-# an hour on two cores. So they are kept in a file. (`make study ARGS=architectures` makes it again,
-# with the longer trainings of below: about an hour.)
+# which cells are held out. Nine architectures with eight seeds are 72 trials, which take about 20
+# minutes on two cores. So they are kept in a file. (`make study ARGS=architectures` makes it again,
+# with the longer trainings further down: about an hour.)
 
 # %%
 from helpers import results
@@ -232,9 +232,9 @@ sweep_results.verdicts(longer, "k-means ARI").round(3)
 sweep_results.winners(kept[kept["budget"] == "three times as long"]).round(1)
 
 # %% [markdown]
-# A winner each time. Four of five have two layers: is that something? Four architectures are level,
-# and two of these have two layers. So a coin would do as well: four or more of five coins fall
-# alike in 12 of 32 throws. With one seed you always find a best architecture.
+# A winner each time. Four of five have two layers: does that mean anything? Four architectures are
+# level, and two of these have two layers. So a coin would do as well: four or more of five coins
+# fall alike in 12 of 32 throws. With one seed you always find a best architecture.
 #
 # What did the longer training bring to the default itself? Compare within a seed again:
 
@@ -257,12 +257,14 @@ print(f"({gain.min():+.0f} to {gain.max():+.0f}), for {times:.1f} times the CPU 
 # You need not write a program for this. `scvi.autotune.run_autotune` hands a
 # [search space](../docs/glossary.md#search-space) to [Ray](../docs/glossary.md#ray), a package that
 # runs trainings side by side, on one computer or on many. `sweep.run` calls it for you, and adds
-# what a class needs: it keeps every finished trial, goes on after an interruption, and tries again
+# what a class needs: it keeps every finished trial, resumes after an interruption, and tries again
 # what died.
 #
 # The search space names the values to try. In `sweep.run` a list means: try each. (If you call
-# `run_autotune` yourself, write `tune.grid_search([1, 2, 3])` instead, and leave out `seed` and
-# `preset`, which are the kit's.) Here: three depths, two seeds.
+# `run_autotune` yourself, write `tune.grid_search([1, 2, 3])` instead, and pass
+# `searcher="random", scheduler="fifo", num_samples=1`: with the default searcher Ray refuses a
+# grid, and the default scheduler stops trials early. Leave out `seed` and `preset`, which are the
+# kit's.) Here: three depths, two seeds.
 
 # %%
 from helpers.scale import ray_cluster, sweep
@@ -327,10 +329,11 @@ sweep_figures.plot_differences({"two seeds": sweep_results.differences(shown)}, 
 # RAY_AUTH_MODE=token RAY_ADDRESS=ADDRESS:6379 make lab ARGS=--sweep   # on the one where you work
 # ```
 #
-# With `RAY_AUTH_MODE=token`, Ray lets in only who has its token, a long password in a file. Before
-# you start the others, copy the file `.ray/auth_token` from your home folder on the first computer
-# into theirs. Never leave the mode out: without a token, anybody who reaches the computer can run
-# programs there.
+# With `RAY_AUTH_MODE=token`, Ray lets in only programs that have its token, a long password in a
+# file. The token travels unencrypted, so whoever can listen to the network can copy it. Use a
+# closed network, or TLS as well, as Ray's documentation asks. Before you start the others, copy the
+# file `.ray/auth_token` from your home folder on the first computer into theirs. Never leave the
+# mode out: without a token, anybody who reaches the computer can run programs there.
 #
 # `sweep.run` looks whether all nodes have the same code of the kit and the same versions of
 # scvi-tools, PyTorch, NumPy and Ray, for others may give other numbers. Ray sends the cells to the

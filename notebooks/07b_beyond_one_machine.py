@@ -164,8 +164,10 @@ for gibibytes in (2, 16, 64):
     print(f"{gibibytes:3} GiB: roughly {figures.about(most, 1)} cells")
 
 # %% [markdown]
-# And real data are often larger than these: more genes, fewer zeros, a second matrix with
-# normalised values. So memory is the wall that you run into. What then?
+# And real data are larger than these. The made-up cells have 2,000 genes from the start; yours have
+# all genes until you have selected some. A cell with 2,000 counts that are not 0 takes 16 kB, at 8
+# bytes each, so a million such cells take 16 GB *before* the selection. A second matrix with
+# normalised values doubles that. So memory is the wall that you run into. What then?
 #
 # ## Cells that stay in the file
 #
@@ -374,11 +376,13 @@ with warnings.catch_warnings():
 # ### You may think: "then it works in a notebook, somehow"
 #
 # Each process starts the whole program anew, from the first line. A notebook cannot be started from
-# its first line by others. So DDP wants a script, started as `python train.py`.
+# its first line by others. So DDP wants a script, started as `python train.py`. (Officially,
+# scvi-tools supports several devices only on NVIDIA cards.)
 #
-# <details><summary>And <code>strategy="ddp_notebook"</code>?</summary>
+# <details><summary>And <code>ddp_notebook</code>?</summary>
 #
-# It copies the running process. With the processor it works. But the model afterwards does not know
+# For notebooks scvi-tools recommends `strategy="ddp_notebook_find_unused_parameters_true"`. It
+# copies the running process. With the processor it works. But the model afterwards does not know
 # which cells were held out: `train_indices` is `None`. And it stops with an error once something
 # has used a graphics card.
 #
@@ -429,9 +433,9 @@ for name in (one, two):
 # ### You may think: "all processes end with the same model"
 #
 # Look at the last column of the table. The *running averages* of
-# [batch normalisation](../docs/glossary.md#batch-normalisation) differ. They are no weights. Before
-# each step they are copied from the first process to the others; then each adds what its own cells
-# say. So the held-out loss depends (a little) on whom you ask:
+# [batch normalisation](../docs/glossary.md#batch-normalisation) differ. They are not weights.
+# Before each step they are copied from the first process to the others; then each adds what its
+# own cells say. So the held-out loss depends (a little) on whom you ask:
 
 # %%
 held_out = runs[two]["held-out loss"]
@@ -547,7 +551,7 @@ print("\n".join(lines[3:15]))
 
 # %% [markdown]
 # How to build the [image](../docs/glossary.md#image) (all packages and lessons in one file, which
-# each learner's server starts from), let people in, and start the hub: see the
+# each learner's server starts from), say who can log in, and start the hub: see the
 # [guide](../docs/jupyterhub.md). These files were checked, but no image was built and no hub was
 # started with them. Try it with a few learners first.
 #
@@ -574,15 +578,16 @@ print(f"the nodes have {together.min()} to {together.max()} GiB together.")
 
 # %% [markdown]
 # Memory runs out before time does, and a default run of many cells leaves a part of the loss out.
-# If the counts stay in a file, memory hardly grows with the cells, and the model is the same but
-# for the order of rows. Several processes share the cells of each step and end with equal weights;
-# keep the cells of a step the same, or there are fewer steps. A class is bound by memory as well.
+# If the counts stay in a file, memory hardly grows with the cells, and the model is the same apart
+# from the order of rows. Several processes share the cells of each step and end with equal
+# weights; keep the cells of a step the same, or there are fewer steps. A class is bound by memory
+# as well.
 #
 # ## What you know now
 #
 # | you may have thought | in fact |
 # | --- | --- |
-# | Twice the cells, twice the time. | From 20,000 cells on the epochs fall as the cells grow, and the KL weight does not arrive. Memory grows always. |
+# | Twice the cells, twice the time. | From 20,000 cells on the epochs fall as the cells grow, and the KL weight does not arrive. Memory always grows. |
 # | Training from a file needs another program. | The same three lines, without `layer=`. Counts must be in `X`, stored by rows. |
 # | Positions come in the order in which I ask. | From a file they come sorted within each minibatch, without a word. |
 # | DDP works in a notebook, somehow. | It wants a script, because each process starts it anew. |
@@ -635,8 +640,8 @@ check.size_of_counts(gib_of_counts, counts=in_memory.X)
 # ```
 #
 # 4 bytes for the count and 4 for the number of its gene. Where each cell begins is noted as well, 4
-# bytes a cell: next to nothing. For ten million cells of 2,000 genes, a tenth not 0, you get the 15
-# GiB of the figure. The training takes more than the counts alone.
+# bytes per cell: next to nothing. For ten million cells of 2,000 genes, a tenth not 0, you get the
+# 15 GiB of the figure. The training takes more than the counts alone.
 #
 # </details>
 
@@ -670,9 +675,9 @@ check.warm_up_that_ends(warmup_epochs)
 # ### Exercise 3 · Rows in your order
 #
 # You want to put the positions of `model.validation_indices` beside the types of these cells. But
-# `model` reads its counts from a file, and the positions come in another order than you ask for.
-# Write a function that returns the positions of the cells with the numbers `indices`, a row each,
-# *in the order of* `indices`.
+# `model` reads its counts from a file, and the positions come in a different order from the one
+# that you ask for. Write a function that returns the positions of the cells with the numbers
+# `indices`, a row each, *in the order of* `indices`.
 
 
 # %% tags=["exercise"]

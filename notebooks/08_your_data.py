@@ -11,7 +11,7 @@
 #
 # So far the cells came ready for use. Yours will not. This lesson takes a file with the usual
 # faults, finds them before the training, repairs them, and goes the whole way of lessons 01 to 05
-# in one script that you keep.
+# in one script that you keep (with the kit, whose helpers it imports).
 #
 # **You will be able to**
 #
@@ -44,11 +44,12 @@ print(file.name)
 #
 # | what you have | what to give |
 # | --- | --- |
-# | an AnnData file | `cells.h5ad` |
+# | an AnnData or MuData file | `cells.h5ad`, `cells.zarr`, `cells.h5mu` |
 # | the output of Cell Ranger (10x Genomics) | `filtered_feature_bc_matrix.h5`, or the folder with `matrix.mtx.gz` |
+# | the output of STARsolo, kallisto or alevin | the folder with the `.mtx` file and its files of names |
 # | a loom file (an older format for such tables) | `cells.loom` |
 # | a table of text, names in the first row and column | `counts.csv`, `.tsv` or `.txt`, also with `.gz`; with `genes_in="rows"` if a row is a gene |
-# | a Seurat object (R) | an `.h5ad` that you write in R: `zellkonverter::writeH5AD(as.SingleCellExperiment(object), "cells.h5ad", X_name = "counts")` |
+# | a Seurat object (R) | an `.h5ad` that you write in R: `zellkonverter::writeH5AD(as.SingleCellExperiment(object), "cells.h5ad", X_name = "counts")`. A merged object of Seurat 5 has a layer for each sample: before it, `object <- JoinLayers(object)`, and if that is not enough `object[["RNA"]] <- as(object[["RNA"]], Class = "Assay")` |
 #
 # Several samples? Read each one, and join them:
 # `ad.concat({"first": one, "second": other}, label="sample", index_unique="-")`, after
@@ -112,7 +113,7 @@ del wrong, fooled  # to free their memory
 training.plot_curves(of_values)
 
 # %% [markdown]
-# The loss falls as it should. Yet these were no counts. So a falling loss does not prove anything
+# The loss falls as it should. Yet these were not counts. So a falling loss does not prove anything
 # about the numbers. Remember where it ends; you will compare it later.
 #
 # ## Look before you train
@@ -143,8 +144,10 @@ print(preflight.verdict(report))
 #
 # What the report does *not* look at: cells that were dying, two cells in one droplet, RNA that
 # floated in from other cells. "Ready" means that scVI can train on these numbers, not that each row
-# is a good cell. For that there are `sc.pp.calculate_qc_metrics` and `sc.pp.scrublet` in scanpy;
-# use them first.
+# is a good cell. For dying cells there is `sc.pp.calculate_qc_metrics`, for two cells in one
+# droplet `sc.pp.scrublet`, which wants each sample by itself. RNA that floated in is a matter for
+# CellBender or SoupX, which need the raw matrix of Cell Ranger, with the empty droplets. Use them
+# first.
 #
 # ## Repair, and look again
 #
@@ -179,10 +182,10 @@ n_differ = len(chosen["float32"] - chosen["uint16"])
 print("genes that differ, of 2,000: some, and fewer than 100:", 0 < n_differ < 100)
 
 # %% [markdown]
-# Now repair. Each line is from the report. The first gives the second of two equal names a `-1`
-# behind it. The next keeps cells with at least one count. The last one stores the counts as floats,
-# and only those that are not 0 ([sparse](../docs/glossary.md#sparse)). Run the report again after
-# the last one: a repaired fault may have hidden another.
+# Now repair. Each line is from the report. The first appends `-1` to the duplicate name. The next
+# keeps cells with at least one count. The last one stores the counts as floats, and only those that
+# are not 0 ([sparse](../docs/glossary.md#sparse)). Run the report again after the last one: a
+# repaired fault may have hidden another.
 
 # %%
 import numpy as np
@@ -232,8 +235,8 @@ print(preflight.check(published).loc["counts", "found"])
 
 # %% [markdown]
 # Scaled values are lost for scVI. But what was only divided by the total of the cell, with or
-# without a logarithm, can often be turned back. In such values all counts of a cell are multiples
-# of the smallest one. If that is a single molecule, you have them all.
+# without a logarithm, can often be recovered. In such values all counts of a cell are multiples of
+# the smallest one. If that is a single molecule, you have them all.
 
 # %%
 recovered = raw_counts.recover(published.raw.X)
@@ -243,10 +246,10 @@ print("first cell, counts above 0:", *recovered[0].data[:12].astype(int), "...")
 # %% [markdown]
 # > **Predict.** How do you find out whether these are the true counts?
 #
-# That they are whole numbers is no proof. In a cell where no gene has exactly one molecule, all
-# would come back too small, and still be whole. But this file also keeps the total of each cell. So
-# test it: normalise the recovered counts again, with the published totals. Do the published values
-# come out?
+# That they are whole numbers does not prove it. In a cell where no gene has exactly one molecule,
+# all would come back too small, and still be whole. But this file also keeps the total of each
+# cell. So test it: normalise the recovered counts again, with the published totals. Do the
+# published values come out?
 
 # %%
 totals = published.obs["n_counts"].to_numpy()[:, None]
@@ -257,12 +260,12 @@ print("largest difference, below a thousandth:", abs(again - published.raw.X).ma
 # They do, for each gene in each cell. Where a file has no totals, trust the counts if there are
 # thousands of genes: nearly every cell then has many genes with one molecule.
 #
-# Values that were corrected for batches, smoothed or scaled cannot be turned back. Ask the authors
-# for counts.
+# Counts cannot be recovered from values that were corrected for batches, smoothed or scaled. Ask
+# the authors for counts.
 #
 # ## The whole way, in one script
 #
-# Now lessons 01 to 05 in one go. The kit has a script for that, `scripts/my_run.py`. It has six
+# Now lessons 01 to 05 in one go. The kit has a script for that, `scripts/my_run.py`. It has seven
 # settings, in capitals. `run_script.write` fills them in, with the lines that repair.
 
 # %%
@@ -278,9 +281,11 @@ script = run_script.write("../data/my_run.py", repairs, RESULTS="../data/my_run"
 print(script.read_text().partition('"""\n')[2])
 
 # %% [markdown]
-# Most of these lines you know. Keep this file with your results: it says what was done. The next
-# cell runs it; `runpy` is Python's own way to run a file. It takes about half a minute. If it is
-# stopped, run it again: the training goes on where it was.
+# Most of these lines you know. Those behind `else` are for a computer without the kit. Paths begin
+# in the folder of the script. The report has gone this whole way with a few of the cells before it
+# says "Ready". Keep this file with your results: it says what was done. The next cell runs it;
+# `runpy` is Python's own way to run a file. It takes about half a minute. If it is stopped, run it
+# again: the training resumes where it stopped.
 #
 # You can also run it in a terminal (File > New > Terminal), with the Python of the kit.
 
@@ -386,10 +391,10 @@ print(f"On the page: {len(verdicts)} verdicts, each a question to you.")
 #
 # | you may have thought | in fact |
 # | --- | --- |
-# | It trained, so the data were fine. | Of values that are no counts you are warned, and the training runs all the same. |
+# | It trained, so the data were fine. | You are warned of values that are not counts, and the training runs all the same. |
 # | How numbers are stored does not matter. | In 16 bits the squares of counts overflow, and other genes are selected, without a word. |
 # | `batch_key` makes any design good. | If batch and kind of cell are the same, nothing does. |
-# | Normalised values are lost for scVI. | Those that were only divided by the total can often be turned back, and tested if the totals are known. |
+# | Normalised values are lost for scVI. | Where they were only divided by the total, the counts can often be recovered, and tested if the totals are known. |
 # | The lower loss has the better model. | Only for the same counts, genes and held-out cells. |
 #
 # ## Check yourself
@@ -469,7 +474,7 @@ check.table_the_right_way(from_text, adata=adata)
 #
 # `raw_counts.recover` does not know the totals of the cells, so it has to guess which value is one
 # molecule. You know them. Write a function that gets `values` (cells × genes, a NumPy array, each
-# ln(1 + 10,000 × count / total)) and `totals` (one a cell), and returns the counts: an array of
+# ln(1 + 10,000 × count / total)) and `totals` (one per cell), and returns the counts: an array of
 # whole numbers. Zeros are written out here, so no sparse matrix is needed.
 
 
@@ -490,9 +495,9 @@ check.counts_by_their_totals(counts_from, published=published)
 #     return np.rint(per_ten_thousand * totals[:, None] / 1e4)
 # ```
 #
-# `totals[:, None]` has one row a cell and one column, so each row is multiplied by the total of its
-# cell. With known totals no guess is needed. A cell without a single molecule of any gene comes out
-# right as well.
+# `totals[:, None]` has one row per cell and one column, so each row is multiplied by the total of
+# its cell. With known totals no guess is needed. A cell without a single molecule of any gene comes
+# out right as well.
 #
 # </details>
 

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers import figures
+from helpers import figures, markdown
 from helpers.scale import evaluation
 from studies import keeping, presets
 
@@ -104,7 +104,7 @@ def _verdicts(found: pd.DataFrame) -> str:
             },
         }
     )
-    return _markdown(table.reset_index())
+    return _as_text(table.reset_index())
 
 
 def _verdict(name: Any, row: Mapping[Any, Any]) -> str:
@@ -124,7 +124,7 @@ def _runs(runs: pd.DataFrame) -> str:
         "negative ELBO": ".1f",
         **dict.fromkeys(presets.COMPARED[1:], ".2f"),
     }
-    return _markdown(_formatted(runs, formats))
+    return _as_text(_formatted(runs, formats))
 
 
 def _comparison(comparison: Mapping[str, Any]) -> list[str]:
@@ -135,13 +135,17 @@ def _comparison(comparison: Mapping[str, Any]) -> list[str]:
     said = f"{len(slower)} of {len(rows)} are slower by more than 25 %."
     shown = rows.assign(slower=rows["slower"].map({True: "slower", False: ""}))
     shown = _formatted(shown, dict.fromkeys(["before", "now", "ratio"], ".2f"))
-    return [f"CPU seconds against those of {comparison['with']}. {said}", _markdown(shown)]
+    return [f"CPU seconds against those of {comparison['with']}. {said}", _as_text(shown)]
 
 
 def _table(rows: list[dict[str, Any]], seconds: str) -> str:
     """Return rows as Markdown, with their seconds in a format and their memory without decimals."""
     formats = {"CPU seconds": seconds, "wall seconds": seconds, "peak MiB": ".0f"}
-    return _markdown(_formatted(pd.DataFrame(rows), formats))
+    return _as_text(_formatted(pd.DataFrame(rows), formats))
+
+
+def _as_text(table: pd.DataFrame) -> str:
+    return markdown.table(list(table), table.to_numpy(), numbers=list(table)[1:])
 
 
 def _formatted(table: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:
@@ -156,12 +160,6 @@ def _formatted(table: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:
 def _number(value: float, how: str) -> str:
     """Return a number in a format, and nothing where it is missing."""
     return "" if pd.isna(value) else f"{value:{how}}"
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    # Numbers have their digits already; tabulate would make 0.7 of "0.70".
-    sides = ["left", *["right"] * (table.shape[1] - 1)]
-    return str(table.to_markdown(index=False, disable_numparse=True, colalign=sides))
 
 
 # --- the picture --------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ def make(
     keys: Mapping[str, Sequence[Any]],
     run: Callable[..., pd.DataFrame],
 ) -> pd.DataFrame:
-    """Make all runs that are missing, and return them; interrupted work goes on where it was.
+    """Make all runs that are missing, and return them; interrupted work resumes where it stopped.
 
     Parameters
     ----------

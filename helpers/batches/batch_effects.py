@@ -60,7 +60,7 @@ def compare(model: scvi.model.SCVI, classes: tuple[str, str]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a gene, natural logarithms of ratios, each column less its mean:
+        One row per gene, natural logarithms of ratios, each column less its mean:
 
         ``true batch effect``
             Batch B against A: ln of the probability that a molecule is kept.
@@ -115,9 +115,9 @@ def attribution(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a learned quantity, a column a true one: by how much the learned one grows where the
-        true one grows by 1 and the other true one stays. A perfect model has 1 where the two names
-        agree, and 0 elsewhere.
+        One row per learned quantity, one column per true one: by how much the learned one grows
+        where the true one grows by 1 and the other true one stays. A perfect model has 1 where the
+        two names agree, and 0 elsewhere.
 
     Notes
     -----

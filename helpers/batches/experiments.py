@@ -311,8 +311,8 @@ def measure(
     Returns
     -------
     DataFrame
-        A row a representation. The last row, "random positions", is what a representation without
-        any information gets.
+        One row per representation. The last row, "random positions", is what a representation
+        without any information gets.
 
         ``kNN batch accuracy``
             How often the 15 nearest neighbours give the batch away (0 to 1). Lower is better: cells

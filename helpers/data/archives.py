@@ -154,8 +154,8 @@ def read_pbmc(archive: Path) -> ad.AnnData:
         # The file is in an older layout; anndata says so, and reads it right.
         warnings.simplefilter("ignore")
         small = ad.read_h5ad(archive)
-    # raw.X is log(1 + 10,000 x count / total); the totals are kept in obs, so the counts can be had
-    # back exactly.
+    # raw.X is log(1 + 10,000 x count / total); the totals are kept in obs, so the counts can be
+    # recovered exactly.
     scaled = sp.csr_matrix(small.raw.X).expm1()
     totals = small.obs["n_counts"].to_numpy()[:, None]
     counts = sp.csr_matrix(scaled.multiply(totals / 1e4)).rint()

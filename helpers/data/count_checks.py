@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import anndata as ad
 import numpy as np
-import scipy.sparse as sp
 
-from helpers.data.matrices import are_counts, in_memory, layers, matrix_name
+from helpers.data.matrices import are_counts, by_cell, layers, matrix_name
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,8 @@ def check_counts(adata: ad.AnnData, layer: str | None = None, batch_key: str | N
     problems = count_problems(adata, layer, batch_key)
     if problems:
         raise ValueError(
-            "scVI cannot use these data.\n" + "\n".join(f"- {problem}" for problem in problems)
+            "These data are not ready for scVI.\n"
+            + "\n".join(f"- {problem}" for problem in problems)
         )
 
 
@@ -91,14 +91,14 @@ def matrices_with_counts(adata: ad.AnnData, layer: str | None = None) -> list[st
         The matrix that is not looked at: a layer, or None for ``X``.
     """
     candidates = {
-        f"layer = '{name}'": matrix for name, matrix in layers(adata).items() if name != layer
+        f"layer = {name!r}": matrix for name, matrix in layers(adata).items() if name != layer
     }
     if layer is not None and adata.X is not None:
         candidates["layer = None"] = adata.X
     if adata.raw is not None:
         candidates["adata = adata.raw.to_adata()"] = adata.raw.X
     totals = {
-        line: float(in_memory(matrix).sum())
+        line: float(by_cell(matrix).sum(dtype=np.float64))
         for line, matrix in candidates.items()
         if are_counts(matrix)
     }
@@ -116,17 +116,20 @@ def _layout_problems(
             "Load the data again, or loosen the filter that emptied it",
         )
     if layer is None and adata.X is None:
+        others = matrices_with_counts(adata, layer)
         yield Problem(
             "counts",
             f"There is no matrix in X. Layers: {listed(layers(adata))}.",
-            "Name the one with the counts: layer=...",
+            "Take the one with the counts" if others else "Name the one with the counts: layer=...",
+            others[0] if others else "",
         )
     if layer is not None and layer not in adata.layers:
+        there = adata.X is not None
         yield Problem(
             "counts",
             f"There is no layer '{layer}'. Layers: {listed(layers(adata))}.",
-            "If X holds the counts",
-            f"adata.layers['{layer}'] = adata.X.copy()",
+            "If X holds the counts" if there else "Name the one with the counts: layer=...",
+            f"adata.{matrix_name(layer)} = adata.X.copy()" if there else "",
         )
     yield from batch_problems(adata, batch_key)
 
@@ -147,7 +150,7 @@ def batch_problems(adata: ad.AnnData, batch_key: str | None) -> Iterator[Problem
             f"{missing.sum():,} cells have no batch in obs['{batch_key}'], the first is "
             f"{adata.obs_names[missing.argmax()]}.",
             "Drop them",
-            f"adata = adata[adata.obs['{batch_key}'].notna()].copy()",
+            f"adata = adata[adata.obs[{batch_key!r}].notna()].copy()",
         )
 
 
@@ -162,8 +165,17 @@ def _value_problems(adata: ad.AnnData, layer: str | None) -> Iterator[Problem]:
             f"adata.{where} = adata.{where}.astype('float32')",
         )
         return
-    # No copy where it is CSR already; zeros that are not stored have nothing to check.
-    entries = sp.csr_matrix(in_memory(matrix))
+    if matrix.dtype == np.float16:
+        yield Problem(
+            "counts",
+            f"{where} holds {matrix.dtype}, numbers of 16 bits: whole numbers only up to 2,048, "
+            "and scipy has no sparse matrix of them.",
+            "Convert it, and look again. If a count is above 2,048, take another file",
+            f"adata.{where} = adata.{where}.astype('float32')",
+        )
+        return
+    # Zeros that are not stored have nothing to check.
+    entries = by_cell(matrix)
     values = entries.data
 
     def name(number: int) -> str:
@@ -176,8 +188,8 @@ def _value_problems(adata: ad.AnnData, layer: str | None) -> Iterator[Problem]:
             return "Raw counts seem to be elsewhere; take those", others[0]
         return (
             "Go back to the raw counts (before normalize_total, log1p or scale) and keep them: "
-            "adata.layers['counts'] = adata.X.copy(). Estimates of counts (kallisto, salmon, "
-            "RSEM, SoupX) may be rounded",
+            "adata.layers['counts'] = adata.X.copy(). Estimates of counts (alevin, CellBender, "
+            "kallisto, RSEM, salmon, SoupX) may be rounded, or given to scVI as they are",
             "",
         )
 

@@ -57,7 +57,7 @@ class WrongFileError(DownloadError):
 def fetch(url: str, file: Path, md5: str) -> Path:
     """Return a file, and download it if it is not there.
 
-    An interrupted download goes on where it was.
+    An interrupted download resumes where it stopped.
 
     Parameters
     ----------

@@ -135,7 +135,7 @@ def _require_counts(
     counts = sp.csr_matrix(adata.layers["counts"])
     if (counts.data % 1).any() or (counts.data < 0).any():
         raise ValueError(
-            'layers["counts"] has numbers that are no counts, and only whole molecules can be '
+            'layers["counts"] has numbers that are not counts, and only whole molecules can be '
             "shuffled.\n"
             "What to do: give the counts as they were measured, before any normalisation."
         )
@@ -176,8 +176,8 @@ def correlations(
     Returns
     -------
     DataFrame
-        A row a pair: ``gene``, ``other gene``, and the Pearson correlation over the cells (-1 to
-        1), ``counts`` of log(1 + counts per 10,000), and ``denoised`` of log(1 + expected counts
+        One row per pair: ``gene``, ``other gene``, and the Pearson correlation over the cells (-1
+        to 1), ``counts`` of log(1 + counts per 10,000), and ``denoised`` of log(1 + expected counts
         per 10,000). In a cell, 10,000 stands for all counts of the genes that the model knows, also
         where the model has size factors.
 
@@ -319,7 +319,7 @@ def plot(table: pd.DataFrame) -> figures.DescribedFigure:
     Parameters
     ----------
     table
-        A row a pair, with ``counts`` and ``denoised``.
+        One row per pair, with ``counts`` and ``denoised``.
     """
     edges = np.linspace(-1, 1, 41)
     strong = (table[["counts", "denoised"]].abs() > STRONG).mean()

@@ -57,8 +57,8 @@ def one_vs_rest(
     Returns
     -------
     DataFrame
-        A row a class and gene: classes in alphabetical order, and in each the genes that are higher
-        in the class first.
+        One row per class and gene: classes in alphabetical order, and in each the genes that are
+        higher in the class first.
 
         ``class``, ``gene``
             Their names, as text.
@@ -226,7 +226,7 @@ def wilcoxon(
     Returns
     -------
     DataFrame
-        A row a class and gene: classes in alphabetical order, and in each the genes by falling
+        One row per class and gene: classes in alphabetical order, and in each the genes by falling
         score, so that those that are higher in the class come first.
 
         ``class``, ``gene``
@@ -290,7 +290,7 @@ def wilcoxon(
 def _count(counts: sp.csr_matrix, genes: pd.Index, classes: NDArray[np.str_]) -> pd.DataFrame:
     """Return what was counted of each gene in each class."""
     names, code = np.unique(classes, return_inverse=True)
-    # A row a class, 1 where the cell is of the class.
+    # One row per class, 1 where the cell is of the class.
     member = sp.csr_matrix((np.ones(len(code)), (code, np.arange(len(code)))))
     cells = np.asarray(member.sum(axis=1))
     total = (member @ counts).toarray()

@@ -43,8 +43,9 @@ def dot_plot(
     Returns
     -------
     DescribedFigure
-        A row a class, a column a gene. Size: the share of the cells of the class with at least one
-        count. Colour: mean of log(1 + counts per 10,000), where 10,000 stands for all counts of
+        One row per class, one column per gene. Size: the share of the cells of the class with at
+        least one count. Colour: mean of log(1 + counts per 10,000), where 10,000 stands for all
+        counts of
         ``adata`` in the cell.
 
     Raises

@@ -42,7 +42,7 @@ def top(table: pd.DataFrame, n: int = 5, named: bool = False) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a class, a column a place, from 1 to ``n``.
+        One row per class, one column per place, from 1 to ``n``.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def agreement(
     Returns
     -------
     DataFrame
-        A row a class, numbers of genes:
+        One row per class, numbers of genes:
 
         ``known markers``
             Of the class, among the genes of the tables. No method can find more.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -41,10 +44,17 @@ def select(adata: ad.AnnData, n_top_genes: int = 2000, batch_key: str | None = N
         those kept that are among the first ``n_top_genes`` of most batches; so a gene that only
         differs between batches does not count as variable.
 
+    Warns
+    -----
+    UserWarning
+        If the curve of some batches cannot be fitted, because they have few cells or few counts.
+        Genes are then ranked in those batches as if they were one, or, if that is not enough
+        either, in the other batches only. No cell is dropped.
+
     Raises
     ------
     ValueError
-        If there is no such layer, or too few counts in it (of a batch) to fit the curve.
+        If there is no such layer, or too few counts in it to fit the curve.
     """
     if "counts" not in adata.layers:
         raise ValueError(
@@ -52,24 +62,97 @@ def select(adata: ad.AnnData, n_top_genes: int = 2000, batch_key: str | None = N
             "What to do: adata.layers['counts'] = adata.X.copy(), if X holds the raw counts; "
             "data.check_counts(adata) tells."
         )
+    how = {"n_top_genes": n_top_genes, "layer": "counts", "flavor": "seurat_v3"}
+    groups = None if batch_key is None else pd.Series(adata.obs[batch_key]).astype(str)
     try:
-        sc.pp.highly_variable_genes(
-            adata,
-            n_top_genes=n_top_genes,
-            subset=True,
-            layer="counts",
-            flavor="seurat_v3",
-            batch_key=batch_key,
-        )
+        if _can_be_tried(adata, groups):
+            sc.pp.highly_variable_genes(adata, subset=True, batch_key=batch_key, **how)
+            return
+        reason = "too few genes differ between cells"
     except ValueError as error:
         # The curve is fitted by a library of C, which says only "svddc failed" and the like.
-        of_batch = "" if batch_key is None else f" in each batch of obs['{batch_key}']"
+        reason = str(error)
+    groups = None if groups is None else _groups_with_a_curve(adata, groups)
+    if groups is None:
         raise ValueError(
-            f"The curve of the expected variance cannot be fitted{of_batch} ({error}): too few "
-            "genes or cells differ.\n"
-            "What to do: drop genes that few cells have, sc.pp.filter_genes(adata, min_cells=3)"
-            + (", leave out small batches, or select without batch_key." if batch_key else ".")
-        ) from error
+            f"The curve of the expected variance cannot be fitted ({reason}): too few genes or "
+            "cells differ.\n"
+            "What to do: drop genes that few cells have, sc.pp.filter_genes(adata, min_cells=3), "
+            "or take more cells."
+        )
+    ranked = groups.notna().to_numpy()
+    counts = sp.csr_matrix(adata.layers["counts"])[ranked]
+    some = ad.AnnData(
+        obs=pd.DataFrame({"group": groups[ranked]}, index=adata.obs_names[ranked].astype(str)),
+        var=pd.DataFrame(index=adata.var_names),
+        layers={"counts": counts},
+    )
+    table = sc.pp.highly_variable_genes(some, inplace=False, batch_key="group", **how)
+    for name in table:
+        adata.var[name] = table[name].to_numpy()
+    adata._inplace_subset_var(table["highly_variable"].to_numpy(dtype=bool))
+
+
+# With fewer points the library that fits the curve ends Python in some runs (three points), or
+# fits nothing (fifteen).
+FEWEST_POINTS = 20
+
+# By these words a warning of ``select`` is known.
+RANKED = "too few cells or counts to rank genes in them"
+
+# How the batches are called that are ranked as if they were one.
+JOINED = "joined batches"
+
+
+def _can_be_tried(adata: ad.AnnData, groups: pd.Series | None) -> bool:
+    """Tell whether each group has so many genes that differ that a curve may be fitted at all."""
+    parts = [adata.layers["counts"]] if groups is None else list(_parts(adata, groups).values())
+    return all(_points(part) >= FEWEST_POINTS for part in parts)
+
+
+def _parts(adata: ad.AnnData, groups: pd.Series) -> dict[str, sp.csr_matrix]:
+    counts = sp.csr_matrix(adata.layers["counts"])
+    return {name: counts[(groups == name).to_numpy()] for name in sorted(set(groups.dropna()))}
+
+
+def _points(counts: Any) -> int:
+    """Return how many genes have not the same count in all cells."""
+    counts = sp.csr_matrix(counts)
+    if counts.shape[0] < 2:
+        return 0
+    return int((_moments(counts)["variance"] > 0).sum())
+
+
+def _has_curve(counts: sp.csr_matrix) -> bool:
+    if _points(counts) < FEWEST_POINTS:
+        return False
+    try:
+        return bool(np.isfinite(expected_variance(_moments(counts))).all())
+    except ValueError:
+        return False
+
+
+def _groups_with_a_curve(adata: ad.AnnData, batches: pd.Series) -> pd.Series | None:
+    """Return in which group each cell is ranked: its batch, or with others that have no curve.
+
+    Cells that are not ranked have none; None if no cell can be ranked. A warning says which.
+    """
+    parts = _parts(adata, batches)
+    without = [name for name, counts in parts.items() if not _has_curve(counts)]
+    groups = batches.where(~batches.isin(without), JOINED)
+    together = _has_curve(_parts(adata, groups)[JOINED]) if without else True
+    if not together:
+        groups = groups.where(groups != JOINED)
+        if len(without) == len(parts):
+            return None
+    listed = ", ".join(f"{name} {parts[name].shape[0]:,}" for name in without[:8])
+    how = "they were ranked as one batch" if together else "they were ranked in the others only"
+    warnings.warn(
+        f"{len(without)} of {len(parts)} batches have {RANKED}: {listed}"
+        f"{' ...' if len(without) > 8 else ''} cells; {how}.",
+        stacklevel=3,
+    )
+    return groups
 
 
 # --- the steps of seurat_v3 ---------------------------------------------------------------------
@@ -89,11 +172,15 @@ def mean_and_variance(adata: ad.AnnData) -> pd.DataFrame:
         One row per gene: ``mean`` (counts per cell) and ``variance`` (counts squared, divided by
         n - 1).
     """
-    counts = sp.csr_matrix(adata.layers["counts"])
-    mean = _total_per_gene(counts, counts.data) / adata.n_obs
-    mean_of_squares = _total_per_gene(counts, counts.data.astype(np.float64) ** 2) / adata.n_obs
-    variance = (mean_of_squares - mean**2) * adata.n_obs / (adata.n_obs - 1)
-    return pd.DataFrame({"mean": mean, "variance": variance}, index=adata.var_names)
+    return _moments(sp.csr_matrix(adata.layers["counts"])).set_axis(adata.var_names)
+
+
+def _moments(counts: sp.csr_matrix) -> pd.DataFrame:
+    n = counts.shape[0]
+    mean = _total_per_gene(counts, counts.data) / n
+    mean_of_squares = _total_per_gene(counts, counts.data.astype(np.float64) ** 2) / n
+    variance = (mean_of_squares - mean**2) * n / (n - 1)
+    return pd.DataFrame({"mean": mean, "variance": variance})
 
 
 def expected_variance(table: pd.DataFrame) -> pd.Series:

@@ -155,9 +155,9 @@ def confusion(labels: ArrayLike, classes: ArrayLike) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a cluster and a column a class, in numbers of cells. Clusters with the same main class
-        (the one that most of their cells have) follow one another, the largest first, in the order
-        of the columns.
+        One row per cluster and one column per class, in numbers of cells. Clusters with the same
+        main class (the one that most of their cells have) follow one another, the largest first, in
+        the order of the columns.
 
     Raises
     ------
@@ -197,8 +197,8 @@ def resolutions(
     Returns
     -------
     DataFrame
-        A row a representation and resolution: ``representation``, ``resolution``, ``clusters`` (how
-        many), ``ARI`` and ``NMI`` (see ``agreement``).
+        One row per representation and resolution: ``representation``, ``resolution``, ``clusters``
+        (how many), ``ARI`` and ``NMI`` (see ``agreement``).
 
     Raises
     ------
@@ -243,7 +243,7 @@ def compare(
     Returns
     -------
     DataFrame
-        A row a representation; higher is better in all but the last columns:
+        One row per representation; higher is better in all but the last columns:
 
         ``kNN class accuracy``
             See ``neighbours.label_accuracy``.

@@ -36,7 +36,7 @@ def plot_labels(maps: Mapping[str, ArrayLike], labels: ArrayLike) -> figures.Des
     maps
         Maps by name (cells x 2).
     labels
-        A label a cell, of 2 to 24 values; Categoricals keep their order.
+        One label per cell, of 2 to 24 values; Categoricals keep their order.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def plot_values(
     maps
         Maps by name (cells x 2).
     values
-        A number a cell.
+        One number per cell.
     name
         What the number is, with its unit; written at the colour bar.
 
@@ -123,7 +123,7 @@ def plot_values(
     if values.shape != (n_cells,):
         raise ValueError(
             f"There are values of the shape {values.shape}, and {n_cells:,} cells.\n"
-            "What to do: give one number a cell, of the same cells in the same order."
+            "What to do: give one number per cell, of the same cells in the same order."
         )
     if not np.isfinite(values).all():
         raise ValueError(

@@ -34,13 +34,13 @@ def faithfulness(
     positions
         What they were made from (cells x dimensions).
     labels
-        A label a cell; adds a column.
+        One label per cell; adds a column.
 
     Returns
     -------
     DataFrame
-        A row a map, after one for the positions themselves, which are as faithful as can be. From 0
-        to 1, higher is better:
+        One row per map, after one for the positions themselves, which are as faithful as can be.
+        From 0 to 1, higher is better:
 
         ``trustworthiness``
             Are neighbours in the map neighbours in truth? A false neighbour costs the more, the
@@ -104,15 +104,15 @@ def spread_by_label(
     positions
         What they were made from (cells x dimensions).
     labels
-        A label a cell.
+        One label per cell.
 
     Returns
     -------
     DataFrame
-        A row a label: ``cells`` (how many), then its spread in the ``original`` and in each map.
-        The spread is how far apart two of its cells are, median over all pairs, divided by the mean
-        of this over the labels: 1 is average, and maps without a unit can be compared. Missing for
-        a label of one cell.
+        One row per label: ``cells`` (how many), then its spread in the ``original`` and in each
+        map. The spread is how far apart two of its cells are, median over all pairs, divided by the
+        mean of this over the labels: 1 is average, and maps without a unit can be compared. Missing
+        for a label of one cell.
 
     Raises
     ------
@@ -160,14 +160,14 @@ def centre_distances(
     positions
         What they were made from (cells x dimensions).
     labels
-        A label a cell, of at least three values.
+        One label per cell, of at least three values.
 
     Returns
     -------
     DataFrame
-        A row a map: ``rank correlation`` (Spearman's) of the distances between the labels' means in
-        the map and in the original; ``pairs`` of labels; ``most misplaced``, the pair of labels
-        whose place changes most when the pairs are ordered by distance; and its place,
+        One row per map: ``rank correlation`` (Spearman's) of the distances between the labels'
+        means in the map and in the original; ``pairs`` of labels; ``most misplaced``, the pair of
+        labels whose place changes most when the pairs are ordered by distance; and its place,
         ``in the original`` and ``in the map`` (1 is the nearest pair).
 
     Raises

@@ -77,7 +77,7 @@ def knn_predict(positions: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) ->
     positions
         A position a cell (cells x dimensions).
     labels
-        A label a cell.
+        One label per cell.
     k
         How many neighbours vote. The most frequent label among them is the guess (of two equally
         frequent ones, the first in the alphabet); the cell itself has no vote.
@@ -121,7 +121,7 @@ def require_labels(labels: ArrayLike, n_cells: int) -> NDArray[np.str_]:
     Parameters
     ----------
     labels
-        A label a cell, such as a column of ``obs``.
+        One label per cell, such as a column of ``obs``.
     n_cells
         How many cells the representation has.
 
@@ -182,8 +182,8 @@ def require_positions(positions: ArrayLike, k: int = 1) -> NDArray[np.floating]:
     positions = np.asarray(positions)
     if positions.ndim != 2:
         raise ValueError(
-            f"Positions have the shape {positions.shape}; a row a cell and a column a dimension is "
-            "needed."
+            f"Positions have the shape {positions.shape}; one row per cell and one column per "
+            "dimension is needed."
         )
     if not np.isfinite(positions).all():
         rows = np.flatnonzero(~np.isfinite(positions).all(axis=1))

@@ -74,10 +74,10 @@ def path(
     Returns
     -------
     DataFrame
-        A row a step (``steps`` x latent dimensions, these from 1). The index has the values along
-        the dimension, rising evenly from the 1st to the 99th percentile of the cells, or from the
-        cell itself if it lies outside. The value nearest to the cell's own is replaced by that, so
-        that the cell is on the path. All other columns are those of the cell.
+        One row per step (``steps`` x latent dimensions, these from 1). The index has the values
+        along the dimension, rising evenly from the 1st to the 99th percentile of the cells, or from
+        the cell itself if it lies outside. The value nearest to the cell's own is replaced by that,
+        so that the cell is on the path. All other columns are those of the cell.
 
     Raises
     ------
@@ -203,9 +203,9 @@ def expected(
     Returns
     -------
     DataFrame
-        A row a position, with the index of ``positions``, a column a gene (``steps`` x genes): the
-        mean of the gene's count in a cell with ``library_size`` counts, before the extra zeros of a
-        zero-inflated likelihood.
+        One row per position, with the index of ``positions``, one column per gene (``steps`` x
+        genes): the mean of the gene's count in a cell with ``library_size`` counts, before the
+        extra zeros of a zero-inflated likelihood.
 
     Raises
     ------
@@ -284,10 +284,11 @@ def responders(
     Returns
     -------
     DataFrame
-        A row a gene, that with the largest change first: ``lowest value`` and ``highest value``,
-        the expected counts per 10,000 at the two ends of the path, and ``log2 ratio``, the
-        logarithm of highest value / lowest value after 1 was added to each. So a gene that goes
-        from 0.01 to 0.1 counts per 10,000 hardly changes, and one that goes from 10 to 100 does.
+        One row per gene, that with the largest change first: ``lowest value`` and
+        ``highest value``, the expected counts per 10,000 at the two ends of the path, and
+        ``log2 ratio``, the logarithm of highest value / lowest value after 1 was added to each. So
+        a gene that goes from 0.01 to 0.1 counts per 10,000 hardly changes, and one that goes from
+        10 to 100 does.
 
     Raises
     ------
@@ -324,7 +325,7 @@ def nearest_cells(latent: ArrayLike, positions: pd.DataFrame | ArrayLike) -> pd.
     Returns
     -------
     DataFrame
-        A row a position, with the index of ``positions``: ``row``, the row of the nearest cell;
+        One row per position, with the index of ``positions``: ``row``, the row of the nearest cell;
         ``distance``, the Euclidean distance to it, in units of the typical one, which is the median
         distance of a cell from its nearest neighbour; and ``near``, whether this is no more than
         that of 99 % of the cells.

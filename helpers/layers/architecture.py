@@ -12,6 +12,8 @@ from scvi.model.base import BaseModelClass
 
 from helpers.layers.model_anatomy import read
 
+SIZES = ["modules", "parameters"]
+
 
 def hidden_layers(model: BaseModelClass) -> dict[str, int]:
     """Count the hidden layers of each network that trains.
@@ -52,7 +54,8 @@ def module_table(model: BaseModelClass) -> pd.DataFrame:
         own): ``path``; ``network``; ``role`` (hidden, head, normalisation, activation, dropout,
         embedding, parameter; unknown if it never ran and nothing like it did); ``in`` and ``out``
         (columns); ``parameters``, which add up to those of the model; ``state`` (trained, frozen,
-        ignored, idle).
+        ignored, idle). If some are trained only in part, there is also ``held``: how many
+        parameters of each stay as they are.
 
     Raises
     ------
@@ -102,13 +105,16 @@ def parameters_by_state(model: BaseModelClass) -> pd.DataFrame:
     -------
     DataFrame
         A row a state, and one for ``all``: ``parameters`` and their ``share`` (a text in per cent).
+        Single numbers are counted: of a module that is trained in part, the others are frozen. What
+        multiplies nothing but zeros, such as the weight of a category or gene that no cell has,
+        counts as ignored.
 
     Raises
     ------
     TypeError, ValueError, UntraceableModelError
         As ``hidden_layers``.
     """
-    sizes = read(model).parameters
+    sizes = read(model).parameters.copy()
     sizes["all"] = sum(value.numel() for value in model.module.parameters())
     share = (sizes / sizes["all"]).map("{:.0%}".format)
     return pd.DataFrame({"parameters": sizes, "share": share})
@@ -125,20 +131,26 @@ def compare(models: dict[Any, BaseModelClass]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a model: the hidden layers of each network, ``modules`` (rows of its module table),
-        ``parameters``, and how many ``more`` they are than in the row before, also as a share.
+        A row a model, in the order given: the hidden layers of each network (missing if it has no
+        such network), ``modules`` (rows of its module table), ``parameters``, and how many ``more``
+        they are than in the row before, also as a share.
 
     Raises
     ------
     TypeError, ValueError, UntraceableModelError
-        As ``hidden_layers``.
+        As ``hidden_layers``, and if there are no models.
     """
-    rows = {}
-    for name, model in models.items():
+    if not models:
+        raise ValueError("There are no models to compare. What to do: give {'SCVI': model, ...}.")
+    rows = []
+    for model in models.values():
         anatomy = read(model)
         size = anatomy.table["parameters"].sum()
-        rows[name] = {**anatomy.hidden_layers, "modules": len(anatomy.table), "parameters": size}
-    table = pd.DataFrame.from_dict(rows, orient="index")
+        rows.append({**anatomy.hidden_layers, "modules": len(anatomy.table), "parameters": size})
+    networks = list(dict.fromkeys(name for row in rows for name in row if name not in SIZES))
+    table = pd.DataFrame(rows, index=list(models), columns=[*networks, *SIZES])
+    # Not every model has every network.
+    table = table.astype({name: "Int64" for name in networks if table[name].isna().any()})
     table["more"] = table["parameters"].diff().astype("Int64")
     grown = table["parameters"].pct_change().map("{:.1%}".format)
     return table.assign(**{"more, %": grown.where(table["more"].notna(), "")})

@@ -18,10 +18,13 @@ from matplotlib.path import Path
 from scvi.model.base import BaseModelClass
 
 from helpers import figures
-from helpers.layers import descriptions, model_anatomy, untrained_parts
+from helpers.layers import descriptions, model_anatomy, side_inputs, untrained_parts
 
 # Inches: the size of a box, and the space from one box to the next.
 WIDTH, HEIGHT, ACROSS, DOWN = 1.34, 0.46, 1.46, 0.66
+
+# Letters in a line of a note.
+LONGEST_NOTE = 36
 
 # The room of an arrow between two boxes, in boxes.
 BEND = 0.12
@@ -30,6 +33,13 @@ BEND = 0.12
 Place = tuple[float, float]
 
 GREY = "#767676"
+
+# What the fields of a minibatch are called; "" are columns that are the same for all cells.
+FIELDS = {
+    "": "constants",
+    "extra_categorical_covs": "covariates",
+    "extra_continuous_covs": "continuous",
+}
 MEANING = {
     "ignored": "ignored: runs, but nothing of it reaches the loss",
     "idle": "idle: built, never runs",
@@ -112,11 +122,13 @@ def _boxes(anatomy: model_anatomy.Anatomy) -> nx.DiGraph:
             if table.loc[path, "state"] != "idle":
                 names[node] = path
                 boxes.add_node(path, box=_module_box(path, table.loc[path], notes.get(path, [])))
-        elif data["kind"] != "loss" and data["width"]:
+        elif data["kind"] not in ("loss", "codes") and not _only_noted(anatomy, node):
             names[node] = f"{data['kind']} {data['name']} {node}"
             boxes.add_node(names[node], box=_other_box(anatomy, node))
-    for before, after in graph.edges:
-        if before in names and after in names and names[before] != names[after]:
+    for before, after in sorted(graph.edges, key=lambda edge: graph.nodes[edge[1]]["order"]):
+        known = before in names and after in names
+        # A module that runs again, on what it gave before, has one box: no way leads back.
+        if known and not nx.has_path(boxes, names[after], names[before]):
             boxes.add_edge(names[before], names[after])
     _drop_asides(boxes)
     boxes = _without_shortcuts(boxes)
@@ -128,6 +140,14 @@ def _boxes(anatomy: model_anatomy.Anatomy) -> nx.DiGraph:
     return boxes
 
 
+def _only_noted(anatomy: model_anatomy.Anatomy, node: int) -> bool:
+    """Whether an input is a covariate that is noted wherever it enters, so that it needs no box."""
+    graph = anatomy.trace.graph
+    return graph.nodes[node]["name"] in anatomy.covariates and all(
+        graph.nodes[after]["kind"] == "linear" for after in graph.successors(node)
+    )
+
+
 def _module_box(path: str, row: Any, notes: list[str]) -> Box:
     title = "hidden layer" if row["role"] == "hidden" else _short(path)
     return Box((title, f"{row['out']:,}"), row["network"], row["state"], row["role"], notes)
@@ -137,7 +157,7 @@ def _other_box(anatomy: model_anatomy.Anatomy, node: Any) -> Box:
     data = anatomy.trace.graph.nodes[node]
     width, title = data["width"], data["name"]
     if data["kind"] == "input":
-        title = f"data: {title}"
+        title = f"{'' if title in anatomy.covariates else 'data: '}{title.replace('_', ' ')}"
     elif data["kind"] == "likelihood":
         title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", title).capitalize()
     elif data["kind"] == "sample":
@@ -147,7 +167,8 @@ def _other_box(anatomy: model_anatomy.Anatomy, node: Any) -> Box:
             else "sample"
         )
     elif data["kind"] == "parameter":
-        width = int(anatomy.table.set_index("path").loc[title, "parameters"])
+        width = int(anatomy.numbers.loc[title].sum())
+        return Box((title, f"{width:,}"), "", "", data["kind"], _held(anatomy, title))
     return Box((title, f"{width:,}"), "", "", data["kind"])
 
 
@@ -170,12 +191,25 @@ def _notes(anatomy: model_anatomy.Anatomy) -> dict[str, list[str]]:
             continue
         if table.loc[path, "role"] in ("hidden", "head"):
             last = path
-            extra = model_anatomy.columns_from_the_side(anatomy, path)
-            what = "batch" if extra == anatomy.n_batches else "covariates"
-            notes[path] = [f"+{extra} {what}"] if extra > 0 else []
+            notes[path] = [*_side_inputs(anatomy, path), *_held(anatomy, path)]
         elif table.loc[path, "role"] == "dropout" and last:
             notes[last].append(f"dropout {anatomy.trace.module.get_submodule(path).p:g}")
     return notes
+
+
+def _side_inputs(anatomy: model_anatomy.Anatomy, path: str) -> list[str]:
+    """Say which covariates enter a learned map, and as how many columns of their own, if any."""
+    return [
+        f"+{f'{columns} ' if columns else ''}{FIELDS.get(name, name.replace('_', ' '))}"
+        for name, columns in side_inputs.told(anatomy, path).items()
+        if name in anatomy.covariates or not name
+    ]
+
+
+def _held(anatomy: model_anatomy.Anatomy, path: str) -> list[str]:
+    if path in anatomy.partly_trained:
+        return ["partly frozen"]
+    return ["frozen"] if anatomy.numbers.loc[path, "frozen"] else []
 
 
 def _drop_asides(boxes: nx.DiGraph) -> None:
@@ -191,6 +225,7 @@ def _drop_asides(boxes: nx.DiGraph) -> None:
         (before, after)
         for before, after in boxes.edges
         if boxes.nodes[before]["box"].kind == "input"
+        and boxes.nodes[before]["box"].lines[0].startswith("data: ")
         and boxes.nodes[after]["box"].kind == "likelihood"
     ]
     boxes.remove_nodes_from(aside)
@@ -318,19 +353,28 @@ def _draw_box(axes: Axes, box: Box, x: float, y: float, colours: dict[str, str])
     )
     # A network's number is its width; the name of a distribution may need two lines.
     title = textwrap.wrap(box.lines[0], 20) if box.kind == "likelihood" else [box.lines[0]]
-    lines = [*title, box.lines[1], *([", ".join(box.notes)] if box.notes else [])]
+    lines = [*title, box.lines[1], *_in_lines(box.notes)]
+    # More than three lines stand closer together.
+    spacing = min(0.145, 0.435 / len(lines))
     for number, text in enumerate(lines):
         is_width = number == len(title)
         axes.text(
             centre,
-            middle + ((len(lines) - 1) / 2 - number) * 0.145,
+            middle + ((len(lines) - 1) / 2 - number) * spacing,
             text,
-            fontsize=_fitting(text, 7 if number > len(title) else 8.5),
+            fontsize=_fitting(text, (7 if number > len(title) else 8.5) * spacing / 0.145),
             fontweight="bold" if is_width and box.kind == "hidden" else "normal",
             color=GREY if grey else "black",
             ha="center",
             va="center",
         )
+
+
+def _in_lines(notes: list[str]) -> list[str]:
+    """Join notes to lines that end between two of them."""
+    unbroken = ", ".join(note.replace(" ", "\N{NO-BREAK SPACE}") for note in notes)
+    lines = textwrap.wrap(unbroken, LONGEST_NOTE, break_long_words=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def _fitting(text: str, size: float) -> float:

@@ -26,6 +26,9 @@ PRODUCTS = {
 # Where it takes a row out of a table of learned numbers.
 LOOKUP = "EmbeddingBackward0"
 
+# Where it puts tensors side by side.
+JOIN = "CatBackward0"
+
 # A likelihood that is computed as a loss function of PyTorch instead of by a distribution.
 LOSS_FUNCTIONS = {
     "BinaryCrossEntropyBackward0": "Bernoulli",
@@ -73,3 +76,37 @@ def same_numbers(node: Any) -> Iterator[Any]:
         if not node.name().startswith(RESHAPES):
             return
         node = node.next_functions[0][0]
+
+
+def columns(value: Any) -> int | None:
+    """Return the number of columns of a tensor, or of what an operation gives; None if it has none.
+
+    Of an operation that gives several tensors, the first counts.
+    """
+    if isinstance(value, torch.Tensor):
+        shape = value.shape
+    elif hasattr(value, "variable"):
+        shape = value.variable.shape
+    else:
+        shape = value._input_metadata[0].shape if value and value._input_metadata else ()
+    return int(shape[-1]) if len(shape) else None
+
+
+def joined(node: Any) -> Iterator[Any]:
+    """Give the operations whose columns were put side by side to make those of this one.
+
+    That is the operation itself if nothing was. Columns without a gradient are left out.
+    """
+    inside = node
+    while inside is not None and inside.name().startswith(RESHAPES):
+        inside = inside.next_functions[0][0]
+    if inside is not None and inside.name() == JOIN and columns(inside) == columns(node):
+        # -1 and the like are kept as whole numbers without a sign.
+        along = inside._saved_dim % 2**64
+        last = len(inside._input_metadata[0].shape) - 1
+        if along in (last, 2**64 - 1):
+            for part, _ in inside.next_functions:
+                yield from joined(part)
+            return
+    if node is not None:
+        yield node

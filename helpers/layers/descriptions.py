@@ -77,7 +77,10 @@ def trained_layers(anatomy: Anatomy) -> str:
         if len(rows) > number:
             text.append(f"({len(rows)} such layers, in branches side by side)")
         parts.append(" ".join(text))
-    return f"{anatomy.model} trains {_listing(parts) or 'no network, only bare parameters'}."
+    layers = anatomy.rows().query("role in ('hidden', 'head')")
+    whole = layers["state"].eq("trained").all() and not anatomy.partly_trained
+    does = "trains" if whole else "uses"
+    return f"{anatomy.model} {does} {_listing(parts) or 'no network, only bare parameters'}."
 
 
 def _why_unused(parts: pd.DataFrame) -> str:
@@ -102,14 +105,34 @@ def _why_unused(parts: pd.DataFrame) -> str:
 
 
 def _frozen(anatomy: Anatomy) -> list[str]:
-    frozen = anatomy.table[anatomy.table["state"] == "frozen"]
-    where = _listing([_the(name) for name in frozen["network"].replace("", "the model").unique()])
-    size = frozen["parameters"].sum()
-    return (
-        [f"{size:,} parameters in {where} are frozen: they are used, and stay as they are."]
-        if size
-        else []
-    )
+    """Say which numbers are used, and are not trained all the same."""
+    sentences = []
+    if frozen := anatomy.parameters.get("frozen", 0):
+        where = _networks(anatomy, anatomy.numbers["frozen"] > 0)
+        sentences.append(
+            f"{frozen:,} parameters in {where} are frozen: they are used, and stay as they are."
+        )
+    if partly := anatomy.partly_trained:
+        inside = anatomy.numbers.loc[partly]
+        sentences.append(
+            f"Modules that are trained in part: {len(partly)}, with {inside['trained'].sum():,} of "
+            f"their {inside.to_numpy().sum():,} parameters. The gradient of the others is set to "
+            "0: they stay as they are if weight_decay is 0."
+        )
+    unreached = anatomy.numbers["ignored"].where(anatomy.is_used.to_numpy(), 0)
+    if unreached.any():
+        where = _networks(anatomy, unreached > 0)
+        sentences.append(
+            f"{unreached.sum():,} parameters in {where} are single numbers of larger ones, and "
+            "nothing of them reaches the loss, as of the weights of a category that no cell has."
+        )
+    return sentences
+
+
+def _networks(anatomy: Anatomy, rows: pd.Series) -> str:
+    """Name the networks of some rows of the table."""
+    names = anatomy.table["network"][rows.to_numpy()].replace("", "the model").unique()
+    return _listing([_the(name) for name in names])
 
 
 def dropout(anatomy: Anatomy) -> str:

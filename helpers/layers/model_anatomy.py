@@ -9,9 +9,14 @@ Whether something counts is decided by one training step on real cells (see
 ``helpers.layers.tracing``):
 
 - *trained*: it runs, and the loss depends on it, so training changes it;
-- *frozen*: the same, but it was set not to learn;
+- *frozen*: the same, but it is held as it is: it was set not to learn, or hooks on it set its
+  gradient to 0, as on a model of scvi-tools that waits for new cells (``load_query_data``);
 - *ignored*: it runs, but nothing of it reaches the loss;
 - *idle*: it is built, and the step never calls it.
+
+A module is trained if any of its numbers is. Parameters are counted number by number: of a partly
+trained module, those that are held are frozen ones. A number that multiplies nothing but zeros,
+such as the weight of a category that no cell has, is ignored (``helpers.layers.learned_numbers``).
 """
 
 from __future__ import annotations
@@ -24,9 +29,10 @@ import pandas as pd
 from scvi.model.base import BaseModelClass
 from torch import nn
 from torch.nn.modules import batchnorm, normalization
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
-from helpers.layers import tracing
+from helpers.layers import field_codes, learned_numbers, tracing
 from helpers.training import minibatches
 
 NORMALISATIONS = (
@@ -38,6 +44,7 @@ NORMALISATIONS = (
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 USED = ("trained", "frozen")
+STATES = ["trained", "frozen", "ignored", "idle"]
 
 # What is masked out can leave a trace of rounding. A gradient this much smaller than the largest
 # one moves no weight.
@@ -57,8 +64,13 @@ class Anatomy:
         A row a leaf module or bare parameter, as ``module_table`` returns it.
     hidden_layers
         Hidden layers of each network that reaches the loss, in the order in which they run.
-    n_batches
-        Batches that the cells were registered with.
+    numbers
+        How many parameters are in each state, a row a row of the table and a column a state.
+    learned
+        By parameter that the loss depends on, which of its numbers are trained (of its shape).
+    covariates
+        The fields of the minibatch that describe a cell beside its data, such as the batch, with
+        the number of their categories (None for numbers).
     trace
         The training step that this was read from.
     """
@@ -66,20 +78,37 @@ class Anatomy:
     model: str
     table: pd.DataFrame
     hidden_layers: dict[str, int]
-    n_batches: int
+    numbers: pd.DataFrame
+    learned: learned_numbers.Masks
+    covariates: dict[str, int | None]
     trace: tracing.Trace
 
     def rows(self, **wanted: str) -> pd.DataFrame:
         """Return the rows of the table that reach the loss and have these values."""
-        chosen = self.table["state"].isin(USED)
+        chosen = self.is_used
         for column, value in wanted.items():
             chosen &= self.table[column] == value
         return self.table.loc[chosen]
 
     @property
+    def is_used(self) -> pd.Series:
+        """Which rows of the table reach the loss."""
+        return self.table["state"].isin(USED)
+
+    @property
     def parameters(self) -> pd.Series:
-        """How many parameters there are in each state."""
-        return pd.Series(self.table.groupby("state")["parameters"].sum())
+        """How many parameters there are in each state that occurs, number by number."""
+        sums = self.numbers.sum().rename("parameters").rename_axis("state").sort_index()
+        occurs = [
+            state in self.table["state"].to_numpy() or sums[state] > 0 for state in sums.index
+        ]
+        return sums[occurs]
+
+    @property
+    def partly_trained(self) -> list[str]:
+        """The rows of the table of which some parameters are trained and others are held."""
+        both = (self.numbers[["trained", "frozen"]] > 0).all(axis=1)
+        return list(self.numbers.index[both])
 
     def widths(self, **wanted: str) -> list[int]:
         """Return the widths of the hidden layers that have these values, widest first."""
@@ -125,12 +154,9 @@ class _Reader:
     def __init__(self, model: BaseModelClass) -> None:
         self.name = type(model).__name__
         self.trace = tracing.trace(model)
-        self.n_batches = int(model.summary_stats.get("n_batch", 1))
+        self.covariates = field_codes.covariates(model)
         self.graph = self.trace.graph
         self.threshold = ROUNDING * max(self.trace.gradients.values(), default=0.0)
-        self.frozen = {
-            path for path, value in model.module.named_parameters() if not value.requires_grad
-        }
         self.parameters = dict(self.trace.module.named_parameters())
         # A parameter that two modules share is counted once, under its first name.
         first = {id(value): name for name, value in self.parameters.items()}
@@ -146,6 +172,7 @@ class _Reader:
         self.linear = [node for node, kind in self.graph.nodes(data="kind") if kind == "linear"]
         self.order = {path: number for number, path in enumerate(self.trace.calls)}
         self.networks = self._networks()
+        self.learned = self._learned(model)
 
     def read(self) -> Anatomy:
         rows = [self._leaf(path) for path in self.leaves]
@@ -153,7 +180,13 @@ class _Reader:
         rows += [self._bare(name) for name in self.parameters if name not in owned]
         table = pd.DataFrame(rows, columns=COLUMNS).astype({"in": "Int64", "out": "Int64"})
         self._require_understood(table)
-        return Anatomy(self.name, table, self._counts(), self.n_batches, self.trace)
+        counted = [self._numbers(path) for path in table["path"]]
+        numbers = pd.DataFrame(counted, index=table["path"], columns=STATES)
+        if (numbers[["trained", "frozen"]] > 0).all(axis=1).any():
+            table["held"] = numbers["frozen"].to_numpy()
+        return Anatomy(
+            self.name, table, self._counts(), numbers, self.learned, self.covariates, self.trace
+        )
 
     # --- networks ---
 
@@ -234,13 +267,12 @@ class _Reader:
 
     def _leaf(self, path: str) -> tuple:
         part = self.trace.module.get_submodule(path)
-        own = [name for name in self._own(path) if name.rpartition(".")[0] == path]
         return (
             path,
             self._network(path),
             self._role(path, part),
             *self._widths(path),
-            sum(self.parameters[name].numel() for name in own),
+            sum(self.parameters[name].numel() for name in self._counted(path)),
             self._state(path),
         )
 
@@ -251,7 +283,13 @@ class _Reader:
         return name, network, role, *self._widths(name), value.numel(), self._state(name)
 
     def _widths(self, path: str) -> tuple[int | None, int | None]:
-        """Return how many columns go into a module and come out, as far as that was seen."""
+        """Return how many columns go into a module and come out, as far as that was seen.
+
+        Those of a convolution are its channels.
+        """
+        part = self.trace.module.get_submodule(path) if path not in self.parameters else None
+        if isinstance(part, _ConvNd):
+            return part.in_channels, part.out_channels
         if calls := self.trace.calls.get(path):
             return calls[0].width_in, calls[0].width_out
         # Weights that are used without a call of the module that holds them.
@@ -289,11 +327,38 @@ class _Reader:
         )
 
     def _state(self, path: str) -> str:
-        own = self._own(path)
         if self._is_used(path):
-            return "frozen" if own and self.frozen.issuperset(own) else "trained"
+            own = [name for name in self._own(path) if name in self.learned]
+            learn = any(bool(self.learned[name].any()) for name in own)
+            return "trained" if learn or not own else "frozen"
         ran = any(call.stage != tracing.DRY_RUN for call in self.trace.calls.get(path, []))
-        return "ignored" if ran or self.trace.touched.intersection(own) else "idle"
+        return "ignored" if ran or self.trace.touched.intersection(self._own(path)) else "idle"
+
+    def _numbers(self, path: str) -> dict[str, int]:
+        """Count the parameters of a row by what becomes of each single number."""
+        counts = dict.fromkeys(STATES, 0)
+        for name in self._counted(path):
+            size = self.parameters[name].numel()
+            if name in self.learned:
+                learned, held = int(self.learned[name].sum()), int(self.trace.held[name].sum())
+                counts["trained"] += learned
+                counts["frozen"] += held
+                counts["ignored"] += size - learned - held
+            elif self._is_used(path):
+                # A module may be used without all of its parameters.
+                counts["ignored" if name in self.trace.touched else "idle"] += size
+            else:
+                counts[self._state(path)] += size
+        return counts
+
+    def _learned(self, model: BaseModelClass) -> learned_numbers.Masks:
+        """Return which numbers of each parameter that the loss depends on are trained."""
+        used = filter(self._is_used, [*self.leaves, *self.parameters])
+        names = dict.fromkeys(name for path in used for name in self._own(path))
+        # In a module that is used, even rounding moves a number a little.
+        free = {name: ~self.trace.held[name] for name in names if self.trace.gradients.get(name)}
+        reached = learned_numbers.reached(model, self.trace.reached, free)
+        return {name: mask & reached[name] for name, mask in free.items()}
 
     def _require_understood(self, table: pd.DataFrame) -> None:
         """Refuse to count where a module mixes its inputs in a way that is not followed."""
@@ -316,6 +381,15 @@ class _Reader:
         return [
             self.first_name[f"{path}.{name}"] for name, _ in part.named_parameters(recurse=False)
         ]
+
+    def _counted(self, path: str) -> list[str]:
+        """Return those of the parameters that are counted here: each has one row."""
+        own = self._own(path)
+        return (
+            own
+            if path in self.parameters
+            else [name for name in own if name.rpartition(".")[0] == path]
+        )
 
     def _path(self, node: int) -> str:
         return linear_path(self.trace, node)
@@ -347,20 +421,6 @@ def linear_path(trace: tracing.Trace, node: int) -> str:
     owner = trace.module.get_submodule(path)
     bare = not path or any(owner.children()) or isinstance(owner, CONTAINERS)
     return name if bare else path
-
-
-def columns_from_the_side(anatomy: Anatomy, path: str) -> int:
-    """Count the input columns of a learned map that no other part of the model gives.
-
-    These are the codes of batches and other categories.
-    """
-    graph = anatomy.trace.graph
-    for node, data in graph.nodes(data=True):
-        if data["kind"] == "linear" and linear_path(anatomy.trace, node) == path:
-            given = sum(graph.nodes[before]["width"] for before in graph.predecessors(node))
-            calls = anatomy.trace.calls[path]
-            return (calls[0].width_in or 0) - given if given else 0
-    return 0
 
 
 def decoded_samples(trace: tracing.Trace) -> list[int]:

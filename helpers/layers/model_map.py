@@ -71,6 +71,7 @@ def all_models(
     What stands for the counts of
     accessible regions, methylated or unspliced reads, or positions in space, are gene counts too:
     an architecture depends on the number of columns, not on what they mean. No model is trained.
+    The first cell gets a count of each gene, so that every column is at work.
     Some parameters belong to single cells: ``DestVI`` and ``SpatialStereoscope`` are built for 10
     spots, and ``Tangram`` for 100 cells and 100 spots.
     """
@@ -89,8 +90,8 @@ def all_models(
     # scvi-tools draws random numbers, warns and prints while it builds.
     with isolate_rng(), warnings.catch_warnings(), capture_output():
         warnings.simplefilter("ignore")
-        cells = _cells(cortex, blood)
-        rows = [_row(name, known[name], cells) for name in wanted]
+        cells = some_cells(cortex, blood)
+        rows = [_row(name, cells) for name in wanted]
     table = pd.DataFrame(rows, index=wanted, columns=COLUMNS)
     table[NUMBERS] = table[NUMBERS].astype("Int64")
     return table.fillna(dict.fromkeys(set(COLUMNS).difference(NUMBERS), ""))
@@ -129,7 +130,14 @@ class Cells:
 Recipe = Callable[[Any, Cells], BaseModelClass]
 
 
-def _cells(cortex: ad.AnnData, blood: ad.AnnData) -> Cells:
+def some_cells(cortex: ad.AnnData, blood: ad.AnnData) -> Cells:
+    """Return 100 cells of each, with what any recipe asks for.
+
+    Parameters
+    ----------
+    cortex, blood
+        As for ``all_models``.
+    """
     cortex, blood = _few(cortex), _few(blood)
     totals = cortex.X.sum(axis=1)
     cortex.obs["batch"] = pd.Categorical(np.where(np.arange(N_CELLS) % 2, "odd", "even"))
@@ -141,9 +149,15 @@ def _cells(cortex: ad.AnnData, blood: ad.AnnData) -> Cells:
 
 
 def _few(adata: ad.AnnData) -> ad.AnnData:
-    """Return cells at even steps through the data; dense, which some models ask for."""
+    """Return cells at even steps through the data; dense, which some models ask for.
+
+    The first gets a count of each gene that it has none of. Else the weights of genes that none of
+    so few cells has would learn nothing, as they do from all cells.
+    """
     few = adata[minibatches.evenly_spaced(adata.n_obs, N_CELLS)]
-    return ad.AnnData(few.layers["counts"].toarray(), obs=few.obs, var=few.var, obsm=dict(few.obsm))
+    counts = few.layers["counts"].toarray()
+    counts[0] = np.maximum(counts[0], 1)
+    return ad.AnnData(counts, obs=few.obs, var=few.var, obsm=dict(few.obsm))
 
 
 def _build(kind: Any, cells: Cells, **registered: Any) -> BaseModelClass:
@@ -280,11 +294,16 @@ NOTES = {
 }
 
 
-def _row(name: str, kind: type[BaseModelClass], cells: Cells) -> dict[str, Any]:
+def build(name: str, cells: Cells) -> BaseModelClass:
+    """Return the model of this name as scvi-tools makes it, untrained, on some cells."""
+    return RECIPES.get(name, _build)(exported_models()[name], cells)
+
+
+def _row(name: str, cells: Cells) -> dict[str, Any]:
     if name in NO_RECIPE:
         return {"note": f"no recipe: {NO_RECIPE[name]}"}
     try:
-        model = RECIPES.get(name, _build)(kind, cells)
+        model = build(name, cells)
     except Exception as error:
         return {"note": f"could not be built: {_first_sentence(error)}"}
     try:

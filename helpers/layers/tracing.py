@@ -10,6 +10,7 @@ read backwards from the loss.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,16 +22,20 @@ from scvi.model.base import BaseModelClass
 from scvi.module.base import LossOutput
 from torch import nn
 from torch.distributions import Distribution
-from torch.overrides import TorchFunctionMode
 
+from helpers.layers import learned_numbers
 from helpers.layers.autograd_graph import (
     LOOKUP,
     LOSS_FUNCTIONS,
     PRODUCTS,
+    columns,
     is_observed,
+    joined,
     reachable,
     same_numbers,
 )
+from helpers.layers.field_codes import CodesFollowed, Fields
+from helpers.layers.watched_distributions import name_of, watched
 from helpers.training.minibatches import (
     FOLLOWED,
     UntraceableModelError,
@@ -52,6 +57,25 @@ class Call:
     width_out: int | None
 
 
+@dataclass(frozen=True)
+class Part:
+    """Columns of the input of a learned linear map, with all that they were computed from.
+
+    Attributes
+    ----------
+    columns
+        How many they are.
+    fields
+        The fields of the minibatch that are in them without another learned linear map between.
+    kinds
+        The kinds of the nodes of the graph that they come from; none if they are constants.
+    """
+
+    columns: int | None
+    fields: Fields
+    kinds: frozenset[str]
+
+
 @dataclass
 class Trace:
     """What one training step of a model showed.
@@ -60,6 +84,8 @@ class Trace:
     ----------
     module
         The copy of ``model.module`` that did the step.
+    held
+        By parameter, which of its numbers training leaves as they are, whatever the loss says.
     calls
         The runs of each module, by its path, in the order in which they ran first.
     gradients
@@ -67,20 +93,28 @@ class Trace:
         largest derivative, by path.
     touched
         Names of the parameters that an operation of the step was given.
+    reached
+        By parameter, which of its numbers have a derivative other than 0 (of its shape; those
+        without any are left out).
     graph
         What feeds what. A node has a ``kind``: ``input`` (a tensor of the minibatch), ``linear`` (a
         product with learned weights), ``lookup`` (a row of learned numbers for each category),
-        ``parameter`` (learned numbers that no module owns), ``sample`` (drawn from a distribution),
-        ``likelihood`` (how probable the data are) or ``loss``; a ``name``; a ``width`` (columns);
-        and the ``stage`` in which it was computed. An edge is ``cut`` where it passes the
-        parameters of a distribution, a random variable, or what inference hands over: there one
-        network ends and the next begins.
+        ``parameter`` (learned numbers that no module owns), ``codes`` (columns that stand for
+        categories, such as the batch), ``sample`` (drawn from a distribution), ``likelihood`` (how
+        probable the data are) or ``loss``; a ``name``; a ``width`` (columns); the ``stage`` in
+        which it was computed; ``order``, a number that rises from one operation to the next; and
+        the ``fields`` of the minibatch that it holds or was picked by. A linear one also has the
+        ``parts`` that its input is joined of, each with its ``columns`` and ``fields``. An edge is
+        ``cut`` where it passes the parameters of a distribution, a random variable, or what
+        inference hands over: there one network ends and the next begins.
     """
 
     module: nn.Module
+    held: dict[str, torch.Tensor] = field(default_factory=dict)
     calls: dict[str, list[Call]] = field(default_factory=dict)
     gradients: dict[str, float] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
+    reached: dict[str, torch.Tensor] = field(default_factory=dict)
     graph: nx.DiGraph = field(default_factory=nx.DiGraph)
 
 
@@ -106,15 +140,17 @@ def trace(model: BaseModelClass) -> Trace:
     """
     with isolate_rng(), torch.inference_mode(False), torch.enable_grad():
         batch = minibatch(model)
+        held = learned_numbers.held(model)
         module = copy_of_module(model).cpu().train()
         for parameter in module.parameters():
             # A frozen parameter takes part in the step like any other; that it is frozen is read
             # from the model itself.
             if parameter.is_floating_point():
                 parameter.requires_grad_()
-        step = _Step(module, batch)
+        step = _Step(Trace(module, held), batch)
         try:
             _run(step, type(model).__name__)
+            _add_what_zeros_hide(model, step.trace)
             return step.read()
         finally:
             # Its tensors refer to it, and it to them: without this they all stay in memory.
@@ -127,23 +163,34 @@ def _run(step: _Step, model: str) -> None:
     except UntraceableModelError:
         raise
     except Exception as error:
+        # Some errors say nothing beside their kind.
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise UntraceableModelError(
-            f"The training step of {model} could not be run on its own ({error}). {FOLLOWED}"
+            f"The training step of {model} could not be run on its own ({reason}). {FOLLOWED}"
         ) from error
+
+
+def _add_what_zeros_hide(model: BaseModelClass, trace: Trace) -> None:
+    """Add the gradients of parameters that took part and had none, because of others that are 0."""
+    silent = {name for name in trace.touched if not trace.gradients.get(name)}
+    if silent:
+        found = learned_numbers.hidden_by_zeros(model, trace.held, silent)
+        trace.gradients |= {name: size for name, size in found.items() if size}
 
 
 class _Step:
     """The record of one training step while it is made."""
 
-    def __init__(self, module: nn.Module, batch: dict[str, torch.Tensor]) -> None:
-        self.trace = Trace(module)
-        self.module = module
+    def __init__(self, trace: Trace, batch: dict[str, torch.Tensor]) -> None:
+        self.trace = trace
+        self.module = module = trace.module
         # Numbers that are followed like learned ones, so that the graph begins at the data.
         self.batch = {
             name: tensor.clone().requires_grad_() if tensor.is_floating_point() else tensor
             for name, tensor in batch.items()
         }
         self.inputs = {id(tensor): name for name, tensor in self.batch.items()}
+        self.codes = CodesFollowed(self.batch, self._note_use)
         self.owners = {id(value): path for path, value in module.named_parameters()}
         self.stage = ""
         # The number of the first operation of each stage, in the order in which they began.
@@ -156,16 +203,16 @@ class _Step:
 
     def run(self) -> None:
         """Run forward and backward with every module watched."""
-        with contextlib.ExitStack() as watched:
+        with contextlib.ExitStack() as watch:
             for path, part in self.module.named_modules():
                 if path:
                     hook = part.register_forward_hook(self._note_call(path), with_kwargs=True)
-                    watched.callback(hook.remove)
-            watched.enter_context(self._stages())
-            watched.enter_context(_Uses(self._note_use))
-            watched.enter_context(_replaced("__init__", self._note_distribution))
-            watched.enter_context(_replaced("rsample", self._note_sample))
-            watched.enter_context(_replaced("log_prob", self._note_likelihood))
+                    watch.callback(hook.remove)
+            watch.enter_context(self._stages())
+            watch.enter_context(self.codes)
+            watch.enter_context(watched("__init__", self._note_distribution))
+            watch.enter_context(watched("rsample", self._note_sample))
+            watch.enter_context(watched("log_prob", self._note_likelihood))
             self.loss = next(
                 part.loss for part in self.module(self.batch) if isinstance(part, LossOutput)
             ).sum()
@@ -180,6 +227,7 @@ class _Step:
             for path, parameter in self.module.named_parameters():
                 if parameter.grad is not None:
                     self._note_gradient(path, parameter.grad)
+                    self.trace.reached[path] = parameter.grad.to_dense() != 0
             self._dry_run(self.module, "")
 
     def _dry_run(self, part: nn.Module, path: str) -> None:
@@ -230,7 +278,7 @@ class _Step:
         return note
 
     def _note_gradient(self, path: str, gradient: torch.Tensor) -> None:
-        size = float(gradient.abs().max()) if gradient.numel() else 0.0
+        size = float(gradient.to_dense().abs().max()) if gradient.numel() else 0.0
         self.trace.gradients[path] = max(size, self.trace.gradients.get(path, 0.0))
 
     @contextlib.contextmanager
@@ -270,17 +318,16 @@ class _Step:
 
     def _note_distribution(self, distribution: Distribution, _: Any, __: tuple) -> None:
         """Cut at its parameters: there the network that computes them ends."""
-        for name in distribution.arg_constraints:
-            if isinstance(value := vars(distribution).get(name), torch.Tensor):
-                self.cuts.update(same_numbers(value.grad_fn))
+        for value in tensors_in(distribution):
+            self.cuts.update(same_numbers(value.grad_fn))
 
     def _note_sample(self, distribution: Distribution, drawn: torch.Tensor, _: tuple) -> None:
         if drawn.grad_fn is not None:
-            self.samples.setdefault(drawn.grad_fn, type(distribution).__name__)
+            self.samples.setdefault(drawn.grad_fn, name_of(distribution))
 
     def _note_likelihood(self, distribution: Distribution, result: Any, args: tuple) -> None:
         if result.grad_fn is not None and isinstance(args[0], torch.Tensor):
-            self.likelihoods.setdefault(result.grad_fn, (type(distribution).__name__, args[0]))
+            self.likelihoods.setdefault(result.grad_fn, (name_of(distribution), args[0]))
             # What has a probability is a random variable, drawn or not.
             self.cuts.update(same_numbers(args[0].grad_fn))
 
@@ -290,10 +337,15 @@ class _Step:
         """Turn PyTorch's record of the step into the graph."""
         self._add_nodes()
         for node in list(self.trace.graph):
-            for source, cut in self._sources(node):
+            start = self.loss.grad_fn if node == "loss" else None
+            starts = [start] if start else [before for before, _ in node.next_functions]
+            for source, cut, _ in self._sources(starts):
                 # One way without a cut is enough to be of the same network.
                 known = self.trace.graph.get_edge_data(source, node, {"cut": True})
                 self.trace.graph.add_edge(source, node, cut=cut and known["cut"])
+        for node, kind in self.trace.graph.nodes(data="kind"):
+            if kind == "linear":
+                self.trace.graph.nodes[node]["parts"] = list(self._parts(node))
         # PyTorch's operations keep every tensor of the step alive: only their numbers stay.
         operations = self.trace.graph
         self.trace.graph = nx.convert_node_labels_to_integers(operations)
@@ -304,59 +356,93 @@ class _Step:
     def _add_nodes(self) -> None:
         for node in reachable([self.loss.grad_fn, *(tensor.grad_fn for tensor in self.outputs)]):
             if found := self._kind_and_name(node):
-                kind, name = found
-                width = node._input_metadata[0].shape[-1:] if node._input_metadata else ()
+                kind, name, fields = found
+                # A likelihood may be summed up already; it is of as many columns as its data.
+                value = self.likelihoods[node][1] if node in self.likelihoods else node
                 self.trace.graph.add_node(
                     node,
                     kind=kind,
                     name=name,
-                    width=width[0] if width else 1,
+                    width=columns(value) or 1,
                     stage=self._stage_of(node),
+                    order=node._sequence_nr(),
+                    fields=fields,
                 )
-        self.trace.graph.add_node("loss", kind="loss", name="loss", width=1, stage="loss")
+        self.trace.graph.add_node(
+            "loss", kind="loss", name="loss", width=1, stage="loss", order=math.inf, fields=()
+        )
 
-    def _kind_and_name(self, node: Any) -> tuple[str, str] | None:
-        """Say what an operation is in the graph, if it is anything."""
+    def _kind_and_name(self, node: Any) -> tuple[str, str, Fields] | None:
+        """Say what an operation is in the graph, if it is anything, and which fields it holds."""
+        picked = self.codes.picked.get(node, ())
         if node in self.samples:
-            return "sample", self.samples[node]
+            return "sample", self.samples[node], picked
         if node in self.likelihoods and self._is_data(self.likelihoods[node][1]):
-            return "likelihood", self.likelihoods[node][0]
+            return "likelihood", self.likelihoods[node][0], ()
         if node.name() in LOSS_FUNCTIONS and is_observed(node._saved_target):
-            return "likelihood", LOSS_FUNCTIONS[node.name()]
-        if owner := self._learned_factor(node):
-            return "linear", owner
+            return "likelihood", LOSS_FUNCTIONS[node.name()], ()
+        if owner := self._learned_map(node)[0]:
+            return "linear", owner, ()
         if node.name() == LOOKUP:
-            return "lookup", self._parameter(node.next_functions[0][0])
+            return "lookup", self._parameter(node.next_functions[0][0]), picked
         if hasattr(node, "variable"):
             if name := self.inputs.get(id(node.variable)):
-                return "input", name
+                return "input", name, (name,)
+            if fields := self.codes.columns.get(id(node.variable)):
+                return "codes", " and ".join(fields), fields
             if "." not in (owner := self.owners.get(id(node.variable), ".")):
-                return "parameter", owner
+                return "parameter", owner, ()
         return None
 
     def _stage_of(self, node: Any) -> str:
         number = node._sequence_nr()
         return next((stage for first, stage in reversed(self.stages) if first < number), "")
 
-    def _learned_factor(self, node: Any) -> str | None:
-        """Name the parameter that this product multiplies with, if it is a learned linear map."""
+    def _learned_map(self, node: Any) -> tuple[str, Any]:
+        """Name the parameter that this product multiplies with, if it is a learned linear map.
+
+        The other factor, what it is applied to, comes second.
+        """
         factors = [node.next_functions[position][0] for position in PRODUCTS.get(node.name(), ())]
         learned = []
-        for factor in filter(None, factors):
+        for position, factor in enumerate(factors):
             steps = reachable([factor])
             leaves = [step for step in steps if hasattr(step, "variable")]
             # What was looked up or multiplied before depends on the cell: it is no weight.
             weights = not any(step.name() in (LOOKUP, *PRODUCTS) for step in steps)
             if leaves and weights and all(id(leaf.variable) in self.owners for leaf in leaves):
-                learned.append(self._parameter(leaves[0]))
+                learned.append((position, self._parameter(leaves[0])))
         if not learned:
-            return None
+            return "", None
         # Where both are learned, such as a learned input times weights, the weights come second.
-        owner = learned[-1]
-        # What no layer owns, times a category code (which has no gradient) or times other learned
-        # numbers, is a learned table and maps nothing.
-        table = None in factors or len(learned) > 1
-        return None if table and "." not in owner else owner
+        position, owner = learned[-1]
+        applied_to = factors[1 - position]
+        # What no layer owns, times a category code or times other learned numbers, is a learned
+        # table and maps nothing.
+        table = len(learned) > 1 or self._is_codes(applied_to)
+        return ("" if table and "." not in owner else owner), applied_to
+
+    def _is_codes(self, node: Any) -> bool:
+        leaves = [step for step in reachable([node]) if hasattr(step, "variable")]
+        return all(id(leaf.variable) in self.codes.columns for leaf in leaves)
+
+    def _parts(self, node: Any) -> Iterator[Part]:
+        """Give what the input of a learned linear map is joined of."""
+        applied_to = self._learned_map(node)[1]
+        whole = columns(applied_to)
+        for part in joined(applied_to):
+            found = list(self._sources([part]))
+            sources = {source: self.trace.graph.nodes[source] for source, _, _ in found}
+            fields = [name for _, _, passed in found for name in passed]
+            fields += [name for each in sources.values() for name in each["fields"]]
+            kinds = frozenset(each["kind"] for each in sources.values())
+            size = columns(part)
+            whole = whole - size if whole and size else None
+            if kinds:
+                yield Part(size, tuple(dict.fromkeys(fields)), kinds)
+        # Columns that nothing gives are constants, such as each category in turn.
+        if whole:
+            yield Part(whole, (), frozenset())
 
     def _parameter(self, node: Any) -> str:
         return self.owners.get(id(getattr(node, "variable", None)), "")
@@ -368,39 +454,24 @@ class _Step:
         leaves = [node for node in reachable([value.grad_fn]) if hasattr(node, "variable")]
         return all(id(leaf.variable) in self.inputs for leaf in leaves)
 
-    def _sources(self, node: Any) -> Iterator[tuple[Any, bool]]:
-        """Give the nearest nodes that feed this one, and whether a cut lies between."""
-        start = self.loss.grad_fn if node == "loss" else None
-        waiting = [(start, False)] if start else [(n, False) for n, _ in node.next_functions]
+    def _sources(self, starts: list[Any]) -> Iterator[tuple[Any, bool, Fields]]:
+        """Give the nearest nodes among these and those before.
+
+        With each comes whether a cut lies between, and the fields by which something was picked.
+        """
+        waiting = [(start, False, ()) for start in starts]
         seen = set()
         while waiting:
-            here, cut = waiting.pop()
-            if here is None or (here, cut) in seen:
+            here, cut, fields = waiting.pop()
+            if here is None or (here, cut, fields) in seen:
                 continue
-            seen.add((here, cut))
+            seen.add((here, cut, fields))
             cut = cut or here in self.cuts
             if here in self.trace.graph:
-                yield here, cut
+                yield here, cut, fields
             else:
-                waiting += [(before, cut) for before, _ in here.next_functions]
-
-
-class _Uses(TorchFunctionMode):
-    """Notes each tensor that an operation is given."""
-
-    def __init__(self, note: Callable[[torch.Tensor], None]) -> None:
-        super().__init__()
-        self.note = note
-
-    def __torch_function__(
-        self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        result = function(*args, **(kwargs or {}))
-        # To ask for the device or the shape of a tensor is not to use its numbers.
-        if any(True for _ in tensors_in(result)):
-            for tensor in tensors_in([args, kwargs or {}]):
-                self.note(tensor)
-        return result
+                fields = tuple(sorted({*fields, *self.codes.picked.get(here, ())}))
+                waiting += [(before, cut, fields) for before, _ in here.next_functions]
 
 
 def _detached(value: Any) -> Any:
@@ -415,32 +486,3 @@ def _detached(value: Any) -> Any:
 def _width(tensors: list[torch.Tensor]) -> int | None:
     """Return the number of columns of the first tensor that has any."""
     return next((tensor.shape[-1] for tensor in tensors if tensor.ndim > 1), None)
-
-
-@contextlib.contextmanager
-def _replaced(method: str, note: Callable[[Distribution, Any, tuple], None]) -> Iterator[None]:
-    """Have a method of every distribution note its result, inside this block."""
-
-    def noted(original: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(self: Distribution, *args: Any, **kwargs: Any) -> Any:
-            result = original(self, *args, **kwargs)
-            note(self, result, args)
-            return result
-
-        return wrapped
-
-    originals = {
-        family: vars(family)[method] for family in _families(Distribution) if method in vars(family)
-    }
-    for family, original in originals.items():
-        setattr(family, method, noted(original))
-    try:
-        yield
-    finally:
-        for family, original in originals.items():
-            setattr(family, method, original)
-
-
-def _families(base: type) -> set[type]:
-    """Return a class and all that are derived from it."""
-    return {base}.union(*(_families(family) for family in base.__subclasses__()))

@@ -24,12 +24,13 @@ class LossBreakdown(NamedTuple):
     Attributes
     ----------
     genes
-        A row a gene, dearest first: its part of the ``reconstruction`` loss (nats per cell) and its
-        ``share`` of it, and ``mean_count`` (counts per cell). The KL divergence belongs to no gene.
+        One row per gene, the most costly first: its part of the ``reconstruction`` loss (nats per
+        cell) and its ``share`` of it, and ``mean_count`` (counts per cell). The KL divergence
+        belongs to no gene.
     cells
-        A row a cell, dearest first: ``loss``, ``reconstruction``, ``kl`` (nats), ``library_size``
-        (counts), and ``genes_seen``, the number of genes with at least one count. In a SCANVI
-        ``kl`` is that of both positions and the class together.
+        One row per cell, the most costly first: ``loss``, ``reconstruction``, ``kl`` (nats),
+        ``library_size`` (counts), and ``genes_seen``, the number of genes with at least one count.
+        In a SCANVI ``kl`` is that of both positions and the class together.
     """
 
     genes: pd.DataFrame

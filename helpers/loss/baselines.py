@@ -118,10 +118,10 @@ def compare(
     Counts and library sizes (their sum in a cell) are those that the model is given. A gene's
     fraction is its share of a cell's counts; the mean of a count is library size times fraction.
 
-    *One mean a gene*: the fraction in all training cells together, with one count added to each
+    *One mean per gene*: the fraction in all training cells together, with one count added to each
     gene, so that none has 0. The dispersions of the negative binomial are those of ``dispersion``.
 
-    *One mean a gene and class*: the fraction in the training cells of the class. A class without
+    *One mean per gene and class*: the fraction in the training cells of the class. A class without
     training cells has the fractions of all; cells without a class are a class of their own.
 
     *PCA*: fitted to log(1 + 10,000 x fraction) of the training cells. A cell's projection is turned
@@ -141,19 +141,19 @@ def compare(
     n_latent = model.module.n_latent
     of_scvi = _scvi(model)
     scored = {
-        "Poisson, one mean a gene": (
+        "Poisson, one mean per gene": (
             "library size",
             _poisson(train, held_out),
             "-",
         ),
-        "negative binomial, one mean a gene": (
+        "negative binomial, one mean per gene": (
             "library size",
             _negative_binomial(_learn_average, train, held_out),
             "-",
         ),
     }
     if class_key is not None:
-        scored["negative binomial, one mean a gene and class"] = (
+        scored["negative binomial, one mean per gene and class"] = (
             "library size and class",
             _negative_binomial(_learn_classes, train, held_out),
             "-",
@@ -225,7 +225,7 @@ def _split(
 
 
 def _poisson(train: _Cells, held_out: _Cells) -> float:
-    """Return the mean negative log-likelihood (nats per cell) with one mean a gene."""
+    """Return the mean negative log-likelihood (nats per cell) with one mean per gene."""
     mean = held_out.library * _average(train)
     return -float(poisson.logpmf(held_out.counts.toarray(), mean).sum(axis=1).mean())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.stats import linregress
 
 from helpers import figures
 from helpers.loss.latent_dimensions import IN_USE, dimensions_in_use
-from helpers.loss.loss_ledger import ledger
+from helpers.loss.loss_ledger import ledger, unnamed
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # A change of less than this share of the loss is none, and a latent dimension with fewer nats per
 # cell is not in use.
 UNCHANGED = 1e-3
+
+FULL_WEIGHT = "Does the KL divergence count in full at the end?"
 
 
 def checklist(model: BaseModelClass) -> pd.DataFrame:
@@ -31,7 +34,8 @@ def checklist(model: BaseModelClass) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a question, columns ``found`` and ``verdict`` ("ok", or what to do).
+        A row a question, columns ``found`` and ``verdict`` ("ok", or what to do). Where the loss is
+        not in nats per cell, or holds more than its terms, the first rows say so.
 
     Raises
     ------
@@ -45,8 +49,12 @@ def checklist(model: BaseModelClass) -> pd.DataFrame:
     more than chance would explain (p < 0.05). It rose again if its mean lies more than a thousandth
     above the best mean of as many epochs. A latent dimension is in use from 0.1 nats per cell on.
     """
-    table = ledger(model)
-    rows = [_end_of_warm_up(table["kl_weight"])]
+    with warnings.catch_warnings():
+        # The table says it in a row of its own.
+        warnings.filterwarnings("ignore", "The terms that this .* reports do not make up its loss")
+        table = ledger(model)
+    in_nats = bool(np.isclose(table["scale"], 1, rtol=1e-3).all())
+    rows = [*_what_the_loss_is(table, in_nats), _end_of_warm_up(table["kl_weight"], in_nats)]
     curve = table["held_out_elbo"].dropna()
     rows.append(
         _row(
@@ -70,22 +78,60 @@ def checklist(model: BaseModelClass) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("question")
 
 
-def _end_of_warm_up(weights: pd.Series) -> dict[str, str]:
+def _what_the_loss_is(table: pd.DataFrame, in_nats: bool) -> list[dict[str, str]]:
+    """Say so where the loss is no sum of known terms, or not in nats per cell."""
+    rows = []
+    if not in_nats:
+        scale = table["scale"].iloc[-1]
+        rows.append(
+            _row(
+                "Is the loss in nats per cell?",
+                f"a nat of the reconstruction counts {scale:,.3g} times",
+                False,
+                "compare curves of elbo, which are in nats per cell, and not of train_loss: the "
+                "module multiplies its terms by a number of cells",
+            )
+        )
+    share = unnamed(table).iloc[-1]
+    if share:
+        rows.append(
+            _row(
+                "Do the terms make up the loss?",
+                f"{share:.1%} of it has no name",
+                False,
+                "read the loss of its module: it holds something that is not reported",
+            )
+        )
+    return rows
+
+
+def _end_of_warm_up(weights: pd.Series, in_nats: bool) -> dict[str, str]:
     """Say whether the loss was the negative ELBO at the end, that is, the KL weight was 1."""
     last = weights.iloc[-1]
     found = f"weight {last:.2g}"
+    if np.isnan(last):
+        found, fix = "no divergence of single cells is weighted in its loss", ""
+        return _row(FULL_WEIGHT, found, True, fix)
     # The last epoch of the default run has 399 four-hundredths.
-    one = weights.index[np.isclose(weights, 1, atol=0.01)]
-    if len(one) and one[-1] == weights.index[-1]:
-        found = f"weight 1, from epoch {one[0]} on"
+    is_one = np.isclose(weights, 1, atol=0.01)
+    if is_one[-1]:
+        # A second training may have warmed up anew: the epochs since the last that had another.
+        others = weights.index[~is_one]
+        first = weights.index[0] if others.empty else others[-1] + 1
+        found = f"weight 1, from epoch {first} on"
         fix = ""
+    elif not in_nats:
+        fix = (
+            "its module weighs the two by the number of cells in a minibatch: the loss is no "
+            "negative ELBO"
+        )
     elif last > 1:
         fix = "use max_kl_weight=1 (the default): now the loss is more than the negative ELBO"
     elif len(weights) > 1 and last > weights.iloc[-2]:
         fix = "shorten the warm-up, plan_kwargs={'n_epochs_kl_warmup': ...}, or train longer"
     else:
         fix = "use max_kl_weight=1 (the default): now the loss is less than the negative ELBO"
-    return _row("Does the KL divergence count in full at the end?", found, not fix, fix)
+    return _row(FULL_WEIGHT, found, not fix, fix)
 
 
 def _end_of_curve(curve: pd.Series) -> list[dict[str, str]]:

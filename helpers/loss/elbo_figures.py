@@ -96,9 +96,9 @@ def _require_one_reconstruction(table: pd.DataFrame) -> None:
 
 
 def _warm_up_end(table: pd.DataFrame) -> int | None:
-    """Return the first epoch in which the weight has stopped rising, or None if it never did."""
-    last = table["kl_weight"].iloc[-1]
-    end = int(table.index[table["kl_weight"] >= last][0])
+    """Return the epoch from which on the weight rose no more, or None if it never rose or ended."""
+    rising = table.index[table["kl_weight"] < table["kl_weight"].iloc[-1]]
+    end = 1 if rising.empty else int(rising[-1]) + 1
     return end if 1 < end < table.index[-1] else None
 
 
@@ -134,11 +134,13 @@ def plot_contributions(table: pd.DataFrame) -> figures.DescribedFigure:
     Notes
     -----
     The areas lie on top of one another in the order of the ``+`` columns of the ledger, and
-    end at ``train_loss``. Most of the first one is cut off, and what lies above the largest loss
-    after the first twentieth of the epochs.
+    end at ``train_loss``; what the ledger cannot name is the last. Most of the first one is cut
+    off, and what lies above the largest loss after the first twentieth of the epochs.
     """
     epochs = table.index
     added = loss_ledger.contributions(table).rename(columns=loss_ledger.term_name)
+    if loss_ledger.unnamed(table).any():
+        added["without a name"] = table["residual"]
     lowest = added.iloc[:, 0].min()
     # It may rise again while the weight does.
     highest = table["train_loss"].iloc[len(table) // 20 :].max()
@@ -157,7 +159,7 @@ def plot_contributions(table: pd.DataFrame) -> figures.DescribedFigure:
         (line,) = top.plot(epochs, table["train_loss"], color="black")
         top.set_ylim(lowest - 0.15 * (highest - lowest), highest)
         top.set_xlim(epochs[0], epochs[-1])
-        top.set_ylabel("nats per cell\n(axis cut at both ends)", fontsize=12)
+        top.set_ylabel(f"{_unit(table)}\n(axis cut at both ends)", fontsize=12)
         # In the order of the areas, from the top.
         labels = [f"{'+ ' if number else ''}{name}" for number, name in enumerate(added)]
         top.legend(
@@ -176,13 +178,18 @@ def plot_contributions(table: pd.DataFrame) -> figures.DescribedFigure:
     return figures.DescribedFigure(figure, _say_contributions(table, added))
 
 
+def _unit(table: pd.DataFrame) -> str:
+    in_nats = np.isclose(table["scale"], 1, rtol=1e-3).all()
+    return "nats per cell" if in_nats else "units of the loss"
+
+
 def _say_contributions(table: pd.DataFrame, added: pd.DataFrame) -> str:
     last = added.iloc[-1]
     parts = ", ".join(f"{name} {about(value, 1)}" for name, value in last.items())
     return (
         f"Stacked areas against {len(table)} epochs, which add up to train_loss; the axis is cut "
         "at both ends. In the last epoch the loss is about "
-        f"{about(table['train_loss'].iloc[-1], 1)} nats per cell, made of about: {parts}. The KL "
+        f"{about(table['train_loss'].iloc[-1], 1)} {_unit(table)}, made of about: {parts}. The KL "
         f"weight goes from {table['kl_weight'].iloc[0]:.2g} to {table['kl_weight'].iloc[-1]:.2g}."
     )
 
@@ -326,7 +333,7 @@ def plot_posteriors(models: Mapping[str, BaseModelClass]) -> figures.DescribedFi
 
 
 def plot_genes(costs: attribution.LossBreakdown) -> figures.DescribedFigure:
-    """Draw what each gene costs against its mean count, and name the dearest.
+    """Draw what each gene costs against its mean count, and name the most costly.
 
     Parameters
     ----------
@@ -334,14 +341,14 @@ def plot_genes(costs: attribution.LossBreakdown) -> figures.DescribedFigure:
         What ``attribution.attribute_loss`` returned.
     """
     genes = costs.genes
-    dearest = genes.head(NAMED_GENES)
+    costly = genes.head(NAMED_GENES)
     with figures.style():
         figure = Figure(figsize=(7.2, 4.2))
         axes = figure.subplots()
         axes.plot(
             genes["mean_count"], genes["reconstruction"], ".", color=RECONSTRUCTION, alpha=0.4
         )
-        for name, gene in dearest.iterrows():
+        for name, gene in costly.iterrows():
             axes.annotate(
                 str(name),
                 (gene["mean_count"], gene["reconstruction"]),
@@ -358,9 +365,9 @@ def plot_genes(costs: attribution.LossBreakdown) -> figures.DescribedFigure:
     return figures.DescribedFigure(
         figure,
         f"Scatter plot of {len(genes):,} genes: a gene costs more the higher its mean count. The "
-        f"dearest, {dearest.index[0]}, costs {about(dearest['reconstruction'].iloc[0], 1)} nats "
-        f"per cell; the cheapest {about(genes['reconstruction'].iloc[-1], 1)}. The dearest tenth "
-        f"of the genes makes up about one part in {1 / tenth:.0f} of the loss.",
+        f"most costly, {costly.index[0]}, costs {about(costly['reconstruction'].iloc[0], 1)} nats "
+        f"per cell; the cheapest {about(genes['reconstruction'].iloc[-1], 1)}. The most costly "
+        f"tenth of the genes makes up about one part in {1 / tenth:.0f} of the loss.",
     )
 
 

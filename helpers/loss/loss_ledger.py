@@ -7,8 +7,10 @@ loss plus a KL divergence, of which the second is faded in (Lopez et al. 2018, d
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -30,6 +32,9 @@ LOGGED = {
 
 # The parts of the loss carry this mark in the ledger: they add up to train_loss.
 ADDED = "+ "
+
+# A residual below this share of the loss is rounding: scvi-tools logs 4-byte floats.
+ROUNDING = 1e-4
 
 # What the terms are called in figures and tables, by the name that a module reports them by. The
 # weight is the KL weight: scvi-tools multiplies these by it, and in TotalVI the proteins as well.
@@ -68,10 +73,14 @@ def ledger(model: BaseModelClass) -> pd.DataFrame:
 
         - ``reconstruction``, ``kl_local``, ``kl_global``: as in the history. ``kl`` is
           ``kl_local + kl_global / training cells``;
-        - ``kl_weight``: the mean over the minibatches; ``kl_weight_first`` and ``kl_weight_last``
+        - ``kl_weight``: how much a nat of the KL divergence counts in the loss beside one of the
+          reconstruction, the mean over the minibatches; ``kl_weight_first`` and ``kl_weight_last``
           differ where the warm-up is counted in steps;
         - a column that begins with ``+`` for each term that was added to the loss, weight included;
         - ``train_loss``, and ``residual``: ``train_loss`` minus the sum of the ``+`` columns;
+        - ``scale``: how many times a nat of the reconstruction counts in ``train_loss``. Where it
+          is not 1, ``train_loss``, the ``+`` columns, ``residual`` and ``held_out_loss`` are in
+          units of that loss, and not in nats per cell;
         - ``elbo`` (the *negative* ELBO: no weight), and ``elbo_residual``:
           ``elbo - reconstruction - kl``;
         - ``held_out_loss``, ``held_out_elbo``, ``held_out_reconstruction``, ``held_out_kl``, and
@@ -82,21 +91,26 @@ def ledger(model: BaseModelClass) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the model was not trained, its history lacks the terms, or they do not make up its loss.
+        If the model was not trained, its history lacks the terms, or there is no record and they do
+        not make up its loss.
+
+    Warns
+    -----
+    UserWarning
+        If the loss holds more than the terms that its module reports: how much, and when most.
     """
     history = _history(model)
     table = _logged(history, "train")
     record = _whole_record(model, len(table))
     if record is not None:
-        added = record["added"].dropna(axis="columns", how="all")
-        weights = record["kl_weight"]
+        weights = record["kl_weight"].set_index(table.index)
+        added = _added(record, table, weights)
         minibatch_effect = record["minibatches"]["loss"].to_numpy() - table["train_loss"]
+        scale = record["scale"]["mean"].to_numpy() if "scale" in record else 1.0
     else:
         weights = _weights(model, history, len(table)).set_index(table.index)
-        added = pd.DataFrame(
-            {"reconstruction": table["reconstruction"], "kl": weights["mean"] * table["kl_local"]}
-        )
-        minibatch_effect = np.nan
+        added = _by_formula(table, weights)
+        minibatch_effect, scale = np.nan, 1.0
     table["kl"] = table["kl_local"] + table["kl_global"] / len(model.train_indices)
     for name in ("mean", "first", "last"):
         table["kl_weight" if name == "mean" else f"kl_weight_{name}"] = weights[name].to_numpy()
@@ -105,9 +119,24 @@ def ledger(model: BaseModelClass) -> pd.DataFrame:
     table["residual"] = table["train_loss"] - contributions(table).sum(axis=1)
     table["elbo_residual"] = table["elbo"] - table["reconstruction"] - table["kl"]
     table["minibatch_effect"] = minibatch_effect
+    table["scale"] = scale
     if record is None:
         _require_sum(model, table)
+    else:
+        _warn_of_residual(model, table)
     return table.join(_held_out(model, history, table["kl_weight_last"]))
+
+
+def unnamed(table: pd.DataFrame) -> pd.Series:
+    """Return the share of the loss that its ledger cannot name, epoch by epoch; rounding is 0.
+
+    Parameters
+    ----------
+    table
+        What ``ledger`` returned.
+    """
+    share = (table["residual"] / table["train_loss"]).abs()
+    return share.where(share > ROUNDING, 0.0)
 
 
 def contributions(table: pd.DataFrame) -> pd.DataFrame:
@@ -202,6 +231,44 @@ def _whole_record(model: BaseModelClass, epochs: int) -> pd.DataFrame | None:
     return record if whole else None
 
 
+def _added(record: pd.DataFrame, table: pd.DataFrame, weights: pd.DataFrame) -> pd.DataFrame:
+    """Return what each term added to the loss, an epoch a row.
+
+    A record cannot see terms that a module reports without their history (detached, or from a
+    compiled step). Reconstruction and weighted KL divergence are taken where these alone do add up.
+    """
+    recorded = record["added"].dropna(axis="columns", how="all") if "added" in record else None
+    formula = _by_formula(table, weights)
+    if recorded is None:
+        return formula
+    left = {
+        name: (table["train_loss"].to_numpy() - parts.sum(axis=1).to_numpy())
+        for name, parts in (("recorded", recorded), ("formula", formula))
+    }
+    rounding = ROUNDING * table["train_loss"].abs().to_numpy()
+    whole = {name: bool((np.abs(rest) <= rounding).all()) for name, rest in left.items()}
+    return formula if whole["formula"] and not whole["recorded"] else recorded
+
+
+def _by_formula(table: pd.DataFrame, weights: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"reconstruction": table["reconstruction"], "kl": weights["mean"] * table["kl_local"]}
+    )
+
+
+def _warn_of_residual(model: BaseModelClass, table: pd.DataFrame) -> None:
+    """Say how much of the loss its terms do not make up, where that is more than rounding."""
+    share = unnamed(table)
+    if share.any():
+        epoch = share.idxmax()
+        warnings.warn(
+            f"The terms that this {type(model).__name__} reports do not make up its loss: in epoch "
+            f"{epoch}, {table['residual'][epoch]:+.3g} of {table['train_loss'][epoch]:.4g} "
+            f"({share[epoch]:.1%}) has no name. It is in the column residual.",
+            stacklevel=3,
+        )
+
+
 def _weights(
     model: BaseModelClass, history: Mapping[str, pd.DataFrame], epochs: int
 ) -> pd.DataFrame:
@@ -209,19 +276,22 @@ def _weights(
     trainer = getattr(model, "trainer", None)
     plan = getattr(trainer, "lightning_module", None)
     if hasattr(plan, "kl_weight") and trainer.current_epoch == epochs:
-        steps = int(trainer.num_training_batches)
+        n_minibatches = int(trainer.num_training_batches)
+        # With gradients of several minibatches in a step, the last step takes what is left.
+        together = trainer.accumulate_grad_batches
+        steps = math.ceil(n_minibatches / together)
         rows = [
             [
                 # An adversary has an optimizer of its own, and each counts its own steps.
                 _compute_kl_weight(
                     epoch,
-                    (epoch * steps + step) * len(trainer.optimizers),
+                    (epoch * steps + minibatch // together) * len(trainer.optimizers),
                     plan.n_epochs_kl_warmup,
                     plan.n_steps_kl_warmup,
                     plan.max_kl_weight,
                     plan.min_kl_weight,
                 )
-                for step in range(steps)
+                for minibatch in range(n_minibatches)
             ]
             for epoch in range(epochs)
         ]
@@ -236,7 +306,15 @@ def _weights(
             "is not known: the training plan of some is gone, and the history does not hold a "
             f"weight for each. {RECORD}"
         )
-    return pd.DataFrame(dict.fromkeys(("mean", "first", "last"), logged.to_numpy()))
+    return _constant(logged.to_numpy())
+
+
+def _constant(weights: Any, table: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return KL weights that do not change within an epoch."""
+    index = None if table is None else table.index
+    return pd.DataFrame(
+        {name: np.asarray(weights) for name in ("mean", "first", "last")}, index=index
+    )
 
 
 def _require_sum(model: BaseModelClass, table: pd.DataFrame) -> None:
@@ -244,7 +322,7 @@ def _require_sum(model: BaseModelClass, table: pd.DataFrame) -> None:
     # Within an epoch the weight may rise: then the mean weight times the mean KL divergence is off
     # by at most this.
     rise = (table["kl_weight_last"] - table["kl_weight_first"]) * table["kl"]
-    allowed = rise + 1e-4 * table["train_loss"].abs()
+    allowed = rise + ROUNDING * table["train_loss"].abs()
     off = table["residual"].abs() - allowed
     if (off > 0).any():
         epoch = off.idxmax()
@@ -268,10 +346,10 @@ def _held_out(
     record = _record(model, HELD_OUT)
     if record is not None and len(record) == len(table):
         table.index = pd.Index(record["epoch"], name="epoch")
-        added = record["added"].sum(axis=1).to_numpy()
+        added = _added(record, table, _constant(record["kl_weight"]["mean"].to_numpy(), table))
     else:
         table.index = _epochs_of_held_out(model, history, len(weights))
-        added = table["reconstruction"] + weights.reindex(table.index) * table["kl_local"]
+        added = _by_formula(table, _constant(weights.reindex(table.index), table))
     n_cells = len(model.validation_indices)
     return pd.DataFrame(
         {
@@ -279,7 +357,7 @@ def _held_out(
             "held_out_elbo": table["elbo"],
             "held_out_reconstruction": table["reconstruction"],
             "held_out_kl": table["kl_local"] + table["kl_global"] / max(n_cells, 1),
-            "held_out_residual": table["train_loss"] - added,
+            "held_out_residual": table["train_loss"] - added.sum(axis=1).to_numpy(),
         }
     )
 

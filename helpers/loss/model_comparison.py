@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from scvi.model.base import BaseModelClass
 
-from helpers.layers import model_anatomy
+from helpers.layers import model_anatomy, side_inputs
 from helpers.layers.model_map import STATES, summary_numbers
 from helpers.loss import loss_ledger
 
@@ -101,23 +101,11 @@ def _answers(model: BaseModelClass) -> dict[str, str]:
         "hidden layers in the decoder": _text(found["decoder"]),
         "other networks": found["other networks"],
         "width": found["width"],
-        "batch enters": _batch_enters(anatomy),
+        "batch enters": ", ".join(side_inputs.networks_told(anatomy, "batch")),
         "latent dimensions": _text(found["latent"]),
         **{name: f"{number:,}" for name, number in sizes.items()},
         "loss terms": " + ".join(map(loss_ledger.term_name, terms)),
     }
-
-
-def _batch_enters(anatomy: model_anatomy.Anatomy) -> str:
-    """Name the networks of which a layer is told the batch."""
-    rows = anatomy.rows()
-    rows = rows[rows["role"].isin(["hidden", "head"])]
-    told = [
-        anatomy.n_batches > 1
-        and model_anatomy.columns_from_the_side(anatomy, path) == anatomy.n_batches
-        for path in rows["path"]
-    ]
-    return ", ".join(rows.loc[told, "network"].unique())
 
 
 def _text(number: Any) -> str:

@@ -57,7 +57,7 @@ def of_batches(adata: ad.AnnData, batch_key: str | None) -> Iterator[Finding]:
         kind = "numbers" if pd.api.types.is_float_dtype(batches) else "different values"
         yield Finding(
             "batches",
-            f"{found} So many {kind} are no batches: scVI would give each its own weights.",
+            f"{found} So many {kind} are not batches: scVI would give each its own weights.",
             REPAIR,
             "Name a column with a few batches, or put these values into groups first: pd.cut(...)",
         )
@@ -99,7 +99,7 @@ def _of_unnamed_batches(adata: ad.AnnData) -> Finding:
         f"({adata.obs[likely[0]].nunique()} values).",
         DECIDE,
         "If its cells were handled apart, name it",
-        f"batch_key = '{likely[0]}'",
+        f"batch_key = {likely[0]!r}",
     )
 
 
@@ -187,9 +187,10 @@ def shared_labels(adata: ad.AnnData, batch_key: str, label_key: str) -> pd.DataF
         and ``in one batch``, whether one batch has all of them, or more than 95 % of them though it
         has less than 80 % of all cells.
     """
-    table = pd.crosstab(adata.obs[label_key].astype(object), adata.obs[batch_key].astype(object))
+    table = pd.crosstab(_as_text(adata.obs[label_key]), _as_text(adata.obs[batch_key]))
     largest = table.max(axis=1) / table.sum(axis=1)
-    of_all = (table.sum(axis=0) / table.to_numpy().sum())[table.idxmax(axis=1)].to_numpy()
+    share = table.to_numpy().sum(axis=0) / table.to_numpy().sum()
+    of_all = share[table.to_numpy().argmax(axis=1)]
     return pd.DataFrame(
         {
             "cells": table.sum(axis=1),
@@ -197,3 +198,8 @@ def shared_labels(adata: ad.AnnData, batch_key: str, label_key: str) -> pd.DataF
             "in one batch": (largest == 1) | ((largest > NEARLY_ALL) & (of_all < 0.8)),
         }
     )
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    """Return values as text, whatever they are, and those that are missing as missing."""
+    return column.astype(object).map(str, na_action="ignore")

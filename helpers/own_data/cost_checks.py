@@ -31,7 +31,7 @@ def of_costs(adata: ad.AnnData, batch_key: str | None) -> Iterator[Finding]:
             "Add up the transcripts of each gene; for peaks there is scvi.model.PEAKVI",
         )
     elif adata.n_vars > GENES:
-        batch = f", batch_key='{batch_key}'" if batch_key else ""
+        batch = f", batch_key={batch_key!r}" if batch_key else ""
         yield Finding(
             "genes",
             f"{adata.n_vars:,} genes, of which you select {GENES:,}: genes.select(adata{batch}), "
@@ -77,7 +77,7 @@ def expected(n_cells: int) -> pd.DataFrame:
     rows = {}
     for preset in scaling.PRESETS[::-1]:
         measured = scaling.load(preset)
-        # Below the smallest size that was measured the line may come out below 0; that size is dear
+        # Below the smallest size that was measured the line may come out below 0; that size is
         # enough.
         size = max(n_cells, int(measured["cells"].min()))
         table = scaling.estimate(measured, [size])

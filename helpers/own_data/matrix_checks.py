@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ast import literal_eval
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ import scipy.sparse as sp
 from helpers import figures
 from helpers.data import count_checks, matrices
 from helpers.latent import neighbours
-from helpers.own_data import raw_counts
+from helpers.own_data import feature_kinds, orientation, raw_counts
 from helpers.own_data.findings import DECIDE, REPAIR, Finding, megabytes
 
 # A training holds a tenth of the cells out, and clusters and maps join each cell to its 15 nearest.
@@ -29,34 +30,20 @@ FEW_COUNTS = 200
 # scVI computes with 32-bit floats, which hold whole numbers exactly up to this.
 LARGEST_EXACT = 2**24
 
-BARCODE = re.compile(r"^(?:.*[_:-])?[ACGT]{10,}x?(?:[-_.:].*)?$")
+# A number as the name of a gene: the file had none, or they are in a column.
+NUMBER = re.compile(r"^\d+$")
 
-GENE_ID = re.compile(r"^ENS[A-Z]*G\d{6,}")
-
-# Genes of nearly every cell, in mouse and man, by which names of genes are told from names of
-# cells.
-COMMON_GENES = frozenset(
-    [
-        "actb",
-        "b2m",
-        "calm1",
-        "eef1a1",
-        "ftl1",
-        "fth1",
-        "gapdh",
-        "malat1",
-        "rpl10",
-        "rplp0",
-        "rps18",
-        "tmsb4x",
-    ]
-)
+# A cell in which so many genes were counted has one of which there is a single molecule, and most
+# genes are like that. If in more than this share of such cells the smallest number is the most
+# frequent and is more than 1, numbers were multiplied and rounded.
+MANY_SEEN = 20
+WITHOUT_A_ONE = 0.02
 
 
 def of_problem(problem: count_checks.Problem, adata: ad.AnnData, layer: str | None) -> Finding:
     """Return a problem as a finding.
 
-    Where the counts are gone but can be had back, its fix is to have them back.
+    Where the counts are gone but can be recovered, its fix is to recover them.
     """
     if (
         problem.check == "counts"
@@ -68,13 +55,13 @@ def of_problem(problem: count_checks.Problem, adata: ad.AnnData, layer: str | No
                 problem.check,
                 f"{problem.found} adata.{name} holds counts that were {made_by}.",
                 REPAIR,
-                "They can be had back; then layer = 'counts'",
+                "They can be recovered; then layer = 'counts'",
                 f"adata.layers['counts'] = raw_counts.recover(adata.{name})",
             )
         if adata.raw is not None and raw_counts.how_made(matrices.in_memory(adata.raw.X)):
             return Finding(
                 problem.check,
-                f"{problem.found} adata.raw holds more genes, with counts that can be had back.",
+                f"{problem.found} adata.raw holds more genes, with counts that can be recovered.",
                 REPAIR,
                 "Take those, and look again",
                 "adata = adata.raw.to_adata()",
@@ -85,13 +72,24 @@ def of_problem(problem: count_checks.Problem, adata: ad.AnnData, layer: str | No
 def of_layout(adata: ad.AnnData) -> Iterator[Finding]:
     """Say how many cells and genes there are, which way the table lies, and where it is kept."""
     size = f"{adata.n_obs:,} cells x {adata.n_vars:,} genes"
-    if _turned(adata):
+    if orientation.turned_by_names(adata):
         yield Finding(
             "size",
             f"{size}: the names of the cells look like genes ({adata.obs_names[0]}), or those of "
             f"the genes like cells ({adata.var_names[0]}).",
             REPAIR,
             "Turn the table",
+            "adata = adata.T.copy()",
+        )
+    elif orientation.turned_by_numbers(adata):
+        yield Finding(
+            "size",
+            f"{size}. The totals of what should be cells ({adata.obs_names[0]} ...) differ far "
+            f"more than those of what should be genes ({adata.var_names[0]} ...), as if a row were "
+            "a gene.",
+            REPAIR,
+            "Turn the table; if its rows are cells, say so: "
+            f"adata.uns['{orientation.NOTE}'] = 'columns'",
             "adata = adata.T.copy()",
         )
     elif 0 < adata.n_obs < FEWEST_CELLS or adata.n_vars == 1:
@@ -123,29 +121,11 @@ def of_layout(adata: ad.AnnData) -> Iterator[Finding]:
         )
 
 
-def _turned(adata: ad.AnnData) -> bool:
-    """Tell whether cells and genes seem to have changed places."""
-    return _share(BARCODE, adata.var_names) > 0.5 or (
-        _like_genes(adata.obs_names) and not _like_genes(adata.var_names)
-    )
-
-
-def _share(pattern: re.Pattern[str], names: pd.Index) -> float:
-    # Not astype(str): pandas 3 leaves a missing name missing.
-    few = [str(name) for name in names[:1000]]
-    return float(np.mean([bool(pattern.match(name)) for name in few])) if few else 0.0
-
-
-def _like_genes(names: pd.Index) -> bool:
-    known = COMMON_GENES & {str(name).lower() for name in names}
-    return len(known) >= 2 or _share(GENE_ID, names) > 0.5
-
-
 def of_counts(adata: ad.AnnData, layer: str | None, empty_cells: bool) -> Iterator[Finding]:
     """Say where the counts are, how they are stored, how many a cell has, and what has none."""
     matrix = matrices.in_memory(adata.X if layer is None else adata.layers[layer])
     where = matrices.matrix_name(layer)
-    counts = sp.csr_matrix(matrix)
+    counts = matrices.by_cell(matrix)
     largest = int(counts.data.max()) if counts.nnz else 0
     zeros = 1 - np.count_nonzero(counts.data) / (counts.shape[0] * counts.shape[1])
     if largest > LARGEST_EXACT:
@@ -169,6 +149,7 @@ def of_counts(adata: ad.AnnData, layer: str | None, empty_cells: bool) -> Iterat
         yield Finding(
             "counts", f"Whole numbers from 0 to {largest:,} in {where}, {zeros:.0%} of them 0."
         )
+    yield from _of_parts(adata, layer, counts)
     yield from _of_storage(matrix, where, largest)
     if not empty_cells:
         yield _of_depth(counts)
@@ -179,19 +160,32 @@ def of_counts(adata: ad.AnnData, layer: str | None, empty_cells: bool) -> Iterat
             f"{unseen:,} of {adata.n_vars:,} genes have no count in any cell; they are not "
             "selected.",
         )
-    kinds = adata.var.get("feature_types")
-    if kinds is not None and kinds.nunique() > 1:
-        listed = ", ".join(f"{kind} {n:,}" for kind, n in kinds.value_counts().items() if n)
-        yield Finding(
-            "features",
-            f"Not all are genes: {listed}. scVI would take all of them for genes.",
-            DECIDE,
-            "Keep the genes",
-            "adata = adata[:, (adata.var['feature_types'] == 'Gene Expression').to_numpy()].copy()",
-        )
-    elif left_out := adata.uns.get("left_out"):
-        listed = ", ".join(f"{kind} {n:,}" for kind, n in left_out.items())
-        yield Finding("features", f"Only genes were read; left out: {listed}.")
+    yield from feature_kinds.of_features(adata)
+
+
+def _of_parts(adata: ad.AnnData, layer: str | None, counts: sp.csr_matrix) -> Iterator[Finding]:
+    """Say whether another matrix holds all these counts and more.
+
+    Counts of spliced and unspliced molecules are often kept beside those of all.
+    """
+    total = counts.sum(dtype=np.float64)
+    for line in count_checks.matrices_with_counts(adata, layer):
+        name = line.partition(" = ")[2]
+        if line.startswith("adata"):
+            continue
+        other = matrices.by_cell(adata.X if name == "None" else adata.layers[literal_eval(name)])
+        larger = other.sum(dtype=np.float64)
+        if larger > total and (counts > other).nnz == 0:
+            yield Finding(
+                "counts",
+                f"{matrices.matrix_name(layer)} holds {total:,.0f} counts, and "
+                f"{matrices.matrix_name(literal_eval(name))} {larger:,.0f}: the same, and more. "
+                "The first may be a part, such as spliced molecules only.",
+                DECIDE,
+                "Take all counts",
+                line,
+            )
+            return
 
 
 def _of_storage(matrix: Any, where: str, largest: int) -> Iterator[Finding]:
@@ -206,6 +200,16 @@ def _of_storage(matrix: Any, where: str, largest: int) -> Iterator[Finding]:
             REPAIR,
             "Make it sparse, of floats",
             f"adata.{where} = sp.csr_matrix(adata.{where}, dtype='float32')",
+        )
+        return
+    if sp.issparse(matrix) and not sp.isspmatrix(matrix):
+        yield Finding(
+            "storage",
+            f"{where} is one of the new sparse arrays of scipy, which scvi-tools does not take in "
+            "all versions.",
+            REPAIR,
+            "Make it a sparse matrix",
+            f"adata.{where} = sp.csr_matrix(adata.{where})",
         )
         return
     as_csr = (
@@ -240,6 +244,8 @@ def _of_depth(counts: sp.csr_matrix) -> Finding:
         f"Counts of a cell, of these genes: {figures.about(float(np.median(totals)))} in the "
         f"middle, from {totals.min():,.0f} to {totals.max():,.0f}."
     )
+    if why := _made_whole(counts, totals):
+        return Finding("depth", f"{found} {why}", REPAIR, "Go back to the raw counts")
     if totals.min() == totals.max() and len(totals) > 1:
         return Finding(
             "depth",
@@ -261,6 +267,31 @@ def _of_depth(counts: sp.csr_matrix) -> Finding:
         DECIDE,
         fix,
     )
+
+
+def _made_whole(counts: sp.csr_matrix, totals: np.ndarray) -> str:
+    """Say by what whole numbers are no counts, but were normalised and rounded; empty if not."""
+    many = np.flatnonzero(counts.getnnz(axis=1) >= MANY_SEEN)
+    multiplied = 0
+    for cell in many:
+        values = counts.data[counts.indptr[cell] : counts.indptr[cell + 1]]
+        numbers, times = np.unique(values[values > 0], return_counts=True)
+        often = len(numbers) and times[0] == times.max() and times[0] > times.sum() / 8
+        multiplied += bool(often and numbers[0] > 1)
+    if multiplied > WITHOUT_A_ONE * len(many):
+        return (
+            f"In {multiplied:,} cells the most frequent count above 0 is not 1, as in nearly every "
+            "cell where molecules were counted, but the smallest that there is: they were "
+            "normalised and rounded."
+        )
+    low, middle, high = np.percentile(totals, [16, 50, 84])
+    # Of equal cells the totals still differ by chance, by the square root of the total.
+    if totals.min() < totals.max() and middle and (high - low) / 2 < np.sqrt(middle) / 2:
+        return (
+            "The totals differ by less than chance alone would make them differ: they were "
+            "normalised and rounded."
+        )
+    return ""
 
 
 def of_names(adata: ad.AnnData) -> Iterator[Finding]:
@@ -301,5 +332,29 @@ def of_names(adata: ad.AnnData) -> Iterator[Finding]:
                 "Make text of them",
                 f"adata.{attribute} = adata.{attribute}.astype(str)",
             )
+        elif what == "gene names" and all(map(NUMBER.match, text)):
+            yield _of_numbers(adata)
         else:
             yield Finding(what, f"{len(names):,} different names, from {names[0]} to {names[-1]}.")
+
+
+def _of_numbers(adata: ad.AnnData) -> Finding:
+    """Say that genes are called by numbers, and which column of ``var`` may have their names."""
+    found = f"The genes are called by numbers, from {adata.var_names[0]} to {adata.var_names[-1]}."
+    for name in adata.var:
+        values = adata.var[name].astype(object)
+        text = all(isinstance(value, str) and not NUMBER.match(value) for value in values)
+        if text and values.nunique() > adata.n_vars / 2:
+            return Finding(
+                "gene names",
+                f"{found} var[{name!r}] seems to have their names, such as {values.iloc[0]}.",
+                REPAIR,
+                "Take those",
+                f"adata.var_names = adata.var[{name!r}].astype(str).tolist()",
+            )
+    return Finding(
+        "gene names",
+        f"{found} No result can then name a gene.",
+        DECIDE,
+        "Look for the list of their names where the file was made: adata.var_names = ...",
+    )

@@ -60,7 +60,7 @@ def recover(matrix: Any) -> sp.csr_matrix:
     if made_by is None:
         raise ValueError(
             "These values are not counts that were normalised cell by cell, with or without a "
-            "logarithm, so the counts cannot be had back from them.\n"
+            "logarithm, so the counts cannot be recovered from them.\n"
             "What to do: go back to the file of counts."
         )
     values = _stored(matrix)
@@ -98,7 +98,7 @@ def how_made(matrix: Any) -> str | None:
 
 def _stored(matrix: Any) -> sp.csr_matrix:
     """Return a sparse copy that stores no 0."""
-    values = sp.csr_matrix(matrix, dtype=np.float64, copy=True)
+    values = sp.csr_matrix(matrices.by_cell(matrix), dtype=np.float64, copy=True)
     values.eliminate_zeros()
     return values
 
@@ -114,7 +114,7 @@ def _mostly_whole(values: sp.csr_matrix) -> bool:
 
 
 def candidates(adata: ad.AnnData) -> Iterator[tuple[str, str]]:
-    """Yield the matrices from which counts can be had back, and how their values were made.
+    """Yield the matrices from which counts can be recovered, and how their values were made.
 
     A matrix is named as it is written in Python behind ``adata.``.
 
@@ -126,7 +126,7 @@ def candidates(adata: ad.AnnData) -> Iterator[tuple[str, str]]:
     found = {"X": adata.X}
     if adata.raw is not None and adata.raw.var_names.equals(adata.var_names):
         found["raw.X"] = adata.raw.X
-    found |= {f"layers['{name}']": each for name, each in matrices.layers(adata).items()}
+    found |= {matrices.matrix_name(name): each for name, each in matrices.layers(adata).items()}
     for name, matrix in found.items():
         if matrix is not None and (way := how_made(matrices.in_memory(matrix))):
             yield name, way

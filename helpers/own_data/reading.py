@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import difflib
 import errno
 import gzip
+import itertools
+import re
 import warnings
 import zlib
 from collections.abc import Callable
@@ -15,38 +19,54 @@ import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
-import scanpy as sc
+import scipy.io
 import scipy.sparse as sp
+
+from helpers.own_data import hdf5_files, matrix_folders, orientation, writing
+from helpers.own_data.read_error import ReadError
 
 # A matrix with as many numbers as this takes 2 GB when it is written out, as a table of text is
 # while it is read.
 MOST_NUMBERS_OF_A_TABLE = 250_000_000
+MATRIX_NAME = "matrix.mtx"
 
-MATRIX_NAMES = ("matrix.mtx", "matrix.mtx.gz")
+MATRIX_FILE = matrix_folders.MATRIX
+
+# What HDF5 says of a way to compress that it does not know.
+MISSING_FILTER = re.compile(
+    r"filter[^\n]*(?:not registered|not available|unavailable)[^\n]*|[^\n]*\bplugin\b[^\n]*", re.I
+)
+
+# How a file ends that holds another, which has to be taken out first.
+PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z", ".rar")
+
+# A table of text begins at the latest after so many lines that say something about it.
+MOST_LINES_ABOVE = 50
 
 
-class ReadError(ValueError):
-    """A file could not be read; the message says which one, why, and what to do."""
-
-
-def read(path: Path | str, genes_in: str = "columns") -> ad.AnnData:
+def read(path: Path | str, genes_in: str | None = None) -> ad.AnnData:
     """Read cells x genes from a file or folder.
 
     Parameters
     ----------
     path
-        ``.h5ad`` (AnnData), ``.h5`` or a folder with ``matrix.mtx`` (10x Genomics Cell Ranger),
-        ``.loom``, or a table of text: ``.csv``, ``.tsv`` or ``.txt``, also with ``.gz`` behind it.
-        A table has names in its first row and first column.
+        ``.h5ad`` or ``.zarr`` (AnnData), ``.h5mu`` (MuData), ``.h5`` (10x Genomics Cell Ranger,
+        CellBender), ``.loom``; a folder with a matrix in ``.mtx`` (Cell Ranger, STARsolo, kallisto,
+        alevin); or a table of text: ``.csv``, ``.tsv`` or ``.txt``, also with ``.gz`` behind it. A
+        table has names in its first row and first column.
     genes_in
-        Only for a table of text: whether the genes are its "columns" or its "rows".
+        Only for a table of text: whether the genes are its "columns" or its "rows"; None for
+        columns, if nobody has looked.
 
     Returns
     -------
     AnnData
-        Cells x genes, as they are in the file: nothing is repaired. ``X`` of a table of text is CSR
-        float32, of a loom file CSR. Of a 10x file with several kinds of features only the genes are
-        kept, and ``uns["left_out"]`` says how many others there were.
+        Cells x genes, as they are in the file: no count and no name is repaired. ``X`` of a table
+        of text is CSR float32, of a loom file its main matrix as CSR. Of a file with several kinds
+        of features only the genes are kept, and ``uns["left_out"]`` says how many others there
+        were. What a file cannot hold when it is written again, such as a column called "_index",
+        is given another form; ``uns["notes_on_reading"]`` says what was, and what could not be
+        read.
 
     Raises
     ------
@@ -56,7 +76,7 @@ def read(path: Path | str, genes_in: str = "columns") -> ad.AnnData:
     ValueError
         If ``genes_in`` is another word.
     """
-    if genes_in not in ("columns", "rows"):
+    if genes_in not in (None, "columns", "rows"):
         raise ValueError(
             f"There is no genes_in={genes_in!r}.\nWhat to do: give 'columns' or 'rows'."
         )
@@ -80,6 +100,11 @@ def read(path: Path | str, genes_in: str = "columns") -> ad.AnnData:
     # in many ways.
     except Exception as error:
         raise _explained(path, error) from error
+    if genes_in and reader is _read_table:
+        adata.uns[orientation.NOTE] = genes_in
+    adata, changed = writing.writeable(adata)
+    if notes := [*adata.uns.get(writing.NOTES, []), *changed]:
+        adata.uns[writing.NOTES] = notes
     return adata
 
 
@@ -94,24 +119,28 @@ def _reader(path: Path) -> Callable[..., ad.AnnData]:
             return _reader_of_folder(path)
     except PermissionError as error:
         raise _explained(path, error) from error
-    name = path.name.lower().removesuffix(".gz")
+    name = path.name.lower()
+    packed = next((ending for ending in PACKED if name.endswith(ending)), "")
     for suffix, reader in READERS.items():
-        if name.endswith(suffix):
-            if path.suffix == ".gz" and reader is not _read_table:
-                raise ReadError(
-                    f"{path} is packed.\nWhat to do: unpack it first: gunzip {path.name}."
-                )
+        if name.removesuffix(packed).endswith(suffix) and (
+            not packed or (packed == ".gz" and reader is _read_table)
+        ):
             return reader
-    if name.endswith(".mtx"):
+    if MATRIX_FILE.search(name):
         raise ReadError(
             f"{path} is a matrix without names.\n"
             "What to do: give the folder that it is in, with the files of genes and barcodes: "
             f"{path.parent}."
         )
+    if packed:
+        how = f"gunzip {path.name}" if packed == ".gz" else "with the program for such files"
+        raise ReadError(f"{path} is packed.\nWhat to do: unpack it first: {how}.")
+    if h5py.is_hdf5(path):
+        return hdf5_files.read
     raise ReadError(
         f"{path} is of a kind that is not known here.\n"
         f"What to do: give a file that ends in {', '.join(READERS)}, or the folder with "
-        f"{MATRIX_NAMES[0]}. From R write an .h5ad file first, of a Seurat object: "
+        f"{MATRIX_NAME}. From R write an .h5ad file first, of a Seurat object: "
         "zellkonverter::writeH5AD(as.SingleCellExperiment(object), 'cells.h5ad', X_name = "
         "'counts')."
     )
@@ -119,17 +148,21 @@ def _reader(path: Path) -> Callable[..., ad.AnnData]:
 
 def _reader_of_folder(path: Path) -> Callable[..., ad.AnnData]:
     inside = sorted(each.name for each in path.iterdir())
-    if any(name.endswith(MATRIX_NAMES) for name in inside):
-        return _read_10x_folder
-    below = sorted({each.parent for name in MATRIX_NAMES for each in path.glob(f"*/{name}")})
+    if any(name in inside for name in (".zgroup", "zarr.json", ".zattrs")):
+        return hdf5_files.read_zarr
+    if matrix_folders.matrices(path):
+        return matrix_folders.read
+    below = sorted({each.parent for each in path.glob("*/*") if MATRIX_FILE.search(each.name)})
+    endings = tuple(ending for ending, reader in READERS.items() if reader is hdf5_files.read)
+    files = [each for each in inside if each.lower().endswith(endings)]
     if below:
         fix = "give one of these folders: " + ", ".join(str(each) for each in below)
+    elif files:
+        fix = "give one of these files: " + ", ".join(str(path / each) for each in files[:5])
     else:
-        fix = f"give a folder with {MATRIX_NAMES[0]}, or a file"
+        fix = f"give a folder with {MATRIX_NAME}, or a file"
     listed = ", ".join(inside[:8]) + (" ..." if len(inside) > 8 else "") or "nothing"
-    raise ReadError(
-        f"The folder {path} has no {MATRIX_NAMES[0]}. In it: {listed}.\nWhat to do: {fix}."
-    )
+    raise ReadError(f"The folder {path} has no {MATRIX_NAME}. In it: {listed}.\nWhat to do: {fix}.")
 
 
 def _missing(path: Path) -> ReadError:
@@ -173,14 +206,54 @@ def _explained(path: Path, error: BaseException) -> ReadError:
             "it ends too early, so it is not whole",
             "copy or download it again, and compare the sizes",
         )
-    elif path.suffix in (".h5ad", ".h5", ".loom") and not h5py.is_hdf5(path):
+    elif (
+        path.is_file()
+        and READERS.get(path.suffix.lower()) is hdf5_files.read
+        and not (h5py.is_hdf5(path))
+    ):
         why = f"it is not in the format of {path.suffix} files (HDF5), or damaged at its start"
         fix = "copy or download it again; if it was renamed, give it its own ending back"
+    elif missing := MISSING_FILTER.search(_chain(error)):
+        why = f"it is compressed in a way that is not known here ({missing[0]})"
+        fix = (
+            "install the package hdf5plugin, which knows more ways; or open it where it was made, "
+            "and save it with compression='gzip'"
+        )
+    elif isinstance(error, ImportError):
+        why = f"it takes a package that is not installed ({error})"
+        fix = "install that package; or open it where it was made, and save it as .h5ad"
+    elif _read_by_others(path):
+        why = f"it is whole, but laid out in a way that is not known here ({_last(error)})"
+        fix = "open it where it was made, and save it as .h5ad"
     else:
-        last = (str(error).strip() or type(error).__name__).splitlines()[0]
-        why = f"it is damaged, or not what its name says ({last})"
+        why = f"it is damaged, or not what its name says ({_last(error)})"
         fix = "copy or download it again; or open it where it was made, and save it as .h5ad"
     return ReadError(f"Cannot read {path}: {why}.\nWhat to do: {fix}.")
+
+
+def _last(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _chain(error: BaseException | None) -> str:
+    """Return what an error says, and those that it came from."""
+    return "" if error is None else f"{error}\n{_chain(error.__cause__ or error.__context__)}"
+
+
+def _read_by_others(path: Path) -> bool:
+    """Tell whether a plain reader, which knows nothing of cells, reads all that is in a file."""
+    try:
+        if path.is_dir():
+            for file in matrix_folders.matrices(path):
+                scipy.io.mmread(file)
+        elif h5py.is_hdf5(path):
+            with h5py.File(path) as file:
+                file.visititems(lambda name, item: item[()] if hasattr(item, "shape") else None)
+        else:
+            pd.read_csv(path, sep=None, engine="python")
+    except Exception:  # whatever is damaged
+        return False
+    return True
 
 
 def _start(path: Path) -> bytes:
@@ -191,112 +264,125 @@ def _start(path: Path) -> bytes:
 # --- the readers --------------------------------------------------------------------------------
 
 
-def _read_h5ad(path: Path) -> ad.AnnData:
-    return ad.read_h5ad(path)
-
-
-def _read_10x_h5(path: Path) -> ad.AnnData:
-    return _genes_only(sc.read_10x_h5(path, gex_only=False))
-
-
-def _read_10x_folder(path: Path) -> ad.AnnData:
-    matrices = sorted(each.name for each in path.iterdir() if each.name.endswith(MATRIX_NAMES))
-    prefixes = sorted({name.split("matrix.mtx")[0] for name in matrices})
-    if len(prefixes) > 1:
+def _read_table(path: Path, genes_in: str | None) -> ad.AnnData:
+    encoding = _encoding(path)
+    with _opener(path)(path, "rt", encoding=encoding, newline="") as file:
+        first = list(itertools.islice(file, MOST_LINES_ABOVE + 2))
+    separator, above = _layout(path, first)
+    header = next(csv.reader(first[above:], delimiter=separator, skipinitialspace=separator == " "))
+    if len(header) * _lines(path) > MOST_NUMBERS_OF_A_TABLE:
         raise ReadError(
-            f"The folder {path} holds {len(prefixes)} samples: {', '.join(prefixes)}.\n"
-            "What to do: put the three files of each into a folder of its own, read each, and "
-            "join them: ad.concat({'sample 1': one, 'sample 2': other}, label='sample', "
-            "index_unique='-')."
-        )
-    _require_names(path, prefixes[0], packed=matrices[0].endswith(".gz"))
-    return _genes_only(
-        sc.read_10x_mtx(path, gex_only=False, make_unique=False, prefix=prefixes[0] or None)
-    )
-
-
-def _require_names(path: Path, prefix: str, packed: bool) -> None:
-    """Raise unless the names of genes and cells are where scanpy looks.
-
-    That is features.tsv.gz beside a packed matrix, and genes.tsv beside another.
-    """
-    needed = ("features.tsv.gz", "barcodes.tsv.gz") if packed else ("genes.tsv", "barcodes.tsv")
-    missing = [f"{prefix}{name}" for name in needed if not (path / f"{prefix}{name}").exists()]
-    if not missing:
-        return
-    if not packed and (path / f"{prefix}features.tsv").exists():
-        fix = (
-            f"pack the three files, as Cell Ranger does: gzip {path}/{prefix}*.tsv "
-            f"{path}/{prefix}*.mtx"
-        )
-    elif packed and (path / f"{prefix}genes.tsv.gz").exists():
-        fix = f"unpack the three files, as Cell Ranger 2 left them: gunzip {path}/{prefix}*.gz"
-    else:
-        fix = "copy the missing file into this folder"
-    raise ReadError(f"The folder {path} lacks {' and '.join(missing)}.\nWhat to do: {fix}.")
-
-
-def _genes_only(adata: ad.AnnData) -> ad.AnnData:
-    """Keep the genes of a 10x file.
-
-    Antibodies, guides and peaks are other features, and scVI is for genes.
-    """
-    kinds = adata.var.get("feature_types")
-    if kinds is None or (kinds == "Gene Expression").all():
-        return adata
-    genes = adata[:, (kinds == "Gene Expression").to_numpy()].copy()
-    genes.uns["left_out"] = {
-        str(kind): int(n) for kind, n in kinds.value_counts().items() if kind != "Gene Expression"
-    }
-    return genes
-
-
-def _read_loom(path: Path) -> ad.AnnData:
-    # Loom files call their names as they like; these are the two customs.
-    with h5py.File(path) as file:
-        cells = next((name for name in ("CellID", "obs_names") if name in file["col_attrs"]), "")
-        genes = next((name for name in ("Gene", "var_names") if name in file["row_attrs"]), "")
-    return ad.io.read_loom(path, sparse=True, obs_names=cells, var_names=genes)
-
-
-def _read_table(path: Path, genes_in: str) -> ad.AnnData:
-    # Tab, comma or semicolon: whichever is most frequent in the first line.
-    with _opener(path)(path, "rt", encoding="utf-8") as file:
-        first = file.readline()
-    separator = max("\t,;", key=first.count)
-    if not first.count(separator):
-        raise ReadError(
-            f"Cannot read {path}: its first line holds one value, so it is no table.\n"
-            "What to do: save it with a comma or a tab between values."
-        )
-    if first.count(separator) * _lines(path) > MOST_NUMBERS_OF_A_TABLE:
-        raise ReadError(
-            f"{path} holds about {first.count(separator) * _lines(path):,} numbers as text, too "
+            f"{path} holds about {len(header) * _lines(path):,} numbers as text, too "
             "many to read at once.\n"
             "What to do: save it as .h5ad where it was made, or as a folder with matrix.mtx; "
             "sparse counts take a twentieth."
         )
-    table = pd.read_csv(path, sep=separator, index_col=0, encoding="utf-8")
-    words = [name for name, kind in table.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
-    if words:
-        column = table[words[0]]
-        wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
-        where = f"column {words[0]!r}" + (
-            f", row {wrong.index[0]!r}: {wrong.iloc[0]!r}" if len(wrong) else ""
-        )
-        raise ReadError(
-            f"Not only numbers in {path}: {len(words)} of {table.shape[1]} columns, the first is "
-            f"{where}.\n"
-            "What to do: keep only names and counts in the table. Put what describes a cell into "
-            "a table of its own, and add it later: adata.obs['batch'] = ..."
-        )
+    # The header by itself: pandas would rename what is there twice. And a name may be NA.
+    table = pd.read_csv(
+        path,
+        sep=separator,
+        encoding=encoding,
+        converters={0: "={}".format},  # pandas takes a name such as NA for none
+        header=None,
+        skiprows=above + 1,
+        skipinitialspace=separator == " ",
+    ).set_index(0)
+    table.index = pd.Index([name[1:] for name in table.index])
+    # R leaves out the name of the column of names.
+    names = header if len(header) == table.shape[1] else header[1:]
+    if names[-1:] == [""] and table.iloc[:, -1].isna().all():  # a comma at the end of each line
+        names, table = names[:-1], table.iloc[:, :-1]
+    _require_names(path, table, names)
+    _require_numbers(path, table, names)
     if genes_in == "rows":
-        table = table.T
-    counts = sp.csr_matrix(table.to_numpy(dtype=np.float32))
-    return ad.AnnData(
-        counts,
-        obs=pd.DataFrame(index=table.index.astype(str)),
-        var=pd.DataFrame(index=table.columns.astype(str)),
+        rows, columns = pd.Index(names), table.index
+        values = table.to_numpy(dtype=np.float32).T
+    else:
+        rows, columns = table.index, pd.Index(names)
+        values = table.to_numpy(dtype=np.float32)
+    adata = ad.AnnData(
+        sp.csr_matrix(values), obs=pd.DataFrame(index=rows), var=pd.DataFrame(index=columns)
+    )
+    if above:
+        text = " / ".join(line.strip() for line in first[:above])
+        adata.uns[writing.NOTES] = [f"{above} lines above the table are left out: {text[:300]}"]
+    return adata
+
+
+def _encoding(path: Path) -> str:
+    """Return the encoding of a text: UTF-8, or UTF-16 where it begins with its mark."""
+    with _opener(path)(path, "rb") as file:
+        start = file.read(2)
+    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+def _layout(path: Path, lines: list[str]) -> tuple[str, int]:
+    """Return what is between values, and how many lines are above the table.
+
+    The table begins with the first line behind which all have as many values, or one more. What is
+    above has fewer.
+    """
+    found: list[tuple[int, str, int]] = []
+    for separator in "\t,; ":
+        numbers = [
+            len(next(csv.reader([line.strip("\r\n")], delimiter=separator), ()))
+            if separator != " "
+            else len(line.split())
+            for line in lines
+        ]
+        for above, width in enumerate(numbers[:-1]):
+            below = {*numbers[above + 1 :]} - {0}
+            shorter = max(numbers[:above], default=0) < width
+            if shorter and len(below) == 1 and below <= {width, width + 1} and min(below) > 1:
+                found.append((min(below), separator, above))
+                break
+    if found:
+        return max(found, key=lambda each: each[0])[1:]
+    separator = max("\t,;", key=lines[0].count) if lines else ","
+    if lines and separator in lines[0]:
+        return separator, 0
+    raise ReadError(
+        f"Cannot read {path}: its first line holds one value, so it is no table.\n"
+        "What to do: save it with a comma or a tab between values."
+    )
+
+
+def _require_names(path: Path, table: pd.DataFrame, names: list[str]) -> None:
+    if len(names) != table.shape[1]:
+        raise ReadError(
+            f"Cannot read {path}: its first line has {len(names)} names, and the others "
+            f"{table.shape[1]} values each.\n"
+            "What to do: give each column one name, and each line one in front."
+        )
+    for what, given in (("first line", pd.Index(names)), ("first column", table.index)):
+        numbers = pd.to_numeric(pd.Series(given), errors="coerce").notna().all()
+        if numbers and not given.is_unique:
+            raise ReadError(
+                f"Cannot read {path}: its {what} holds numbers, and some of them twice, where "
+                "names should be.\n"
+                "What to do: save it with the names of genes and cells in its first line and first "
+                "column."
+            )
+
+
+def _require_numbers(path: Path, table: pd.DataFrame, names: list[str]) -> None:
+    words = [
+        number
+        for number, kind in enumerate(table.dtypes)
+        if not pd.api.types.is_numeric_dtype(kind)
+    ]
+    if not words:
+        return
+    column = table.iloc[:, words[0]]
+    wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+    where = f"column {names[words[0]]!r}" + (
+        f", row {wrong.index[0]!r}: {wrong.iloc[0]!r}" if len(wrong) else ""
+    )
+    raise ReadError(
+        f"Not only numbers in {path}: {len(words)} of {table.shape[1]} columns, the first is "
+        f"{where}.\n"
+        "What to do: keep only names and counts in the table. Put what describes a cell into "
+        "a table of its own, and add it later: adata.obs['batch'] = ..."
     )
 
 
@@ -316,9 +402,11 @@ def _opener(path: Path) -> Callable[..., Any]:
 
 
 READERS: dict[str, Callable[..., ad.AnnData]] = {
-    ".h5ad": _read_h5ad,
-    ".h5": _read_10x_h5,
-    ".loom": _read_loom,
+    ".h5ad": hdf5_files.read,
+    ".h5mu": hdf5_files.read,
+    ".h5": hdf5_files.read,
+    ".hdf5": hdf5_files.read,
+    ".loom": hdf5_files.read,
     ".csv": _read_table,
     ".tsv": _read_table,
     ".txt": _read_table,

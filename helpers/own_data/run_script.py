@@ -14,6 +14,9 @@ from helpers.paths import ROOT
 
 TEMPLATE = ROOT / "scripts" / "my_run.py"
 
+# How the settings are called in the report, and in the script.
+NAMED = {"layer": "LAYER", "batch_key": "BATCH", "label_key": "LABEL"}
+
 # Below this line of the template the cells are repaired.
 REPAIR_HERE = "# Repair here"
 
@@ -27,10 +30,11 @@ def write(path: Path | str, repairs: Sequence[str] = (), **settings: Any) -> Pat
         The file to write.
     repairs
         Lines of Python that repair the cells, such as those of ``preflight.check``, in
-        the order in which they run.
+        the order in which they run. A line of the report that only names a setting, such as
+        ``layer = 'counts'``, becomes that setting.
     **settings
-        The lines in capitals of ``scripts/my_run.py``: ``FILE``, ``LAYER``, ``BATCH``, ``LABEL``,
-        ``RESULTS``. Those that are left out stay.
+        The lines in capitals of ``scripts/my_run.py``: ``FILE``, ``GENES_IN``, ``LAYER``,
+        ``BATCH``, ``LABEL``, ``PRESET``, ``RESULTS``. Those that are left out stay.
 
     Returns
     -------
@@ -57,7 +61,8 @@ def filled(repairs: Sequence[str] = (), **settings: Any) -> str:
         As for ``write``.
     """
     lines = []
-    unused = dict(settings)
+    named, repairs = _settings_among(repairs)
+    unused = named | settings
     for line in TEMPLATE.read_text("utf-8").splitlines():
         name, is_setting, rest = line.partition(" = ")
         if is_setting and name in unused:
@@ -83,6 +88,19 @@ def filled(repairs: Sequence[str] = (), **settings: Any) -> str:
             "What to do: write each line as you would in a cell."
         ) from error
     return text
+
+
+def _settings_among(repairs: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings that lines of the report name, and the other lines."""
+    settings: dict[str, Any] = {}
+    others = []
+    for line in repairs:
+        name, _, value = line.partition(" = ")
+        if name in NAMED:
+            settings[NAMED[name]] = ast.literal_eval(value)
+        else:
+            others.append(line)
+    return settings, others
 
 
 def _names() -> list[str]:

@@ -36,8 +36,8 @@ def differences(
     Returns
     -------
     DataFrame
-        A row a group and protein: groups in alphabetical order, and in each the proteins by falling
-        log2 fold change.
+        One row per group and protein: groups in alphabetical order, and in each the proteins by
+        falling log2 fold change.
 
         ``group``, ``protein``
             Their names, as text.

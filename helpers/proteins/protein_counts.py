@@ -70,7 +70,7 @@ def thresholds(adata: ad.AnnData, batch_key: str = "batch") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a protein and batch: ``background`` and ``foreground``, a typical count of each;
+        One row per protein and batch: ``background`` and ``foreground``, a typical count of each;
         ``threshold``, the count from which on the foreground is the more probable of the two;
         ``above``, the share of cells with more than that. Where there are no two humps,
         ``threshold`` and ``above`` are missing (NaN).
@@ -168,7 +168,8 @@ def _is_above(table: pd.DataFrame, limits: pd.DataFrame, batches: NDArray[np.str
 def rules() -> pd.DataFrame:
     """Return the gates as a table.
 
-    It has a row a group, a column a protein, "+" for above the threshold and "-" for below it.
+    It has one row per group, one column per protein, "+" for above the threshold and "-" for below
+    it.
     """
     signs = {
         group: {protein: "+" if there else "-" for protein, there in rule.items()}
@@ -240,7 +241,7 @@ def beside_rna(adata: ad.AnnData, batch_key: str = "batch") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a protein of ``GENES`` whose counts have two humps: ``gene``;
+        One row per protein of ``GENES`` whose counts have two humps: ``gene``;
         ``cells with the protein``, how many are above the threshold; ``of these, with RNA``, the
         share in which at least one molecule of the gene was counted; ``of the others, with RNA``;
         ``rank correlation`` of the two counts over all cells (Spearman, the mean over the batches).
@@ -272,7 +273,7 @@ def beside_rna(adata: ad.AnnData, batch_key: str = "batch") -> pd.DataFrame:
 
 
 def rna_of(adata: ad.AnnData, protein: str) -> pd.Series:
-    """Return the counts of a protein's gene, a row a cell."""
+    """Return the counts of a protein's gene, one row per cell."""
     gene = GENES.get(protein)
     if gene is None:
         raise KeyError(f"No gene is known for {protein}. Known: {', '.join(GENES)}.")

@@ -80,7 +80,7 @@ def _say_humps(batch: str, row: pd.Series) -> str:
 
 
 def plot_beside_rna(adata: ad.AnnData, protein: str, groups: pd.Series) -> figures.DescribedFigure:
-    """Draw the counts of a protein against those of its gene's RNA, a point a cell.
+    """Draw the counts of a protein against those of its gene's RNA, one point per cell.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def plot_beside_rna(adata: ad.AnnData, protein: str, groups: pd.Series) -> figur
 
 
 def draw_groups(axes: Axes, x: pd.Series, y: pd.Series, labels: pd.Series) -> None:
-    """Draw a point a cell, with a colour and a marker for each group.
+    """Draw one point per cell, with a colour and a marker for each group.
 
     Cells of no group are behind the others, in grey.
     """

@@ -54,7 +54,7 @@ def by_hand(model: scvi.model.TOTALVI, cells: Sequence[int] | None = None) -> pd
     Returns
     -------
     DataFrame
-        A row a cell, in nats:
+        One row per cell, in nats:
 
         ``genes``
             -ln of the probability of the counts of the genes: negative binomial, or zero-inflated.
@@ -232,7 +232,7 @@ def describe_protein(
     Returns
     -------
     DataFrame
-        A row a cell, by its name:
+        One row per cell, by its name:
 
         ``count``
             As measured.
@@ -285,10 +285,10 @@ def count_distribution(
     Returns
     -------
     DataFrame
-        A row a count from 0 to where 99.9 % of the foreground lie, or to the measured count if that
-        is larger. Columns ``background`` and ``foreground``: the probability of this count *and*
-        this component. A row adds up to the likelihood of the count, mean over the draws; a column
-        to the probability of the component.
+        One row per count from 0 to where 99.9 % of the foreground lie, or to the measured count if
+        that is larger. Columns ``background`` and ``foreground``: the probability of this count
+        *and* this component. A row adds up to the likelihood of the count, mean over the draws; a
+        column to the probability of the component.
 
     Raises
     ------

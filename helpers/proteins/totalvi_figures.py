@@ -145,7 +145,7 @@ def _share(probability: float) -> str:
 def plot_foreground(
     tables: Mapping[str, pd.DataFrame], groups: pd.Series
 ) -> figures.DescribedFigure:
-    """Draw what the model makes of the measured counts of some proteins, a point a cell.
+    """Draw what the model makes of the measured counts of some proteins, one point per cell.
 
     Parameters
     ----------
@@ -157,8 +157,8 @@ def plot_foreground(
     Returns
     -------
     DescribedFigure
-        A column a protein. Above: probability of the foreground against the measured count. Below:
-        the denoised protein against it, with a line where both are equal.
+        One column per protein. Above: probability of the foreground against the measured count.
+        Below: the denoised protein against it, with a line where both are equal.
 
     Raises
     ------

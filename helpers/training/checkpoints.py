@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 import os
 import pickle
 import re
@@ -25,19 +24,21 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import psutil
-import scipy.sparse as sp
 import scvi
 import torch
 from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
-from scvi.module.base import BaseModuleClass
 
 from helpers.paths import DATA
+from helpers.training.model_state import is_whole_in_pytorch
 
 FOLDER = DATA / "checkpoints"
 
 # A file that says another number was written by another version of this module, and is left aside.
 FORMAT = 1
+
+# What a model file may name as the method that set up its data: scvi-tools calls it.
+SETUP_METHODS = ("setup_anndata", "setup_mudata")
 
 # All that ``model.save`` of scvi-tools 1.4 and 1.5 asks for: tensors, NumPy arrays, pandas tables,
 # and the text columns of pandas 3. They build values out of values; none opens a file, starts a
@@ -60,10 +61,14 @@ HARMLESS = {
     "pandas.RangeIndex",
     "pandas.StringDtype",
     "pandas._libs.internals._unpickle_block",
+    "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked",
     "pandas.arrays.ArrowStringArray",
+    "pandas.core.arrays.categorical.Categorical",
+    "pandas.core.dtypes.dtypes.CategoricalDtype",
     "pandas.core.frame.DataFrame",
     "pandas.core.indexes.base.Index",
     "pandas.core.indexes.base._new_Index",
+    "pandas.core.indexes.category.CategoricalIndex",
     "pandas.core.indexes.multi.MultiIndex",
     "pandas.core.indexes.range.RangeIndex",
     "pandas.core.internals.managers.BlockManager",
@@ -72,79 +77,16 @@ HARMLESS = {
     "pyarrow.lib.type_for_alias",
     "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_tensor_v2",
+    "torch.distributions.constraints._Real",
 }
 
 
-# --- which run a file belongs to ----------------------------------------------------------------
-
-
-def key(model: BaseModelClass, settings: dict[str, Any]) -> str:
-    """Return a name for all that decides the outcome of a training run.
-
-    Parameters
-    ----------
-    model
-        An untrained model: its data, parameters and initial weights count.
-    settings
-        How it will be trained, with ``train_kwargs``.
-    """
-    # Whether a progress bar is shown does not change what is learned.
-    kwargs = settings["train_kwargs"]
-    decisive = {name: value for name, value in kwargs.items() if name != "enable_progress_bar"}
-    # A checkpoint from before there was a record of the loss lacks what the lessons need.
-    digest = hashlib.sha256(b"with a record of the loss")
-    for choices in (
-        settings | {"train_kwargs": decisive},
-        model.registry["setup_args"],
-        model.init_params_,
-    ):
-        digest.update(json.dumps(choices, sort_keys=True, default=repr).encode())
-    _add_data(digest, model)
-    # The initial weights stand for the seed that the model was made with.
-    for name, weights in model.module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(weights.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _add_data(digest: Any, model: BaseModelClass) -> None:
-    """Add what the model sees of its data: names, and every registered field."""
-    digest.update("\n".join([*model.adata.obs_names, *model.adata.var_names]).encode())
-    for name in sorted(model.adata_manager.data_registry):
-        field = model.adata_manager.get_from_registry(name)
-        if sp.issparse(field):
-            field = field.tocsr()
-            parts = [field.indptr, field.indices, field.data]
-        else:
-            parts = [np.asarray(field)]
-        for part in parts:
-            digest.update(np.ascontiguousarray(part).tobytes())
-
-
-def is_repeatable(model: BaseModelClass, settings: dict[str, Any]) -> bool:
-    """Tell whether the same run has the same key in another process.
-
-    It has not if an argument is an object of the caller's own, such as a callback, or if the counts
-    stay in a file.
-    """
-    try:
-        json.dumps(settings["train_kwargs"])
-    except TypeError:
-        return False
-    fields = model.adata_manager.data_registry
-    return all(_is_in_memory(model.adata_manager.get_from_registry(name)) for name in fields)
-
-
-def _is_in_memory(field: Any) -> bool:
-    return sp.issparse(field) or isinstance(field, (np.ndarray, pd.DataFrame))
+# --- a trained model ----------------------------------------------------------------------------
 
 
 def path(settings: dict[str, Any], folder: Path) -> Path:
     """Return where the trained model of a run is kept."""
     return folder / f"{settings['model']}-{settings['key']}.pt"
-
-
-# --- a trained model ----------------------------------------------------------------------------
 
 
 def save(model: BaseModelClass, folder: Path = FOLDER) -> Path:
@@ -165,8 +107,8 @@ def save(model: BaseModelClass, folder: Path = FOLDER) -> Path:
     Raises
     ------
     ValueError
-        If the model was not trained with ``training.train``, or has weights that PyTorch does not
-        know of.
+        If the model was not trained with ``training.train``, has weights that PyTorch does not know
+        of, or its run has no key.
     OSError
         If the file cannot be written. The model stays as it is.
     """
@@ -176,15 +118,20 @@ def save(model: BaseModelClass, folder: Path = FOLDER) -> Path:
             "Only a model trained with training.train(model) can be kept: its settings make the "
             "key of the checkpoint."
         )
-    if not isinstance(model.module, BaseModuleClass):
+    if not is_whole_in_pytorch(model):
         raise ValueError(
             f"A {type(model).__name__} keeps its weights outside PyTorch, so it cannot be kept "
             "here. What to do: model.save(folder)."
         )
+    if settings["key"] is None:
+        raise ValueError(
+            f"This training has no key to be found by again: {settings['why no key']}. What to do: "
+            "model.save(folder)."
+        )
     content = {
         "weights": model.module.state_dict(),
         "history": model.history_,
-        "loss record": model.loss_record_,
+        "loss record": getattr(model, "loss_record_", None),
         "training cells": model.train_indices,
         "held-out cells": model.validation_indices,
         "test cells": model.test_indices,
@@ -202,7 +149,7 @@ def load(
     model
         An untrained model. It stays untrained if there is no checkpoint for it, or a damaged one.
     settings
-        How it would be trained, with its ``key``.
+        How it would be trained, with its ``key``; None finds nothing.
     folder
         Where checkpoints are kept.
 
@@ -211,12 +158,13 @@ def load(
     BaseModelClass or None
         The model itself, now trained; or None. A checkpoint that cannot be read is said on stderr.
     """
-    content = read(path(settings, folder), settings["key"])
-    if content is None:
+    content = settings["key"] and read(path(settings, folder), settings["key"])
+    if not content:
         return None
     model.module.load_state_dict(content["weights"])
     model.history_ = content["history"]
-    model.loss_record_ = content["loss record"]
+    if content["loss record"] is not None:
+        model.loss_record_ = content["loss record"]
     model.train_indices = content["training cells"]
     model.validation_indices = content["held-out cells"]
     model.test_indices = content["test cells"]
@@ -408,8 +356,8 @@ def load_model(folder: Path | str, adata: ad.AnnData) -> BaseModelClass:
     FileNotFoundError
         If there is no ``model.pt``.
     ValueError
-        If the file asks to run something, is damaged, or holds no model of ``scvi.model``. Nothing
-        of it was run.
+        If the file asks to run something, is damaged, or holds no model that this scvi-tools
+        exports. Nothing of it was run.
     """
     file = Path(folder) / "model.pt"
     if not file.exists():
@@ -427,10 +375,8 @@ def load_model(folder: Path | str, adata: ad.AnnData) -> BaseModelClass:
             pickle_module=_HARMLESS_PICKLE,
         )
         registry = found["attr_dict"]["registry_"]
-        family = getattr(scvi.model, registry["model_name"])
-        known = (
-            issubclass(family, BaseModelClass) and registry["setup_method_name"] == "setup_anndata"
-        )
+        family = _exported(registry["model_name"])
+        known = registry["setup_method_name"] in SETUP_METHODS
     except (
         Exception
     ) as error:  # a damaged file fails inside PyTorch in many ways; all have the same remedy
@@ -442,6 +388,16 @@ def load_model(folder: Path | str, adata: ad.AnnData) -> BaseModelClass:
     with tempfile.TemporaryDirectory() as scratch:
         torch.save(found, Path(scratch) / "model.pt")
         return family.load(scratch, adata=adata)
+
+
+def _exported(name: str) -> type[BaseModelClass]:
+    """Return the model of scvi-tools that has this name."""
+    for package in (scvi.model, scvi.external):
+        if name in package.__all__:
+            found = getattr(package, name)
+            if issubclass(found, BaseModelClass):
+                return found
+    raise ValueError(f"scvi-tools {scvi.__version__} has no model {name}")
 
 
 def _require_harmless(file: Path, content: bytes) -> None:

@@ -6,7 +6,10 @@ and the KL weight of some steps only. For the ledger of a loss that is not enoug
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import math
+import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,6 +17,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from scvi.module.base import LossOutput
 from torch.distributions import Normal, kl_divergence
+
+from helpers.training import loss_terms
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
@@ -24,13 +29,29 @@ TRAINING, HELD_OUT = "training", "held-out"
 ADVERSARIAL = "adversarial"
 
 
+def _harmless(watch: Callable[..., None]) -> Callable[..., None]:
+    """Let a method that watches a training never break it: if it fails, the watching ends."""
+
+    @functools.wraps(watch)
+    def watched(recorder: LossRecorder, *args: Any, **kwargs: Any) -> None:
+        if recorder.gave_up is None:
+            try:
+                watch(recorder, *args, **kwargs)
+            except Exception as error:
+                recorder.gave_up = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+    return watched
+
+
 class LossRecorder(Callback):
     """Note for each epoch what each term of the loss was, and what it added.
 
-    What a term adds is not taken from a formula: it is the term times the derivative of the loss
-    with respect to it, which PyTorch knows in each step. So the record holds for any weights, for a
-    warm-up in epochs or in steps, and for any model whose loss is a weighted sum of the terms that
-    it reports.
+    What a term adds is not taken from a formula (see ``loss_terms``). So the record holds for any
+    weights, for a warm-up in epochs or in steps, and for any model whose loss is a weighted sum of
+    the terms that it reports. What the loss holds beyond these is the residual of its ledger.
+
+    A training never ends because it is watched: where the loss cannot be recorded, that is said on
+    stderr when the training is over.
 
     Parameters
     ----------
@@ -40,12 +61,17 @@ class LossRecorder(Callback):
 
         - ``("term", name)``: the mean of the term over cells;
         - ``("added", name)``: what it added to the loss;
-        - ``("kl_weight", "mean" | "first" | "last")``: of the epoch's minibatches;
+        - ``("kl_weight", "mean" | "first" | "last")``: of the epoch's minibatches. It is the weight
+          that the training plan set if a KL divergence counts that much, beside the reconstruction,
+          in the loss; else the weight with which all of them together do count;
+        - ``("scale", "mean")``: how many times a nat of the reconstruction counts in the loss; 1 if
+          that is in nats per cell;
         - ``("minibatches", "number" | "smallest" | "loss")``: how many, the cells in the smallest,
           and the mean of their losses if all of them counted alike;
         - ``("kl per dimension", 1)`` and so on: the KL divergence of each latent dimension.
 
-        ``model.save`` stores it. Training the model further adds rows.
+        It is None if nothing could be recorded. ``model.save`` stores it. Training the model
+        further adds rows.
 
     Examples
     --------
@@ -58,11 +84,13 @@ class LossRecorder(Callback):
         self.hook: Any = None
         self.split: str | None = None
         self.sums: dict[str, _Sums] = {}
-        self.weights: dict[str, float] = {}
+        self.weights = _Weights()
         self.epochs_before = 0
+        self.gave_up: str | None = None
 
     # --- called by Lightning ---
 
+    @_harmless
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin to watch the module."""
         if self.model.is_trained:
@@ -72,7 +100,7 @@ class LossRecorder(Callback):
             # scvi-tools forgets the epochs of a training that was interrupted, and so does the
             # record.
             self.epochs_before = 0
-            vars(self.model).pop("loss_record_", None)
+            self.model.loss_record_ = None
         self.hook = self.model.module.register_forward_hook(self._note, with_kwargs=True)
         if getattr(pl_module, "adversarial_classifier", False) is not False:
             self._watch_adversary(pl_module)
@@ -107,19 +135,29 @@ class LossRecorder(Callback):
         """Note nothing between two minibatches."""
         self.split = None
 
+    @_harmless
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Add the epoch to the model's record, so that an interrupted run keeps what it did."""
         epoch = self.epochs_before + trainer.current_epoch + 1
+        if not self.sums:
+            raise ValueError("its module returns no LossOutput of scvi-tools in a training step")
         rows = [pd.DataFrame([sums.row(epoch, split)]) for split, sums in self.sums.items()]
         earlier = getattr(self.model, "loss_record_", None)
         record = pd.concat([earlier, *rows] if earlier is not None else rows, ignore_index=True)
         record.columns = pd.MultiIndex.from_tuples(list(record.columns))
         self.model.loss_record_ = record
-        self.sums = {}
+        self.sums, self.weights = {}, _Weights()
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """Stop watching."""
+        """Stop watching, and say so if the loss could not be recorded."""
         self._stop(pl_module)
+        if self.gave_up is not None:
+            print(
+                f"The training went on, but what its loss is made of could not be recorded for "
+                f"this {type(self.model).__name__} ({self.gave_up}). A ledger of it can rely only "
+                "on the history of scvi-tools.",
+                file=sys.stderr,
+            )
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Stop watching."""
@@ -133,42 +171,49 @@ class LossRecorder(Callback):
             self.hook = None
         vars(plan).pop("loss_adversarial_classifier", None)
 
+    @_harmless
     def _note(self, module: Any, args: tuple, kwargs: dict, output: Any) -> None:
         if self.split is None or not isinstance(output, tuple):
             return
         loss = output[-1]
         if not isinstance(loss, LossOutput):
             return
-        terms = _terms(loss)
-        with torch.inference_mode(False):
-            added = self._added(loss, terms)
-        weight = kwargs.get("loss_kwargs", {}).get("kl_weight", float("nan"))
-        sums = self.sums.setdefault(self.split, _Sums())
-        sums.add(
-            cells=loss.n_obs_minibatch,
-            loss=float(loss.loss.detach()),
-            kl_weight=float(weight),
-            terms={name: float(term.detach().mean()) for name, term in terms.items()},
+        terms = loss_terms.reported(loss)
+        size = loss.n_obs_minibatch
+        planned = float(kwargs.get("loss_kwargs", {}).get("kl_weight", math.nan))
+        if self.split == TRAINING:
+            with torch.inference_mode(False):
+                slopes = loss_terms.slopes(loss, terms)
+            added = {
+                name: float((slope * terms.all[name].detach()).sum())
+                for name, slope in slopes.items()
+            }
+            weights = {name: float(slope.sum()) for name, slope in slopes.items()}
+            self.weights.note(size, planned, weights)
+        else:
+            # Held-out cells are weighed as in the step before, and there PyTorch keeps no
+            # derivatives.
+            weights = self.weights.of(size)
+            added = {
+                name: weight * float(terms.all[name].mean())
+                for name, weight in weights.items()
+                if name in terms.all
+            }
+        # Where there are several, the others may have a weight of their own, as TOTALVI's proteins.
+        scale = next((weights[name] for name in terms.reconstruction if name in weights), 1.0)
+        self.sums.setdefault(self.split, _Sums()).add(
+            cells=size,
+            loss=float(loss.loss.detach().sum()),
+            scale=scale,
+            kl_weight=_kl_weight(planned, terms, weights, scale),
+            terms={
+                name: float(term.detach().mean())
+                for name, term in terms.all.items()
+                if name in added or name not in terms.other
+            },
             added=added,
             dimensions=_mean_per_dimension(*output),
         )
-
-    def _added(self, loss: LossOutput, terms: dict[str, torch.Tensor]) -> dict[str, float]:
-        """Return what each term adds to the loss of this minibatch."""
-        if self.split == TRAINING:
-            learned = {name: term for name, term in terms.items() if term.requires_grad}
-            slopes = torch.autograd.grad(
-                loss.loss, list(learned.values()), retain_graph=True, allow_unused=True
-            )
-            pairs = zip(learned, slopes, strict=True)
-            known = {name: slope for name, slope in pairs if slope is not None}
-            # Held-out cells are weighed as in the step before, and there PyTorch keeps no
-            # derivatives.
-            self.weights = {name: float(slope.sum()) for name, slope in known.items()}
-            return {
-                name: float((slope * terms[name].detach()).sum()) for name, slope in known.items()
-            }
-        return {name: weight * float(terms[name].mean()) for name, weight in self.weights.items()}
 
     def _watch_adversary(self, plan: Any) -> None:
         """Note the loss of fooling the classifier of batches, times its weight in the plan."""
@@ -178,13 +223,63 @@ class LossRecorder(Callback):
             loss = original(z, batch_index, predict_true_class)
             # The other call, with the true batch, trains the classifier and not the model.
             if self.split == TRAINING and not predict_true_class:
-                scale = plan.scale_adversarial_loss
-                kappa = 1 - float(plan.kl_weight) if scale == "auto" else float(scale)
-                self.sums[TRAINING].add_to_last(ADVERSARIAL, float(loss.detach()), kappa)
+                self._note_adversary(plan, loss)
             return loss
 
         # On this plan only, beside the method of its class.
         vars(plan)["loss_adversarial_classifier"] = watched
+
+    @_harmless
+    def _note_adversary(self, plan: Any, loss: torch.Tensor) -> None:
+        scale = plan.scale_adversarial_loss
+        kappa = 1 - float(plan.kl_weight) if scale == "auto" else float(scale)
+        self.sums[TRAINING].add_to_last(ADVERSARIAL, float(loss.detach()), kappa)
+
+
+class _Weights:
+    """With which weight each term counted in the minibatches of one epoch, by their size.
+
+    A module that takes the mean over the cells gives a term the same weight in any minibatch, one
+    that takes the sum gives it more in a larger one.
+    """
+
+    def __init__(self) -> None:
+        self.last_size = 0
+        self.by_size: dict[int, tuple[float, dict[str, float]]] = {}
+
+    def note(self, size: int, planned: float, weights: dict[str, float]) -> None:
+        self.last_size = size
+        self.by_size[size] = planned, weights
+
+    def of(self, size: int) -> dict[str, float]:
+        """Return the weights of the last step, for a minibatch of another size."""
+        if not self.by_size:
+            return {}
+        planned, last = self.by_size[self.last_size]
+        # With another KL weight in between, the weights differ for that reason.
+        other = next(
+            (
+                known
+                for known, (then, _) in self.by_size.items()
+                if known != self.last_size and then == planned
+            ),
+            None,
+        )
+        if other is None:
+            return last
+        return {
+            name: weight * (size / self.last_size) ** self._power(name, other)
+            for name, weight in last.items()
+        }
+
+    def _power(self, name: str, other: int) -> int:
+        """Return with which power of the minibatch's size a weight grows; 0 if with none."""
+        last, then = self.by_size[self.last_size][1][name], self.by_size[other][1].get(name, 0)
+        if last * then <= 0:
+            return 0
+        power = math.log(last / then) / math.log(self.last_size / other)
+        # Else it depends on the cells, such as on those that have a label.
+        return round(power) if abs(power - round(power)) < 0.1 else 0
 
 
 class _Sums:
@@ -195,11 +290,13 @@ class _Sums:
         self.cells: list[int] = []
         self.losses: list[float] = []
         self.kl_weights: list[float] = []
+        self.scales: list[float] = []
 
     def add(
         self,
         cells: int,
         loss: float,
+        scale: float,
         kl_weight: float,
         terms: dict[str, float],
         added: dict[str, float],
@@ -208,6 +305,7 @@ class _Sums:
         self.cells.append(cells)
         self.losses.append(loss)
         self.kl_weights.append(kl_weight)
+        self.scales.append(scale)
         groups: dict[str, dict[Any, float]] = {
             "term": terms,
             "added": added,
@@ -228,7 +326,7 @@ class _Sums:
         # A term that a minibatch does not have adds nothing there.
         noted = pd.DataFrame(self.minibatches).fillna(0)
         means = noted.mul(cells, axis=0).sum() / cells.sum()
-        weights = pd.Series(self.kl_weights)
+        weights, scales = pd.Series(self.kl_weights), pd.Series(self.scales)
         return {
             ("epoch", ""): epoch,
             ("cells", ""): split,
@@ -238,6 +336,7 @@ class _Sums:
             ("kl_weight", "mean"): float((weights * cells).sum() / cells.sum()),
             ("kl_weight", "first"): self.kl_weights[0],
             ("kl_weight", "last"): self.kl_weights[-1],
+            ("scale", "mean"): float((scales * cells).sum() / cells.sum()),
             **means.to_dict(),
         }
 
@@ -253,13 +352,26 @@ def logged_column(history: Mapping[str, pd.DataFrame], key: str) -> pd.Series | 
     return None
 
 
-def _terms(loss: LossOutput) -> dict[str, torch.Tensor]:
-    """Return the terms that a module reports, by its own names for them."""
-    parts: list[Any] = [loss.reconstruction_loss, loss.kl_local, loss.kl_global]
-    terms = {name: term for part in parts for name, term in part.items()}
-    if loss.classification_loss is not None:
-        terms["classification_loss"] = loss.classification_loss
-    return terms
+def _kl_weight(
+    planned: float, terms: loss_terms.Terms, weights: dict[str, float], scale: float
+) -> float:
+    """Return how much a nat of KL divergence counts in the loss beside one of the reconstruction.
+
+    It is what the training plan set if any KL divergence counts that much: others may have a weight
+    of their own. A module that has no use for the plan's weight, or divides it, has another. NaN
+    where no cell has a divergence.
+    """
+    sizes = {name: float(term.detach().mean()) for name, term in terms.kl_local.items()}
+    if not any(sizes.values()):
+        return math.nan
+    counted = {name: weights[name] / scale for name in sizes if name in weights and scale}
+    total = sum(sizes[name] for name in counted)
+    as_planned = any(
+        math.isclose(weight, planned, rel_tol=1e-2, abs_tol=1e-6) for weight in counted.values()
+    )
+    if as_planned or not total:
+        return planned
+    return sum(weight * sizes[name] for name, weight in counted.items()) / total
 
 
 def kl_of_dimensions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -69,7 +70,11 @@ def minibatch(model: BaseModelClass, n_cells: int = 128) -> dict[str, torch.Tens
         If the model runs outside PyTorch or reads its data in a way of its own.
     """
     require_traceable(model)
-    indices = evenly_spaced(model.adata.n_obs, n_cells)
+    return of_cells(model, evenly_spaced(model.adata.n_obs, n_cells))
+
+
+def of_cells(model: BaseModelClass, indices: np.ndarray) -> dict[str, torch.Tensor]:
+    """Return the minibatch of the cells at these positions; raises as ``minibatch``."""
     try:
         # PyTorch's loader draws a random number, even where it does not shuffle.
         with isolate_rng():
@@ -110,6 +115,11 @@ def require_traceable(model: Any) -> None:
             f"{name}.load(folder, adata=adata)."
         )
     require_counts(model)
+    if not isinstance(model.module, nn.Module):
+        raise UntraceableModelError(
+            f"{name} is not written in PyTorch: its module is a {type(model.module).__module__}."
+            f"{type(model.module).__name__}. {FOLLOWED}"
+        )
     if isinstance(model.module, PyroBaseModuleClass):
         raise UntraceableModelError(
             f"{name} is written in Pyro, which hides the training step. {FOLLOWED}"
@@ -161,7 +171,7 @@ def copy_of_module(model: BaseModelClass) -> nn.Module:
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """Give the tensors in nested containers, and the parameters of distributions."""
+    """Give the tensors in nested containers and dataclasses, and those that distributions hold."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, dict):
@@ -171,5 +181,9 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
         for part in value:
             yield from tensors_in(part)
     elif isinstance(value, Distribution):
-        for name in value.arg_constraints:
-            yield from tensors_in(getattr(value, name, None))
+        # Not by their names in ``arg_constraints``, which not every distribution declares. It may
+        # hold other distributions.
+        yield from tensors_in(vars(value))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for each in dataclasses.fields(value):
+            yield from tensors_in(getattr(value, each.name, None))

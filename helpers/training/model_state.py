@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from scvi.model.base import BaseModelClass
+from scvi.module.base import PyroBaseModuleClass
+from torch import nn
 
 
 def require_trained(model: BaseModelClass) -> None:
@@ -28,6 +30,14 @@ def require_held_out(model: BaseModelClass) -> None:
             f"This {type(model).__name__} held no cells out: it was trained on all of them. What "
             "to do: train a new one without train_size=1."
         )
+
+
+def is_whole_in_pytorch(model: BaseModelClass) -> bool:
+    """Tell whether the weights of a model are those of its PyTorch module, and no others.
+
+    Pyro has a store of its own for parameters, JAX keeps them in objects of its own.
+    """
+    return isinstance(model.module, nn.Module) and not isinstance(model.module, PyroBaseModuleClass)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 
 from helpers.training import checkpoints
 
@@ -188,7 +189,8 @@ class KeepProgress(Callback):
             return
         print(f"Going on after epoch {trainer.current_epoch} of {trainer.max_epochs}.")
         trainer.logger.experiment.data.update(state["history"])
-        self.model.loss_record_ = state["loss record"]
+        if state["loss record"] is not None:
+            self.model.loss_record_ = state["loss record"]
         if trainer.early_stopping_callback is not None:
             trainer.early_stopping_callback._current_step = state["checks"]
         # Lightning would take the minibatches of this epoch in an order that it drew before the
@@ -209,7 +211,7 @@ class KeepProgress(Callback):
                 {
                     "epochs": epoch,
                     "history": trainer.logger.history,
-                    "loss record": self.model.loss_record_,
+                    "loss record": getattr(self.model, "loss_record_", None),
                     "checks": getattr(stopping, "_current_step", 0),
                     "random states": _random_states(),
                 }
@@ -269,14 +271,19 @@ def keeping(model: BaseModelClass, progress: Progress | None) -> Iterator[dict[s
     dict
         What ``model.train`` is given in addition: ``callbacks``, ``plugins`` and ``ckpt_path``.
     """
-    before = copy.deepcopy(model.module.state_dict())
-    modes = {part: part.training for part in model.module.modules()}
+    # Some models are made when they are trained, or outside PyTorch.
+    module = model.module if isinstance(model.module, nn.Module) else nn.Module()
+    before = copy.deepcopy(module.state_dict())
+    # Modes, and what a module notes in a step.
+    attributes = {part: dict(vars(part)) for part in module.modules()}
     try:
         yield {} if progress is None else _arguments(model, progress)
     except BaseException as error:
-        model.module.load_state_dict(before)
-        for part, mode in modes.items():
-            part.training = mode
+        # A module of Pyro may have got parameters in its first step.
+        module.load_state_dict(before, strict=False)
+        for part, noted in attributes.items():
+            vars(part).clear()
+            vars(part).update(noted)
         if progress is not None:
             progress.save()
         if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import copy
 import importlib.metadata
-import inspect
-import math
 import sys
 from pathlib import Path
 from typing import Any
 
 import scvi
 from scvi.model.base import BaseModelClass
+from torch import nn
 
 from helpers import environment
-from helpers.training import checkpoints, loss_recorder, resuming
+from helpers.training import checkpoints, loss_recorder, model_arguments, resuming, run_keys
 from helpers.training.presets import LEARNING_RATE_SHARES, merge
 from helpers.training.schedules import LearningRateSchedule, run_length
+from helpers.training.training_checks import DivergenceError, TrainingChecks, say
 
 # A caller who passes one of these to ``train`` looks after checkpoints, processes or the history,
 # too.
@@ -32,6 +32,9 @@ UNRESUMABLE_ARGS = {
     "strategy",
     "trainer_config",
 }
+
+# From here on no preset trains for more epochs because cells are few.
+MANY_CELLS = 1_000_000
 
 
 def train(
@@ -60,17 +63,20 @@ def train(
     **train_kwargs
         Further arguments of ``model.train``, and those of the class preset that it does not take:
         ``least_steps`` and the shares of the run in which the learning rate rises (``lr_rise``) and
-        falls (``lr_fall``) and the KL weight rises (``kl_warmup``). They win over the preset.
-        ``plan_kwargs`` are merged key by key. Those that the ``train`` of a model takes itself,
-        such as the ``lr`` of TOTALVI, are given to it: it would drop them from ``plan_kwargs``
-        without a word.
+        falls (``lr_fall``) and the KL weight rises (``kl_warmup``). They win over the preset, None
+        as well. ``plan_kwargs`` are merged key by key. Those that the ``train`` of a model takes
+        itself, such as the ``lr`` of TOTALVI, are given to it: it would drop them from
+        ``plan_kwargs`` without a word. What a preset says and the model does not take is left out,
+        and that is said on stderr.
 
     Raises
     ------
     ValueError
-        If the preset is unknown, a share of the run is not from 0 to 1, the model was trained
-        before, the last minibatch would hold a single cell, or no cells would be held out though
-        their curve is asked for.
+        If the preset is unknown, a share of the run is not from 0 to 1, the run has no epochs, the
+        model was trained before, the last minibatch would hold a single cell that batch
+        normalisation cannot use, or no cells would be held out though their curve is asked for.
+    DivergenceError
+        If the loss or the weights became infinite or NaN: when, and what to do.
     MemoryError
         If the training would not fit into the free memory.
     KeyboardInterrupt
@@ -82,12 +88,13 @@ def train(
     ``model.loss_record_`` what each term added to the loss (see ``loss_recorder``). ``model.save``
     stores both with the model. Recording does not change the result.
 
-    No progress is kept if an argument is an object, such as a callback, if the counts stay in a
-    file, or if an argument of ``UNRESUMABLE_ARGS`` is given.
+    No progress is kept of a run that has no key: with callbacks, with counts that stay in a file,
+    with an argument or a part of the model that cannot be told from another one in another kernel.
+    Nor is it if an argument of ``UNRESUMABLE_ARGS`` is given.
     """
     settings = _settings(model, preset, train_kwargs)
-    progress = _progress(model, settings, folder)
-    _train(model, settings, progress)
+    progress = _progress(settings, folder)
+    _train(model, settings, train_kwargs, progress)
     if progress is not None:
         progress.remove()
 
@@ -109,11 +116,21 @@ def load_or_train(
     folder
         Where checkpoints are kept. If it cannot be written to, that is said on stderr; the model is
         trained all the same.
+
+    Notes
+    -----
+    The key of a checkpoint covers all that decides the result: data, weights, what is frozen, hooks
+    and all other parts of the module, arguments, and the code of classes and functions that do not
+    come with a package. Where one of them cannot be told from another one in another kernel, and
+    with callbacks, no checkpoint is read or written, and stderr says why.
     """
     settings = _settings(model, preset, train_kwargs)
-    if checkpoints.load(model, settings, folder) is None:
-        progress = _progress(model, settings, folder)
-        _train(model, settings, progress)
+    if settings["key"] is None:
+        _say_no_checkpoint(settings)
+        _train(model, settings, train_kwargs, None)
+    elif checkpoints.load(model, settings, folder) is None:
+        progress = _progress(settings, folder)
+        _train(model, settings, train_kwargs, progress)
         try:
             checkpoints.save(model, folder)
         except OSError as error:
@@ -150,43 +167,71 @@ def load_checkpoint(
     Returns
     -------
     BaseModelClass or None
-        The model itself, now trained. None if there is no checkpoint with its key, or a damaged
-        one, which is said on stderr.
+        The model itself, now trained. None if there is no checkpoint with its key; if there is a
+        damaged one, or the run has no key, that is said on stderr.
     """
-    return checkpoints.load(model, _settings(model, preset, train_kwargs), folder)
+    settings = _settings(model, preset, train_kwargs)
+    if settings["key"] is None:
+        _say_no_checkpoint(settings)
+    return checkpoints.load(model, settings, folder)
 
 
-def _progress(
-    model: BaseModelClass, settings: dict[str, Any], folder: Path | None
-) -> resuming.Progress | None:
+def _say_no_checkpoint(settings: dict[str, Any]) -> None:
+    say(
+        f"No checkpoint is used for this training: {settings['why no key']}. What to do: do "
+        "without it, or keep the trained model yourself, with model.save(folder)."
+    )
+
+
+def _progress(settings: dict[str, Any], folder: Path | None) -> resuming.Progress | None:
     """Return where the progress of a run is kept, or None where it cannot be."""
     own = UNRESUMABLE_ARGS.intersection(settings["train_kwargs"])
-    if folder is None or own or not checkpoints.is_repeatable(model, settings):
+    if folder is None or own or settings["key"] is None:
         return None
     return resuming.Progress(settings, folder)
 
 
 def _train(
-    model: BaseModelClass, settings: dict[str, Any], progress: resuming.Progress | None
+    model: BaseModelClass,
+    settings: dict[str, Any],
+    asked: dict[str, Any],
+    progress: resuming.Progress | None,
 ) -> None:
     # A callback is the caller's own, who may look at what it noted; all else is kept as it was
     # asked for.
-    callbacks = [*settings["train_kwargs"].get("callbacks", []), loss_recorder.LossRecorder(model)]
     kwargs = copy.deepcopy(
         {name: value for name, value in settings["train_kwargs"].items() if name != "callbacks"}
     )
-    _require_whole_minibatches(model, kwargs)
-    _require_cells_for_the_curve(kwargs)
     environment.require_memory(_memory(model, kwargs), f"Training {type(model).__name__}")
+    _say_what_is_left_out(settings)
     # Set again, so that what ran between prepare() and here does not change the result.
     scvi.settings.seed = settings["seed"]
     rise, fall = (kwargs.pop(name, 0) for name in LEARNING_RATE_SHARES)
+    checks = TrainingChecks(model, asked)
+    callbacks = [*(asked.get("callbacks") or []), checks, loss_recorder.LossRecorder(model)]
     if rise or fall:
         callbacks.append(LearningRateSchedule(rise, fall))
-    with resuming.keeping(model, progress) as more:
-        callbacks += more.pop("callbacks", [])
-        model.train(**kwargs, **more, callbacks=callbacks)
+    if "callbacks" not in model_arguments.of_train(model):
+        callbacks, progress = None, None
+    try:
+        with resuming.keeping(model, progress) as more:
+            if callbacks is not None:
+                more["callbacks"] = callbacks + more.get("callbacks", [])
+            model.train(**kwargs, **more)
+    except Exception as error:
+        if checks.explanation is None or isinstance(error, DivergenceError):
+            raise
+        raise DivergenceError(checks.explanation) from error
     model.train_settings_ = settings
+
+
+def _say_what_is_left_out(settings: dict[str, Any]) -> None:
+    left_out = settings.get("left out of the preset")
+    if left_out:
+        say(
+            f"{settings['model']} does not take {', '.join(left_out)}: left out of the preset "
+            f"'{settings['preset']}'."
+        )
 
 
 def _settings(model: BaseModelClass, preset: str, train_kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -197,16 +242,14 @@ def _settings(model: BaseModelClass, preset: str, train_kwargs: dict[str, Any]) 
             "This model was trained before; training it further is another run. Make a new one "
             f"first: {type(model).__name__}(adata)."
         )
-    length = run_length(model.adata.n_obs, preset, **train_kwargs)
+    length = run_length(_cells(model, train_kwargs), preset, **train_kwargs)
     if "max_epochs" in merged:
         merged["max_epochs"] = length["epochs"]
-    if length["warm-up"] is not None:
-        merged["plan_kwargs"] = merged.get("plan_kwargs", {}) | {
-            "n_epochs_kl_warmup": length["warm-up"]
-        }
+    if "kl_warmup" in merged:
+        merged["plan_kwargs"] |= {"n_epochs_kl_warmup": length["warm-up"]}
     for name in ("least_steps", "kl_warmup"):
         merged.pop(name, None)
-    merged = _where_train_takes_them(model, merged)
+    merged, left_out = model_arguments.fit(model, merged, train_kwargs)
     settings = {
         "model": type(model).__name__,
         "preset": preset,
@@ -216,46 +259,19 @@ def _settings(model: BaseModelClass, preset: str, train_kwargs: dict[str, Any]) 
             name: importlib.metadata.version(name) for name in ("scvi-tools", "torch", "numpy")
         },
     }
-    return settings | {"key": checkpoints.key(model, settings)}
+    if left_out:
+        settings["left out of the preset"] = left_out
+    return run_keys.named(model, settings)
 
 
-def _where_train_takes_them(model: BaseModelClass, train_kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Move out of ``plan_kwargs`` what ``model.train`` takes itself.
+def _cells(model: BaseModelClass, train_kwargs: dict[str, Any]) -> int:
+    """Return how many cells a model has.
 
-    It would overwrite these with its own defaults.
+    Where nobody knows they are taken to be many, so that the epochs of a preset are enough.
     """
-    plan = train_kwargs.get("plan_kwargs") or {}
-    own = {name: plan[name] for name in plan if name in inspect.signature(model.train).parameters}
-    if not own:
-        return train_kwargs
-    rest = {name: value for name, value in plan.items() if name not in own}
-    return own | train_kwargs | {"plan_kwargs": rest}
-
-
-def _require_whole_minibatches(model: BaseModelClass, kwargs: dict[str, Any]) -> None:
-    """Raise where a minibatch would have one cell, which batch normalisation cannot use.
-
-    With its own default split scvi-tools avoids it, else it does not.
-    """
-    if not kwargs.get("train_size"):
-        return
-    batch_size = kwargs.get("batch_size", scvi.settings.batch_size)
-    cells = math.ceil(kwargs["train_size"] * model.adata.n_obs)
-    if cells % batch_size == 1:
-        raise ValueError(
-            f"{cells:,} training cells in minibatches of {batch_size} leave a last minibatch of "
-            "one cell, which batch normalisation cannot use. What to do: pass "
-            f"batch_size={batch_size + 1}, or leave out train_size."
-        )
-
-
-def _require_cells_for_the_curve(kwargs: dict[str, Any]) -> None:
-    """Without this, Lightning says that it found no data loader."""
-    if kwargs.get("train_size") == 1 and kwargs.get("check_val_every_n_epoch"):
-        raise ValueError(
-            "train_size=1 holds no cells out, and the presets ask for the curve of held-out cells. "
-            "What to do: leave train_size out, or pass check_val_every_n_epoch=None as well."
-        )
+    sources = [getattr(model, "adata", None), train_kwargs.get("datamodule")]
+    known = [each.n_obs for each in sources if hasattr(each, "n_obs")]
+    return known[0] if known else MANY_CELLS
 
 
 def _memory(model: BaseModelClass, kwargs: dict[str, Any]) -> int:
@@ -265,8 +281,11 @@ def _memory(model: BaseModelClass, kwargs: dict[str, Any]) -> int:
     two; the weight before the training; weight and Adam's two after the last epoch, and once more
     while they are written.
     """
-    parameters = sum(weights.numel() for weights in model.module.parameters())
+    weights = model.module.parameters() if isinstance(model.module, nn.Module) else []
+    parameters = sum(each.numel() for each in weights)
     # About forty arrays of cells x genes are alive in a step (likelihood and gradients), in 4-byte
     # floats.
-    minibatch = kwargs.get("batch_size", scvi.settings.batch_size) * model.adata.n_vars
+    default = model_arguments.default_of(model, "batch_size") or scvi.settings.batch_size
+    genes = getattr(getattr(model, "adata", None), "n_vars", 0)
+    minibatch = (kwargs.get("batch_size") or default) * genes
     return 4 * (11 * parameters + 40 * minibatch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,9 @@ import scvi
 from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
 from scvi.train._trainingplans import _compute_kl_weight
-from torch.optim.lr_scheduler import LambdaLR
 
 from helpers import figures
-from helpers.training.presets import merge
+from helpers.training.presets import LEARNING_RATE_SHARES, PRESETS, merge
 from helpers.training.scvi_defaults import default_epochs
 
 
@@ -37,20 +37,49 @@ def run_length(n_cells: int, preset: str = "class", **train_kwargs: Any) -> dict
         scvi-tools does it).
     """
     merged = merge(preset, train_kwargs)
-    trained_on = math.ceil((merged.get("train_size") or 0.9) * n_cells)
-    minibatches = math.ceil(trained_on / merged.get("batch_size", scvi.settings.batch_size))
+    minibatches = _minibatches(n_cells, merged)
+    accumulated = merged.get("accumulate_grad_batches") or 1
+    most = _minibatches_of_steps(merged.get("max_steps", -1), minibatches, accumulated)
     epochs = merged.get("max_epochs") or default_epochs(n_cells)
-    if "max_epochs" not in train_kwargs:
+    if "max_epochs" in PRESETS[preset] and "max_epochs" not in train_kwargs:
         needed = math.ceil(merged.get("least_steps", 0) / minibatches)
         epochs = max(epochs, min(needed, default_epochs(n_cells)))
-    warm_up = merged.get("plan_kwargs", {}).get("n_epochs_kl_warmup")
-    if warm_up is None and "kl_warmup" in merged:
-        warm_up = round(merged["kl_warmup"] * epochs)
-    return {"epochs": epochs, "steps": epochs * minibatches, "warm-up": warm_up}
+        # Whoever asks for more steps than the preset makes is not stopped by its epochs.
+        epochs = epochs if most is None else math.ceil(most / minibatches)
+    steps = epochs * minibatches if most is None else min(epochs * minibatches, most)
+    warm_up = (merged["plan_kwargs"] | merged).get("n_epochs_kl_warmup")
+    if "kl_warmup" in merged and warm_up is None:
+        warm_up = round(merged["kl_warmup"] * math.ceil(steps / minibatches))
+    return {"epochs": epochs, "steps": steps, "warm-up": warm_up}
+
+
+def _minibatches(n_cells: int, merged: dict[str, Any]) -> int:
+    """Return how many minibatches an epoch has."""
+    splitting = merged.get("datasplitter_kwargs") or {}
+    chosen = (merged | splitting).get("external_indexing")
+    share = merged.get("train_size") or 0.9
+    trained_on = len(chosen[0]) if chosen else math.ceil(share * n_cells)
+    minibatches = trained_on / (merged.get("batch_size") or scvi.settings.batch_size)
+    return max(1, (math.floor if splitting.get("drop_last") else math.ceil)(minibatches))
+
+
+def _minibatches_of_steps(max_steps: int, minibatches: int, accumulated: int) -> int | None:
+    """Return after how many minibatches so many steps are made, or None if they have no limit.
+
+    A step takes as many minibatches as are accumulated, but ends with its epoch.
+    """
+    if max_steps < 0:
+        return None
+    epochs, rest = divmod(max_steps, math.ceil(minibatches / accumulated))
+    return epochs * minibatches + rest * accumulated
 
 
 class LearningRateSchedule(Callback):
     """Let the learning rate rise at the start of a run and fall to 0 at its end, step by step.
+
+    What else sets the learning rate has its effect as well, and the two are multiplied: between
+    epochs, where scvi-tools lowers the rate on a plateau, the rate is as it would be without this
+    schedule. A scheduler of the training plan that acts at each step is left to itself.
 
     Parameters
     ----------
@@ -62,29 +91,79 @@ class LearningRateSchedule(Callback):
     def __init__(self, rise: float, fall: float) -> None:
         self.rise = rise
         self.fall = fall
-        self.schedules: list[LambdaLR] = []
+        self.groups: list[dict[str, Any]] = []
+        self.rates: list[float] = []
+        self.steps, self.done = 1, 0
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Take over the learning rate of each optimizer, where the run begins or goes on."""
-        steps = trainer.max_epochs * trainer.num_training_batches
-        done = trainer.current_epoch * trainer.num_training_batches
+        why = _why_no_schedule(trainer, pl_module)
+        if why:
+            print(f"The learning rate neither rises nor falls: {why}.", file=sys.stderr)
+            return
+        self.steps = _steps(trainer, pl_module)
+        self.done = trainer.current_epoch * trainer.num_training_batches
+        self.groups = parameter_groups(trainer)
+        for group in self.groups:
+            # Where a run goes on, its optimizers were noted with the rate of the next step.
+            group["lr"] = group.get(FULL_RATE, group["lr"])
+            group.setdefault("initial_lr", group["lr"])
 
-        def share(step: int) -> float:
-            return lr_share((step + 1) / steps, self.rise, self.fall)
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Begin with the rate that was left after the epoch before."""
+        for group in self.groups:
+            group[FULL_RATE] = group["lr"]
+        self._set(self._share())
 
-        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        rates = [group["lr"] for group in groups]
-        self.schedules = [LambdaLR(optimizer, share, done - 1) for optimizer in trainer.optimizers]
-        if done:
-            # What else sets the rate, such as the plateau of TOTALVI, may have done so since the
-            # last step.
-            for group, rate in zip(groups, rates, strict=True):
-                group["lr"] = rate
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Set the learning rate of the next step; between epochs, the full one."""
+        for group, rate in zip(self.groups, self.rates, strict=True):
+            # Somebody else changed the rate of this step.
+            if group["lr"] != rate:
+                group[FULL_RATE] *= group["lr"] / rate if rate else 1
+        self.done += 1
+        self._set(1 if batch_idx + 1 >= trainer.num_training_batches else self._share())
 
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Set the learning rate of the next step."""
-        for schedule in self.schedules:
-            schedule.step()
+    def _share(self) -> float:
+        return lr_share((self.done + 1) / self.steps, self.rise, self.fall)
+
+    def _set(self, share: float) -> None:
+        for group in self.groups:
+            group["lr"] = group[FULL_RATE] * share
+        self.rates = [group["lr"] for group in self.groups]
+
+
+# Where a group of weights notes its learning rate without rise and fall.
+FULL_RATE = "full_lr"
+
+
+def parameter_groups(trainer: Any) -> list[dict[str, Any]]:
+    """Return the groups of weights, each with its learning rate, of all optimizers of a run."""
+    return [group for each in trainer.optimizers for group in each.param_groups]
+
+
+def _steps(trainer: Any, plan: Any) -> int:
+    """Return the number of minibatches after which a run ends."""
+    minibatches, max_steps = trainer.num_training_batches, trainer.max_steps
+    if not plan.automatic_optimization:
+        # Such a plan makes one step with each of its optimizers.
+        max_steps //= max(1, len(trainer.optimizers))
+    most = _minibatches_of_steps(max_steps, minibatches, trainer.accumulate_grad_batches)
+    in_epochs = trainer.max_epochs * minibatches
+    return in_epochs if most is None else min(in_epochs, most)
+
+
+def _why_no_schedule(trainer: Any, plan: Any) -> str | None:
+    """Say why the learning rate cannot be set from outside, or return None."""
+    if any(config.interval == "step" for config in trainer.lr_scheduler_configs):
+        return "the training plan has a scheduler that sets it at each step"
+    weights = {id(weight) for weight in plan.module.parameters()}
+    groups = parameter_groups(trainer)
+    if not any(id(weight) in weights for group in groups for weight in group["params"]):
+        return "this model is trained by an optimizer of its own, which PyTorch does not know"
+    return None
 
 
 def lr_share(done: float, rise: float, fall: float) -> float:
@@ -100,6 +179,10 @@ def lr_share(done: float, rise: float, fall: float) -> float:
     rising = done / rise if rise else 1
     falling = (1 - done) / fall if fall else 1
     return max(0.0, min(1.0, rising, falling))
+
+
+# What the training plan of scvi-tools lets choose of the weight of the KL divergence.
+KL_WEIGHT_CHOICES = ("n_epochs_kl_warmup", "n_steps_kl_warmup", "max_kl_weight", "min_kl_weight")
 
 
 def kl_weight(
@@ -144,14 +227,12 @@ def schedule(n_cells: int, **train_kwargs: Any) -> pd.DataFrame:
     """
     settings, length = merge("class", train_kwargs), run_length(n_cells, "class", **train_kwargs)
     steps = np.arange(length["steps"])
-    minibatches = length["steps"] // length["epochs"]
-    rates = [
-        settings["plan_kwargs"]["lr"]
-        * lr_share((step + 1) / len(steps), settings["lr_rise"], settings["lr_fall"])
-        for step in steps
-    ]
-    warm_up = length["warm-up"]
-    weights = np.minimum(steps // minibatches / warm_up, 1) if warm_up else 1.0
+    minibatches = _minibatches(n_cells, settings)
+    plan = settings["plan_kwargs"] | {"n_epochs_kl_warmup": length["warm-up"]}
+    shares = [settings.get(name, 0) for name in LEARNING_RATE_SHARES]
+    rates = [plan["lr"] * lr_share((step + 1) / len(steps), *shares) for step in steps]
+    chosen = {name: plan[name] for name in KL_WEIGHT_CHOICES if name in plan}
+    weights = [kl_weight(step // minibatches, step, **chosen) for step in steps]
     index = pd.Index(steps / minibatches, name="epochs")
     return pd.DataFrame({"learning rate": rates, "KL weight": weights}, index=index)
 

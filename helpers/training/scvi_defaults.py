@@ -18,7 +18,7 @@ from helpers import figures
 MEANINGS = {
     "n_hidden": "hidden neurons in each hidden layer",
     "n_latent": "latent dimensions: numbers that describe a cell",
-    "n_layers": "hidden layers in each encoder, and in the decoder",
+    "n_layers": "hidden layers in the encoder of z, and in the decoder (that of l has one)",
     "dropout_rate": "share of hidden neurons set to 0 at random in a step",
     "dispersion": "whether a gene's dispersion is shared by all cells",
     "gene_likelihood": "distribution that a count is drawn from",
@@ -26,7 +26,7 @@ MEANINGS = {
     "max_epochs": "passes through the training cells",
     "train_size": "share of cells to train on; the rest is held out",
     "batch_size": "cells in a minibatch",
-    "early_stopping": "whether to stop when the held-out loss stalls",
+    "early_stopping": "whether to stop when the held-out negative ELBO stalls",
     "lr": "learning rate: size of a step",
     "n_epochs_kl_warmup": "epochs until the KL weight reaches its maximum",
 }

@@ -1,4 +1,4 @@
-"""What learners bring and do, and what the kit says to it: one row a case."""
+"""What learners bring and do, and what the kit says to it: one row per case."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import gzip
 import io
 import os
 import pickle
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import scanpy as sc
@@ -269,7 +269,7 @@ def counts_in_raw(adata):
     return log_normalised(adata)
 
 
-@cells("log-normalised, no counts left", "counts", REPAIR, "can be had back", "raw_counts.recover")
+@cells("log-normalised, no counts left", "counts", REPAIR, "can be recovered", "raw_counts.recover")
 def counts_gone(adata):
     del adata.layers["counts"]
     return log_normalised(adata)
@@ -389,7 +389,7 @@ def constant_batch(adata):
     return adata, {"batch_key": "day"}
 
 
-@cells("a number as batch", "batches", REPAIR, "So many numbers are no batches", "pd.cut")
+@cells("a number as batch", "batches", REPAIR, "So many numbers are not batches", "pd.cut")
 def numeric_batch(adata):
     adata.obs["depth"] = np.asarray(adata.X.sum(axis=1)).ravel() / 3
     return adata, {"batch_key": "depth"}
@@ -551,9 +551,11 @@ def renamed(folder):
     return folder / "matrix.h5"
 
 
-@file("HDF5, but not from 10x Genomics", "damaged, or not what its name says", ".h5ad")
+@file("HDF5 of another program", "laid out in no way that is known here", "In it: image", ".h5ad")
 def other_hdf5(folder):
-    return whole_h5ad(folder).rename(folder / "cells.h5")
+    with h5py.File(folder / "cells.h5", "w") as file:
+        file["image"] = np.zeros((3, 3))
+    return folder / "cells.h5"
 
 
 @file("several samples in one folder", "holds 2 samples", "one_, two_", "ad.concat")
@@ -563,17 +565,19 @@ def two_samples(folder):
     return folder
 
 
-@file("names of genes that are not packed", "lacks", "gzip")
-def unpacked_names(folder):
+@file("a folder with an empty matrix", "matrix.mtx is empty", "copy or download it again")
+def empty_matrix(folder):
     for name in ("matrix.mtx", "barcodes.tsv", "features.tsv"):
         (folder / name).touch()
     return folder
 
 
-@file("old names of genes that are packed", "lacks features.tsv.gz", "gunzip")
-def packed_old_names(folder):
-    for name in ("matrix.mtx.gz", "barcodes.tsv.gz", "genes.tsv.gz"):
-        (folder / name).touch()
+@file("names of another matrix", "lacks genes.tsv or features.tsv with 3 names", "written together")
+def names_of_another_matrix(folder):
+    head = "%%MatrixMarket matrix coordinate integer general\n"
+    (folder / "matrix.mtx").write_text(f"{head}3 2 1\n1 1 1\n")
+    (folder / "barcodes.tsv").write_text("AAAC\nAAAG\n")
+    (folder / "features.tsv").write_text("ACTB\nB2M\nCD3E\nCD4\nCD8A\n")
     return folder
 
 
@@ -669,8 +673,9 @@ def no_orientation(folder):
 
 @file("a damaged loom file", "Cannot read", "copy or download it again")
 def damaged_loom(folder):
-    shutil.copy(whole_h5ad(folder), folder / "cells.loom")
-    return folder / "cells.loom"
+    path = whole_h5ad(folder).rename(folder / "cells.loom")
+    path.write_bytes(path.read_bytes()[:-5000])
+    return path
 
 
 # --- environment --------------------------------------------------------------------------------

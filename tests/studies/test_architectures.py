@@ -48,6 +48,6 @@ def test_kept_parameters_are_those_of_the_architecture(kept):
     for (layers, neurons), trials in kept.groupby(architectures.ARCHITECTURE):
         hidden = (layers - 1) * (neurons * neurons + neurons + 2 * neurons)
         encoder = genes * neurons + 3 * neurons + hidden + 2 * (neurons * latent + latent)
-        # Two heads of a number a gene, and the dispersions.
+        # Two heads of one number per gene, and the dispersions.
         decoder = latent * neurons + 3 * neurons + hidden + 2 * (neurons * genes + genes) + genes
         assert set(trials["trained parameters"]) == {encoder + decoder}

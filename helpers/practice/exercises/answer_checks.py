@@ -444,7 +444,7 @@ def call(name: str, answer: Callable[..., Any], arguments: Sequence[Any]) -> tup
 
 
 def _same(value: Any, expected: Any, tolerance: float) -> bool:
-    """Tell whether two numbers or arrays are the same, but for rounding."""
+    """Tell whether two numbers or arrays are the same, apart from rounding."""
     given, wanted = _floats(value), np.asarray(expected, dtype=float)
     if given is None:
         return False

@@ -160,6 +160,6 @@ def small_and_deep(your_model: Any) -> Reply:
         ),
         praise=(
             f"{counted}, and {trained:,} trained parameters. A default model has one layer in each "
-            "and more than twice as many: depth is cheap, width is dear."
+            "and more than twice as many: depth is cheap, width is costly."
         ),
     )

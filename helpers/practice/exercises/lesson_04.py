@@ -171,7 +171,7 @@ def price_of_a_zero(
         each.detach().numpy().astype(float)[is_zero]
         for each in (counts.mu, counts.theta, torch.sigmoid(counts.zi_logits))
     ]
-    # From the cheapest zeros to the dearest.
+    # From the least to the most costly zeros.
     chosen = np.argsort(costs)[(np.linspace(0.1, 0.9, 5) * len(costs)).astype(int)]
     cases = [
         (tuple(float(each[index]) for each in numbers), float(costs[index])) for index in chosen
@@ -378,7 +378,9 @@ def extra_zeros(plain: Any, saved: Any, *, model: scvi.model.SCVI) -> Reply:
         praise=(
             f"The extra zeros save {more['negative ELBO']:.0f} nats per cell. Other seeds give "
             f"about as much, so here they pay. The KL divergence changes by {more['KL']:+.1f} "
-            "nats: nearly all of what is saved is reconstruction loss."
+            "nats: nearly all of what is saved is reconstruction loss. That of `plain` is "
+            f"{compared.loc['nb', 'reconstruction']:,.0f}: with the same distribution and a free "
+            "position, is it ahead of PCA with 30 components, in the table above?"
         ),
         mistakes=[
             Mistake(

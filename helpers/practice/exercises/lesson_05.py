@@ -152,7 +152,7 @@ def _positions(
     name: str, answer: Any, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64] | None, str]:
     """Return an answer as positions of cells, or None and what is wrong with it."""
-    wanted = f"It should be a table with the shape {shape}: a row a cell, ten numbers each."
+    wanted = f"It should be a table with the shape {shape}: one row per cell, ten numbers each."
     if isinstance(answer, str | bytes) or callable(answer):
         return None, f"`{name}` is {a_kind(answer)}. {wanted}"
     if hasattr(answer, "detach"):

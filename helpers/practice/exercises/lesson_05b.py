@@ -338,7 +338,7 @@ def invented_in_one_class(share_in_class: Any, *, small_model: scvi.model.SCVI) 
             ),
             Mistake(
                 float(inside["denoised"].abs().mean()),
-                "That is the mean size of the correlations. The question is in which share of the "
+                "That is the mean size of the correlations. The question is in what share of the "
                 "pairs it is beyond 0.5 or -0.5.",
             ),
             Mistake(

@@ -143,8 +143,8 @@ def _moved(correct: Any, positions: np.ndarray, batch: np.ndarray) -> tuple[np.n
         )
     if moved.shape != positions.shape:
         return None, (
-            f"`correct` returns the shape {moved.shape}. A row a cell and a column a dimension is "
-            f"asked for: {positions.shape}."
+            f"`correct` returns the shape {moved.shape}. One row per cell and one column per "
+            f"dimension is asked for: {positions.shape}."
         )
     if not np.isfinite(moved).all():
         return None, (
@@ -256,7 +256,8 @@ def _no_model_of_simulated_cells(given: Any) -> str:
 
 
 @exercise(
-    "Count, as in the lesson: a row a kind of sample, a column a run. Which fields are empty?",
+    "Count, as in the lesson: one row per kind of sample, one column per run. Which fields "
+    "are empty?",
     "Patients and controls have to be in both runs, and so have women and men.",
     "There are four kinds with two samples each: PF, PM, CF and CM. Put one of each kind into run "
     "1.",

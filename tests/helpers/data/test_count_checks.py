@@ -67,7 +67,7 @@ def dense_fraction(adata):
 @pytest.mark.filterwarnings("ignore:Changing the sparsity")
 def test_bad_values_are_named_with_place_and_fix(spoil, what, where, fix, pbmc):
     spoil(pbmc)
-    with pytest.raises(ValueError, match="scVI cannot use these data") as caught:
+    with pytest.raises(ValueError, match="not ready for scVI") as caught:
         data.check_counts(pbmc)
     message = str(caught.value)
     assert what in message

@@ -1,4 +1,4 @@
-"""A download goes on where it was, whatever ended it, and nothing but the expected file is kept."""
+"""A download resumes where it stopped, whatever ended it; only the expected file is kept."""
 
 import errno
 import hashlib

@@ -143,3 +143,42 @@ def test_selection_by_batch_ignores_what_only_differs_between_batches():
     assert "0" in together.var_names
     assert "0" not in apart.var_names
     assert together.n_vars == apart.n_vars == 10
+
+
+def in_batches(adata, *sizes):
+    """Name so many cells after one another a batch."""
+    adata = adata[: sum(sizes)].copy()
+    adata.obs["batch"] = np.repeat([f"batch {i}" for i in range(len(sizes))], sizes)
+    return adata
+
+
+@pytest.mark.parametrize("few", [1, 2, 3, 15, 40])
+def test_batch_too_small_for_a_curve_is_left_out_of_the_ranking_and_named(few, blood):
+    """Its cells stay; genes are those of the large batch by itself."""
+    blood.layers["counts"] = blood.X.copy()
+    adata = in_batches(blood, 400 - few, few)
+    with pytest.warns(UserWarning, match=rf"1 of 2 batches .*batch 1 {few} cells; .*others only"):
+        genes.select(adata, batch_key="batch")
+    large = in_batches(blood, 400 - few)
+    genes.select(large, batch_key="batch")
+    assert set(adata.var_names) == set(large.var_names)
+    assert adata.shape == (400, 2000)
+
+
+def test_small_batches_are_ranked_as_one(blood):
+    blood.layers["counts"] = blood.X.copy()
+    adata = in_batches(blood, *[20] * 20)
+    with pytest.warns(UserWarning, match=r"20 of 20 batches .*ranked as one batch"):
+        genes.select(adata, batch_key="batch")
+    blood = in_batches(blood, 400)
+    genes.select(blood, batch_key="batch")
+    assert set(adata.var_names) == set(blood.var_names)
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3])
+@pytest.mark.parametrize("batch_key", [None, "batch"])
+def test_too_few_cells_are_said_and_do_not_end_python(cells, batch_key, blood):
+    blood.layers["counts"] = blood.X.copy()
+    adata = in_batches(blood, *[1] * cells)
+    with pytest.raises(ValueError, match=r"curve of the expected variance[^$]*What to do: drop"):
+        genes.select(adata, batch_key=batch_key)

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+import scvi
 from torch import nn
 
 from helpers.layers import architecture, descriptions, model_anatomy
@@ -20,6 +21,7 @@ from tests.helpers.layers.expected_layers import (
     build_multivi,
     encoder_decoder,
     expect,
+    n_parameters,
     scanvi,
 )
 from tests.helpers.small_models import build
@@ -410,6 +412,25 @@ def test_parameters_by_state_add_up_to_what_torch_counts(model):
     assert sizes["parameters"].drop("all").sum() == total
     idle = sizes.loc["idle", "parameters"] / total
     assert sizes.loc["idle", "share"] == f"{idle:.0%}"
+
+
+def test_compared_models_stay_in_their_order(cells):
+    # The second has none of the networks of the first, and the third has them again.
+    linear = build(cells.copy(), "LinearSCVI")
+    scvi.external.RNAStereoscope.setup_anndata(cells, layer="counts", labels_key="type")
+    bare = scvi.external.RNAStereoscope(cells)
+    models = {"linear": linear, "bare": bare, "again": linear}
+    sizes = architecture.compare(models)
+    assert list(sizes.index) == list(models)
+    assert sizes["parameters"].tolist() == [n_parameters(model) for model in models.values()]
+    assert sizes["encoder"].isna().tolist() == [False, True, False]
+    assert sizes.loc["again", "encoder"] == 1
+    assert sizes.loc["again", "more"] == -sizes.loc["bare", "more"]
+
+
+def test_no_models_cannot_be_compared():
+    with pytest.raises(ValueError, match=r"no models to compare.*give \{'SCVI': model"):
+        architecture.compare({})
 
 
 def test_compared_models_grow_by_what_a_layer_costs(cells):

@@ -133,3 +133,13 @@ def test_other_models_can_be_drawn(cortex, kind):
     assert drawing.png().startswith(b"\x89PNG")
     for network in architecture.hidden_layers(family(few)):
         assert network in drawing.alt
+
+
+def test_a_model_that_runs_a_network_twice_can_be_drawn(cortex):
+    # Of what was decoded for another batch it asks the encoder once more.
+    few = cortex[::30, :50].copy()
+    few.obs["batch"] = [f"{number % 2}" for number in range(few.n_obs)]
+    scvi.external.SysVI.setup_anndata(few, layer="counts", batch_key="batch")
+    shown = texts(architecture_drawing.draw(scvi.external.SysVI(few)))
+    assert shown.count("hidden layer") == 4
+    assert shown.count("latent dimensions") == 1

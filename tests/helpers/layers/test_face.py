@@ -16,21 +16,25 @@ from helpers.layers import (
     architecture,
     autograd_graph,
     descriptions,
+    field_codes,
+    learned_numbers,
     model_anatomy,
+    side_inputs,
     tracing,
     untrained_parts,
+    watched_distributions,
 )
 from helpers.training import minibatches
 from tests.helpers.layers.expected_layers import build_multivi, encoder_decoder, states
 from tests.helpers.small_models import build
 
 
-def minified(cells):
+def minified(cells, kind="latent_posterior_parameters"):
     model = build(cells)
     model.train(max_epochs=1, enable_progress_bar=False)
     mean, variance = model.get_latent_representation(return_dist=True)
     cells.obsm["X_latent_qzm"], cells.obsm["X_latent_qzv"] = mean, variance
-    model.minify_adata()
+    model.minify_adata(kind)
     return model
 
 
@@ -100,6 +104,21 @@ def test_what_is_no_model_is_refused_with_what_to_pass(case, cells):
     ):
         with pytest.raises(error, match=advice):
             function(wrong)
+
+
+def test_minified_data_that_kept_their_counts_are_looked_at_as_before(cells):
+    expected = descriptions.explain(build(cells.copy()))
+    model = minified(cells.copy(), "latent_posterior_parameters_with_counts")
+    kept = model.module.minified_data_type
+    assert descriptions.explain(model) == expected
+    assert architecture.hidden_layers(model) == encoder_decoder(1, 1)
+    assert model.module.minified_data_type == kept
+
+
+def test_a_module_that_is_not_written_in_pytorch_is_refused_for_that(model):
+    model.module = object()
+    with pytest.raises(minibatches.UntraceableModelError, match="not written in PyTorch"):
+        architecture.hidden_layers(model)
 
 
 def families(base=Distribution):
@@ -236,9 +255,13 @@ KNOWING_NO_MODEL = (
     architecture,
     autograd_graph,
     descriptions,
+    field_codes,
+    learned_numbers,
     model_anatomy,
+    side_inputs,
     tracing,
     untrained_parts,
+    watched_distributions,
 )
 
 

@@ -1,5 +1,6 @@
 """What counts as a layer: random settings, and models that were changed."""
 
+import dataclasses
 import inspect
 import re
 
@@ -7,12 +8,15 @@ import numpy as np
 import pytest
 import scvi
 import torch
-from torch import nn
+from scvi.model.base import BaseModelClass
+from scvi.module.base import BaseModuleClass, LossOutput
+from torch import distributions, nn
 
 from helpers.layers import architecture, model_anatomy
 from helpers.training import minibatches
 from tests.helpers.layers.expected_layers import (
     CELL_DISPERSION,
+    LATENT,
     LIBRARY,
     N_GENES,
     WIDTH,
@@ -519,3 +523,113 @@ def test_a_cell_without_counts_does_not_matter(cells):
     cells.layers["counts"][5] = 0
     cells.layers["counts"].eliminate_zeros()
     assert_anatomy(build(cells), encoder_decoder(1, 1), idle=[LIBRARY, CELL_DISPERSION])
+
+
+@dataclasses.dataclass
+class Latent:
+    """What inference returns, in a form of its own."""
+
+    z: torch.Tensor
+    more: dict
+
+
+class HandWritten(BaseModuleClass):
+    """A module that shares nothing with those of scvi-tools but its three steps."""
+
+    def __init__(self, n_genes, body):
+        super().__init__()
+        self.body, self.head = body, nn.Linear(WIDTH, 2 * LATENT)
+        self.back = nn.Sequential(nn.Linear(LATENT, WIDTH), nn.ReLU(), nn.Linear(WIDTH, n_genes))
+
+    def _get_inference_input(self, tensors, **kwargs):
+        return {"x": tensors["X"]}
+
+    def _get_generative_input(self, tensors, inference_outputs, **kwargs):
+        return {"z": inference_outputs["latent"].z}
+
+    def inference(self, x):
+        mean, log_scale = self.head(self.body(torch.log1p(x))).chunk(2, dim=-1)
+        posterior = distributions.Normal(mean, log_scale.exp())
+        return {"latent": Latent(posterior.rsample(), {"posterior": posterior})}
+
+    def generative(self, z):
+        return {"counts": distributions.Poisson(self.back(z).exp())}
+
+    def loss(self, tensors, inference_outputs, generative_outputs):
+        posterior = inference_outputs["latent"].more["posterior"]
+        kl = distributions.kl_divergence(posterior, distributions.Normal(0.0, 1.0)).sum(dim=-1)
+        reconstruction = -generative_outputs["counts"].log_prob(tensors["X"]).sum(dim=-1)
+        return LossOutput(
+            loss=(reconstruction + kl).mean(), reconstruction_loss=reconstruction, kl_local=kl
+        )
+
+    def sample(self, *args, **kwargs):
+        raise NotImplementedError
+
+
+class HandWrittenModel(BaseModelClass):
+    def __init__(self, adata, body):
+        super().__init__(adata)
+        self.module = HandWritten(self.summary_stats.n_vars, body)
+        self.init_params_ = self._get_init_params(locals())
+
+    setup_anndata = classmethod(scvi.model.SCVI.setup_anndata.__func__)
+
+    def train(self):
+        raise NotImplementedError
+
+
+class Tokens(nn.Module):
+    """Each gene is a token of 8 numbers, which look at each other."""
+
+    def __init__(self):
+        super().__init__()
+        self.given, self.given_back = nn.Linear(1, 8), nn.Linear(8, WIDTH)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        tokens = self.given(x.unsqueeze(-1))
+        seen, _ = self.attention(tokens, tokens, tokens)
+        return torch.relu(self.given_back(seen.mean(dim=1)))
+
+
+def convolution():
+    return nn.Sequential(
+        nn.Unflatten(1, (1, N_GENES)),
+        nn.Conv1d(1, 3, 5),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(3 * (N_GENES - 4), WIDTH),
+        nn.ReLU(),
+    )
+
+
+def hand_written(cells, body):
+    cells.X = cells.layers["counts"].toarray()
+    HandWrittenModel.setup_anndata(cells, layer="counts")
+    return HandWrittenModel(cells, body)
+
+
+@pytest.mark.parametrize(
+    ("body", "hidden", "widths"),
+    [
+        (lambda: nn.Sequential(nn.Linear(N_GENES, WIDTH), nn.ReLU()), 1, {WIDTH}),
+        # Three channels, and what is made of them.
+        (convolution, 2, {3, WIDTH}),
+        # Tokens, query-key-value (three times 8), the attention's own output, and what it becomes.
+        (Tokens, 4, {8, 24, WIDTH}),
+    ],
+    ids=["linear", "convolution", "attention"],
+)
+def test_a_module_written_by_hand_is_read(body, hidden, widths, cells):
+    anatomy = model_anatomy.read(hand_written(cells, body()))
+    assert anatomy.hidden_layers == {"encoder": hidden, "decoder": 1}
+    assert set(anatomy.widths(network="encoder")) == widths
+    assert set(anatomy.table["state"]) == {"trained"}
+
+
+@pytest.mark.parametrize("part", [nn.GRU, nn.LSTM])
+def test_a_recurrent_module_written_by_hand_is_refused(part, cells):
+    model = hand_written(cells, Recurrent(part(N_GENES, WIDTH)))
+    with pytest.raises(minibatches.UntraceableModelError, match="cannot be counted"):
+        architecture.hidden_layers(model)

@@ -9,10 +9,12 @@ import networkx as nx
 import pytest
 import scvi
 import torch
-from torch import nn
+from scvi.module.base import LossOutput
+from torch import distributions, nn
 
 from helpers import data
-from helpers.layers import tracing
+from helpers.layers import architecture, tracing
+from helpers.training.minibatches import UntraceableModelError
 from tests.helpers.small_models import build, few
 
 N_GENES = 60
@@ -124,3 +126,102 @@ def test_networks_end_at_a_sample(cells):
     assert all(graph.edges[node, sample]["cut"] for node in graph.predecessors(sample))
     (first,) = graph.successors(sample)
     assert graph.nodes[first]["name"] == "decoder.px_decoder.fc_layers.Layer 0.0.weight"
+
+
+# --- distributions of any make --------------------------------------------------------------------
+
+
+class Bare(distributions.Distribution):
+    """Declares none of what PyTorch's distributions declare, and has no mean."""
+
+    def __init__(self, inside):
+        self.inside = [inside]
+        super().__init__(validate_args=False)
+
+    def log_prob(self, value):
+        return self.inside[0].log_prob(value=value)
+
+
+def two_normals(px):
+    both = torch.stack([px.mu, px.theta.expand_as(px.mu)], dim=-1)
+    weights = distributions.Categorical(logits=both.log())
+    return distributions.MixtureSameFamily(
+        weights, distributions.Normal(both, torch.ones_like(both))
+    )
+
+
+# What is returned instead of a negative binomial, and the name of the likelihood.
+RETURNED = {
+    "bare": (Bare, "Bare"),
+    "independent": (
+        lambda px: distributions.Independent(distributions.Poisson(px.mu), 1),
+        "Poisson",
+    ),
+    "mixture": (two_normals, "MixtureSameFamily"),
+    "transformed": (
+        lambda px: distributions.TransformedDistribution(
+            distributions.Normal(px.mu, px.theta), distributions.AffineTransform(1.0, 2.0)
+        ),
+        "TransformedDistribution",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RETURNED)
+def test_a_distribution_of_any_make_ends_the_decoder(case, cells):
+    make, name = RETURNED[case]
+
+    class VAE(scvi.module.VAE):
+        def generative(self, *args, **kwargs):
+            outputs = super().generative(*args, **kwargs)
+            return outputs | {"px": make(outputs["px"])}
+
+        def loss(self, tensors, inference_outputs, generative_outputs, **kwargs):
+            px = generative_outputs["px"]
+            found = -px.log_prob(tensors["X"]).sum()
+            return LossOutput(loss=found, n_obs_minibatch=1)
+
+    family = type("Other", (scvi.model.SCVI,), {"_module_cls": VAE})
+    family.setup_anndata(cells, layer="counts")
+    model = family(cells, gene_likelihood="nb")
+    assert of_the_loss(model, "likelihood") == {name: 1}
+    graph = tracing.trace(model).graph
+    (node,) = (
+        node for node in graph.predecessors(end(graph)) if graph.nodes[node]["kind"] == "likelihood"
+    )
+    # As many columns as the data, also where they are added up.
+    assert graph.nodes[node]["width"] == N_GENES
+    assert architecture.hidden_layers(model) == {"encoder": 1, "decoder": 1}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda q: distributions.Independent(q, 1),
+        lambda q: distributions.LogNormal(q.loc, q.scale),
+        Bare,
+    ],
+    ids=["independent", "log-normal", "bare"],
+)
+def test_a_sample_of_any_make_ends_the_encoder(make, cells):
+    class VAE(scvi.module.VAE):
+        def inference(self, *args, **kwargs):
+            outputs = super().inference(*args, **kwargs)
+            posterior = make(outputs["qz"])
+            drawn = posterior.rsample() if posterior.has_rsample else outputs["z"]
+            return outputs | {"z": drawn}
+
+    family = type("Other", (scvi.model.SCVI,), {"_module_cls": VAE})
+    family.setup_anndata(cells, layer="counts")
+    assert architecture.hidden_layers(family(cells)) == {"encoder": 1, "decoder": 1}
+
+
+def test_an_error_without_a_message_is_named(cells):
+    class VAE(scvi.module.VAE):
+        def generative(self, *args, **kwargs):
+            raise NotImplementedError
+
+    family = type("Silent", (scvi.model.SCVI,), {"_module_cls": VAE})
+    family.setup_anndata(cells, layer="counts")
+    with pytest.raises(UntraceableModelError, match=r"Silent.*\(NotImplementedError\)"):
+        architecture.hidden_layers(family(cells))

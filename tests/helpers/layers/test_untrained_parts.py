@@ -1,7 +1,10 @@
 """What never trains, and the setting that would use it."""
 
+import functools
+
 import numpy as np
 import pandas as pd
+import scvi
 from torch import nn
 
 from helpers.layers import descriptions, untrained_parts
@@ -56,3 +59,28 @@ def test_hidden_layers_of_a_branch_that_never_runs_are_those_it_holds(model):
     assert table.loc["near", "hidden layers"] == 1
     assert pd.isna(table.loc["far", "hidden layers"])
     assert "far (hidden layers unknown, 58 parameters)" in descriptions.explain(model)
+
+
+def test_one_model_is_built_to_explain_what_a_model_hands_on(cells, monkeypatch):
+    built = []
+    original = scvi.model.LinearSCVI.__init__
+
+    @functools.wraps(original)
+    def counted(self, *args, **kwargs):
+        built.append(kwargs)
+        original(self, *args, **kwargs)
+
+    model = build(cells, "LinearSCVI")
+    monkeypatch.setattr(scvi.model.LinearSCVI, "__init__", counted)
+    table = untrained_parts.unused(model)
+    assert list(table["trains with"]) == ["gene_likelihood='zinb'"]
+    assert len(built) == 1
+
+
+def test_settings_are_found_after_the_cells_were_registered_for_another_model(cells):
+    model = build(cells)
+    expected = as_tuples(untrained_parts.unused(model))
+    columns = list(cells.obs)
+    build(cells, "PEAKVI")
+    assert as_tuples(untrained_parts.unused(model)) == expected
+    assert list(cells.obs) == columns

@@ -20,9 +20,9 @@ from helpers.loss import baselines
 from tests.helpers.small_models import few
 
 SHORT = {"max_epochs": 2, "enable_progress_bar": False}
-POISSON = "Poisson, one mean a gene"
-ONE_MEAN = "negative binomial, one mean a gene"
-CLASSES = "negative binomial, one mean a gene and class"
+POISSON = "Poisson, one mean per gene"
+ONE_MEAN = "negative binomial, one mean per gene"
+CLASSES = "negative binomial, one mean per gene and class"
 PCA_ROW = "PCA, 2 components"
 FREE = "scVI, reconstruction loss alone"
 ELBO = "scVI, negative ELBO"

@@ -4,11 +4,15 @@ import copy
 import math
 
 import numpy as np
+import pandas as pd
+import pytest
 
 from helpers import training
 from helpers.loss import convergence, latent_dimensions, loss_ledger
+from tests.helpers import unusual_losses
 from tests.helpers.loss.ledger_runs import logged
 from tests.helpers.spied_training import QUIET, build
+from tests.helpers.unusual_losses import Hidden, Summed
 
 WEIGHT = "Does the KL divergence count in full at the end?"
 CURVE = "Is there a curve of held-out cells?"
@@ -126,3 +130,44 @@ def test_latent_dimensions_in_use_are_counted(trained, monkeypatch):
         encoder.load_state_dict(kept)
     assert table.loc[USE, "found"] == "0 of 10"
     assert table.loc[USE, "verdict"] != "ok"
+
+
+# --- losses that are no negative ELBO -----------------------------------------------------------
+
+UNITS = "Is the loss in nats per cell?"
+NAMES = "Do the terms make up the loss?"
+
+
+def test_a_second_training_has_a_warm_up_of_its_own():
+    model = unusual_losses.train(unusual_losses.build("SCVI"), epochs=6, warm_up=2)
+    unusual_losses.train(model, epochs=6, warm_up=4)
+    found, verdict = convergence.checklist(model).loc[WEIGHT]
+    assert (found, verdict) == ("weight 1, from epoch 11 on", "ok")
+
+
+@pytest.mark.parametrize(
+    ("module", "weight"), [("PEAKVI", 2 / 81), (Summed, 2 / 81), ("AUTOZI", 1)]
+)
+def test_a_loss_in_other_units_is_told_from_the_negative_elbo(module, weight):
+    table = convergence.checklist(unusual_losses.train(unusual_losses.build(module)))
+    assert table.index[0] == UNITS
+    assert "times" in table.loc[UNITS, "found"]
+    assert "elbo" in table.loc[UNITS, "verdict"]
+    found, verdict = table.loc[WEIGHT]
+    if weight == 1:
+        assert (found, verdict) == ("weight 1, from epoch 3 on", "ok")
+    else:
+        assert found == f"weight {weight:.2g}"
+        assert "no negative ELBO" in verdict
+
+
+def test_a_loss_with_more_than_its_terms_is_told():
+    table = convergence.checklist(unusual_losses.train(unusual_losses.build(Hidden)))
+    assert list(table.index[:2]) == [NAMES, WEIGHT]
+    assert "has no name" in table.loc[NAMES, "found"]
+    assert table.loc[NAMES, "verdict"] != "ok"
+
+
+def test_without_a_divergence_of_cells_there_is_no_weight_to_judge():
+    weights = pd.Series([math.nan] * 3, index=[1, 2, 3])
+    assert convergence._end_of_warm_up(weights, in_nats=True)["verdict"] == "ok"

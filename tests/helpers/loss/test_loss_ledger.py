@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from helpers import training
 from helpers.loss import loss_ledger
 from helpers.training.loss_recorder import LossRecorder
+from tests.helpers import unusual_losses
 from tests.helpers.loss.ledger_runs import (
     SCANVI,
     SHORT,
@@ -20,7 +21,28 @@ from tests.helpers.loss.ledger_runs import (
     warmed_up,
     weights_in_loss,
 )
-from tests.helpers.spied_training import EVERY, QUIET, build, build_totalvi, mean_over_cells
+from tests.helpers.spied_training import (
+    EVERY,
+    QUIET,
+    build,
+    build_totalvi,
+    in_epochs,
+    mean_over_cells,
+    minibatches_of,
+    of_kind,
+    spied,
+)
+from tests.helpers.unusual_losses import (
+    PENALTY,
+    Anew,
+    Detached,
+    Hidden,
+    PassedOn,
+    Reported,
+    Summed,
+    Twice,
+    Unweighted,
+)
 
 
 def test_the_terms_add_up_to_the_logged_loss(run):
@@ -422,3 +444,61 @@ def test_after_an_interruption_the_next_training_is_accounted_for_alone(adata):
 def test_terms_have_readable_names():
     assert loss_ledger.term_name("reconst_loss_protein") == "weight × proteins"
     assert loss_ledger.term_name("a_term_of_tomorrow") == "a term of tomorrow"
+
+
+# --- modules that report their loss in ways of their own ----------------------------------------
+
+
+def epochs_of(module, **kwargs):
+    return unusual_losses.train(unusual_losses.build(module), **kwargs)
+
+
+@pytest.mark.parametrize("module", ["AUTOZI", "PEAKVI", Anew, Twice, Detached, Reported, Summed])
+def test_all_of_the_loss_is_named_however_it_is_reported(module, recwarn):
+    table = loss_ledger.ledger(epochs_of(module))
+    for loss, rest in {"train_loss": "residual", "held_out_loss": "held_out_residual"}.items():
+        np.testing.assert_allclose(table[rest], 0, atol=1e-4 * table[loss].abs().max())
+    assert not loss_ledger.unnamed(table).any()
+    assert not [said for said in recwarn if "make up its loss" in str(said.message)]
+    weights = table["kl_weight"].tolist()
+    if module == "PEAKVI" or module is Summed:
+        # 48 or 33 cells in a minibatch, and the reconstruction counts once for each of them.
+        assert table["scale"].iloc[-1] == pytest.approx((48**3 + 33**3) / 81, rel=1e-3)
+        assert weights == pytest.approx([0, 0.5 * 2 / 81, 2 / 81], rel=1e-3)
+    else:
+        assert weights == pytest.approx([0, 0.5, 1])
+        assert table["scale"].iloc[-1] == pytest.approx(81 if module == "AUTOZI" else 1)
+
+
+@pytest.mark.parametrize("module", [Unweighted, PassedOn])
+def test_a_loss_that_takes_no_weight_has_the_weight_1(module):
+    table = loss_ledger.ledger(epochs_of(module))
+    assert table["kl_weight"].tolist() == pytest.approx([1, 1, 1], rel=1e-4)
+    np.testing.assert_allclose(table["train_loss"], table["elbo"], rtol=1e-4)
+
+
+def test_what_has_no_name_is_said():
+    model = epochs_of(Hidden)
+    with pytest.warns(UserWarning, match=r"MyHidden.*\+7 of"):
+        table = loss_ledger.ledger(model)
+    np.testing.assert_allclose(table["residual"], PENALTY, atol=0.01)
+    np.testing.assert_allclose(table["held_out_residual"], PENALTY, atol=0.01)
+    share = PENALTY / table["train_loss"]
+    np.testing.assert_allclose(loss_ledger.unnamed(table), share, rtol=0.01)
+
+
+def test_steps_that_gather_several_minibatches_count_once(adata):
+    """Without a record, too: the warm-up in steps counts steps and not minibatches."""
+    kwargs = {"max_epochs": 4, "accumulate_grad_batches": 2, "log_every_n_steps": 1}
+    model = build(adata)
+    with spied(model) as calls:
+        model.train(plan_kwargs=steps(12), **EVERY | kwargs)
+    calls = of_kind(in_epochs(calls, minibatches_of(model, 128)), "training")
+    weights = mean_over_cells(calls, lambda call: call["kl_weight"])
+    table = loss_ledger.ledger(model)
+    first = pd.DataFrame(calls).groupby("epoch")["kl_weight"]
+    np.testing.assert_allclose(table["kl_weight_first"], first.first(), atol=1e-6)
+    np.testing.assert_allclose(table["kl_weight_last"], first.last(), atol=1e-6)
+    # The last minibatch is a little smaller than the others.
+    np.testing.assert_allclose(table["kl_weight"], weights, atol=0.01)
+    assert first.last().iloc[-1] == pytest.approx(11 / 12)

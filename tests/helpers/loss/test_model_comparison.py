@@ -6,6 +6,7 @@ import scvi
 from helpers import data, training
 from helpers.loss import model_comparison
 from tests.helpers.layers.mapped_models import peakvi_model, scvi_model, totalvi_model
+from tests.helpers.layers.toy_models import toy_cells, toy_model
 
 
 def trained(model, **settings):
@@ -121,3 +122,18 @@ def test_an_unknown_likelihood_keeps_its_name():
     assert (
         model_comparison.side_by_side({"PEAKVI": model}).loc["likelihoods", "PEAKVI"] == "Bernoulli"
     )
+
+
+def test_side_by_side_takes_a_model_with_attention_and_tells_labels_from_batches():
+    adata = toy_cells()
+    attention = toy_model(scvi.external.MRVI, {"sample_key": "donor"}, adata)
+    attention.train(max_epochs=1, check_val_every_n_epoch=1, enable_progress_bar=False)
+    labels = {"labels_key": "known", "unlabeled_category": "?"}
+    models = {
+        "attention": attention,
+        "labels": trained(toy_model(scvi.model.SCANVI, labels)),
+        "table": trained(toy_model(batch_representation="embedding")),
+        "donors": trained(toy_model(setup={"categorical_covariate_keys": ["donor"]})),
+    }
+    enters = model_comparison.side_by_side(models).loc["batch enters"]
+    assert enters.to_dict() == dict.fromkeys(models, "decoder")

@@ -62,3 +62,13 @@ def two_batches(sizes):
 def test_a_label_that_is_nearly_in_one_batch_counts_as_such(sizes, alone):
     table = batch_checks.shared_labels(two_batches(sizes), "batch", "label")
     assert list(table.index[table["in one batch"]]) == alone
+
+
+def test_batches_of_any_kind_are_compared_with_labels(pbmc):
+    """Yes and no, numbers, and words and numbers together, which cannot be sorted."""
+    for values in ([True, False], [0, 1], [1, "a"], [2.5, None]):
+        pbmc.obs["day"] = pd.Series(values * 350, index=pbmc.obs_names, dtype=object)
+        table = batch_checks.shared_labels(pbmc, "day", "cell_type")
+        known = pbmc.obs["day"].notna()
+        assert table["cells"].sum() == known.sum()
+        assert set(table["batches"]) == {len([each for each in values if each is not None])}

@@ -4,6 +4,8 @@ import anndata as ad
 import numpy as np
 import pytest
 import scanpy as sc
+import scipy.sparse as sp
+import scvi
 
 from helpers.own_data import preflight
 
@@ -72,3 +74,38 @@ def test_what_is_said_of_small_integers_is_so(cortex):
         report = preflight.check(ad.AnnData(counts, var=few.var[[]]))
         assert set(report.loc[report.index == "storage", "verdict"]) <= {verdict}
         assert ("storage" in report.index) == (verdict == preflight.REPAIR)
+
+
+@pytest.mark.parametrize("target", [1e4, 1e5, 1e6])
+@pytest.mark.parametrize("genes", [slice(None), slice(None, None, 3)], ids=["all", "a third"])
+def test_normalised_and_rounded_values_are_no_counts(target, genes, pbmc, blood):
+    for cells in (pbmc, blood):
+        assert preflight.check(cells).loc["depth", "verdict"] == preflight.OK
+        values = cells.X.multiply(target / cells.X.sum(axis=1)).tocsr()
+        values.data = np.rint(values.data).astype(np.float32)
+        values.eliminate_zeros()
+        rounded = ad.AnnData(values, var=cells.var[[]])[:, genes].copy()
+        row = preflight.check(rounded).loc["depth"]
+        assert row["verdict"] == preflight.REPAIR
+        assert "normalised and rounded" in row["found"]
+
+
+def test_synthetic_counts_are_ready():
+    """Their totals are nearly equal, and single molecules are rare: that alone is no fault."""
+    adata = scvi.data.synthetic_iid()
+    assert preflight.verdict(preflight.check(adata, None, "batch", "labels")) == "Ready."
+
+
+def test_new_arrays_of_scipy_are_made_matrices(pbmc):
+    pbmc.X = sp.csr_array(pbmc.X)
+    names = {"adata": pbmc, "sp": sp}
+    exec(preflight.check(pbmc).loc["storage", "line of Python"], names)
+    preflight.require_ready(preflight.check(names["adata"]))
+
+
+def test_part_of_the_counts_is_told_from_all(pbmc):
+    pbmc.layers["matrix"] = pbmc.layers.pop("counts")
+    pbmc.X.data = np.ceil(pbmc.X.data / 2)
+    rows = preflight.check(pbmc).loc[["counts"]]
+    assert list(rows["line of Python"]) == ["", "layer = 'matrix'"]
+    assert (preflight.check(pbmc, "matrix").loc[["counts"], "verdict"] == preflight.OK).all()

@@ -5,6 +5,7 @@ import html.parser
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import anndata as ad
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from helpers.own_data import run_script
+from helpers.paths import ROOT
 
 
 def values(text):
@@ -28,7 +30,7 @@ def values(text):
 def test_settings_are_filled_in_and_others_stay():
     before = values(run_script.TEMPLATE.read_text("utf-8"))
     after = values(run_script.filled(FILE=Path("it's mine.h5ad"), BATCH="day"))
-    assert set(before) == {"FILE", "LAYER", "BATCH", "LABEL", "PRESET", "RESULTS"}
+    assert set(before) == {"FILE", "GENES_IN", "LAYER", "BATCH", "LABEL", "PRESET", "RESULTS"}
     assert after == before | {"FILE": "it's mine.h5ad", "BATCH": "day"}
 
 
@@ -43,10 +45,18 @@ def test_lines_that_mend_come_after_the_cells_are_read_and_before_they_are_check
     assert any("preflight.check" in line for line in lines[at:])
 
 
+def test_lines_that_name_a_setting_become_that_setting():
+    """The report says layer = 'umi'; in the script it is called LAYER."""
+    text = run_script.filled(["layer = 'umi'", "adata.var_names_make_unique()"], FILE="a.h5ad")
+    assert values(text)["LAYER"] == "umi"
+    assert "layer = 'umi'" not in text.splitlines()
+    assert values(run_script.filled(["layer = 'umi'"], LAYER="other"))["LAYER"] == "other"
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"LAYERS": "umi"}, "no setting LAYERS[^$]*FILE, LAYER, BATCH"),
+        ({"LAYERS": "umi"}, "no setting LAYERS[^$]*FILE, GENES_IN, LAYER, BATCH"),
         ({"repairs": ["adata = adata[", "x"]}, "is no Python"),
     ],
 )
@@ -55,9 +65,13 @@ def test_what_is_no_setting_or_no_python_is_refused(how, said):
         run_script.filled(**how)
 
 
-def run(script, folder):
+def run(script, folder, **variables):
     return subprocess.run(
-        [sys.executable, str(script)], cwd=folder, capture_output=True, text=True, env=os.environ
+        [sys.executable, str(script)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | variables,
     )
 
 
@@ -181,11 +195,44 @@ def test_names_from_the_data_are_text_and_no_html(finished):
     assert not page.all("b")
 
 
-def test_a_second_run_does_not_train_again(finished):
-    folder, _ = finished
-    answer = run(folder / "my_run.py", folder)
-    assert answer.returncode == 0
-    assert "Epoch" not in answer.stderr
+@pytest.fixture(scope="module")
+def again(finished, tmp_path_factory):
+    """A second run, started in another folder, which is empty."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    answer = run(finished[0] / "my_run.py", elsewhere)
+    assert answer.returncode == 0, answer.stderr
+    return elsewhere, answer
+
+
+def test_a_second_run_does_not_train_again(again):
+    assert "Epoch" not in again[1].stderr
+
+
+def test_paths_begin_in_the_folder_of_the_script(finished, again):
+    """The results are found again from another folder, and nothing is written there."""
+    elsewhere, answer = again
+    assert str((finished[0] / "out" / "report.html").resolve()) in answer.stdout
+    assert not list(elsewhere.iterdir())
+
+
+def test_script_says_the_version_of_the_kit(finished):
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert f"the script of the teaching kit {version}." in finished[1].stdout
+
+
+def test_script_stands_alone_where_the_kit_is_missing(tmp_path, whole_pbmc):
+    """It runs in a folder of its own, with a package of the same name that is another."""
+    (tmp_path / "helpers.py").write_text("")
+    adata = ad.AnnData(whole_pbmc.X[:200].copy(), obs=whole_pbmc.obs[:200], var=whole_pbmc.var)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    script = run_script.write(tmp_path / "my_run.py", FILE="cells.h5ad", BATCH="cell_type")
+    answer = run(script, tmp_path, PYTHONPATH=str(tmp_path))
+    assert answer.returncode == 0, answer.stderr
+    assert sorted(each.name for each in (tmp_path / "my_run").iterdir()) == ["cells.h5ad", "model"]
+    kept = ad.read_h5ad(tmp_path / "my_run" / "cells.h5ad")
+    assert kept.obsm["X_scVI"].shape == (200, 10)
+    assert (kept.X != adata.X).nnz == 0
+    assert kept.obs["scvi_cluster"].nunique() > 1
 
 
 def test_cells_that_are_not_ready_stop_the_script_before_the_training(finished, whole_pbmc):

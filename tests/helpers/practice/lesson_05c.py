@@ -31,7 +31,7 @@ WRONG = {
         ("def correct(positions, batch):\n    return 0 * positions", "random positions do"),
         (
             "def correct(positions, batch):\n    return positions[batch == 'A']",
-            "A row a cell and a column a dimension",
+            "One row per cell and one column per dimension",
         ),
         (
             "def correct(positions, batch):\n"

@@ -2,6 +2,7 @@
 
 import signal
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,6 +26,9 @@ from tests.helpers.spied_training import (
     small_pbmc,
     spied,
 )
+from tests.helpers.unusual_losses import Anew, Reported, Summed, Twice, Unweighted
+from tests.helpers.unusual_losses import build as build_unusual
+from tests.helpers.unusual_losses import train as train_unusual
 
 
 @pytest.fixture(scope="module")
@@ -297,3 +301,73 @@ def test_the_names_of_the_two_kinds_of_cells_are_those_of_the_table(adata):
     training.train(model, max_epochs=1, **QUIET)
     assert model.loss_record_["cells"].tolist() == [loss_recorder.TRAINING, loss_recorder.HELD_OUT]
     assert torch.is_grad_enabled()
+
+
+# --- watching never breaks what is watched ------------------------------------------------------
+
+
+def lda(adata):
+    return build(adata, "AmortizedLDA", n_topics=3)
+
+
+def with_mixture_prior(adata):
+    """The KL divergence of a mixture has no formula: CYTOVI's default prior is one."""
+    proteins = ad.AnnData(np.arcsinh(adata.layers["counts"].toarray()[:, :20] / 5))
+    proteins.layers["scaled"] = proteins.X
+    scvi.external.CYTOVI.setup_anndata(proteins, layer="scaled")
+    return scvi.external.CYTOVI(proteins)
+
+
+def test_a_prior_without_a_formula_is_recorded_without_single_dimensions(adata):
+    model = with_mixture_prior(adata)
+    model.train(max_epochs=2, callbacks=[LossRecorder(model)], **EVERY)
+    record = recorded(model, "training")
+    assert "kl per dimension" not in record
+    logged = model.history["train_loss"].iloc[:, 0].astype(float)
+    np.testing.assert_allclose(record["added"].sum(axis=1), logged, rtol=1e-5)
+
+
+def test_a_training_step_of_another_form_goes_on_unrecorded_and_that_is_said(adata, capsys):
+    model = lda(adata)
+    model.train(max_epochs=2, callbacks=[LossRecorder(model)], **QUIET)
+    assert len(model.history["elbo_train"]) == 2
+    assert model.loss_record_ is None
+    said = capsys.readouterr().err
+    assert "could not be recorded for this AmortizedLDA" in said
+    assert "no LossOutput" in said
+
+
+@pytest.mark.parametrize("where", ["reported", "slopes"])
+def test_a_failure_of_the_recorder_changes_no_bit_of_the_result(where, adata, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("no such thing\nand more")
+
+    plain = build(adata)
+    plain.train(max_epochs=2, **EVERY)
+    monkeypatch.setattr(loss_recorder.loss_terms, where, fail)
+    watched = build(adata)
+    watched.train(max_epochs=2, callbacks=[LossRecorder(watched)], **EVERY)
+    assert "(RuntimeError: no such thing)" in capsys.readouterr().err
+    assert watched.loss_record_ is None
+    assert dict(vars(watched.module)["_forward_hooks"]) == {}
+    latents = [model.get_latent_representation() for model in (plain, watched)]
+    assert np.array_equal(*latents)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed"])
+def test_other_precision_is_recorded_as_well_as_it_goes(precision, adata):
+    model = build(adata)
+    model.train(max_epochs=1, callbacks=[LossRecorder(model)], precision=precision, **EVERY)
+    added = recorded(model, "training")["added"].sum(axis=1)
+    logged = model.history["train_loss"].iloc[:, 0].astype(float)
+    np.testing.assert_allclose(added, logged, rtol=0.02)
+
+
+@pytest.mark.parametrize("module", [Anew, Twice, Reported, Summed, Unweighted])
+def test_held_out_cells_are_weighed_like_training_cells_in_any_minibatch(module):
+    model = train_unusual(build_unusual(module), epochs=3)
+    record = recorded(model, "held-out")
+    logged = model.history["validation_loss"].iloc[:, 0].astype(float)
+    # Nine cells in one minibatch, where training had 48 and 33.
+    assert record["minibatches"]["smallest"].tolist() == [9] * 3
+    np.testing.assert_allclose(record["added"].sum(axis=1), logged, rtol=1e-4)

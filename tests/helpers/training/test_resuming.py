@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+from unittest import mock
 
 import anndata as ad
 import lightning
@@ -18,7 +19,8 @@ from lightning.pytorch.callbacks import Callback
 
 from helpers import data, training
 from helpers.paths import ROOT
-from helpers.training import checkpoints, resuming, runs
+from helpers.training import checkpoints, resuming, run_keys, runs
+from helpers.training.training_checks import TrainingChecks
 from tests.helpers import killed_training
 from tests.helpers.full_disk import full_disk, needs_limits
 from tests.helpers.random_states import random_states
@@ -70,22 +72,16 @@ def interrupted(model, epoch, minibatches=2, by=KeyboardInterrupt, held_out=Fals
 
     With ``held_out`` that is while it looks at the held-out cells, of which there is one minibatch.
     """
-    original, steps = model.module.loss, itertools.count(1)
+    steps = itertools.count(1)
 
-    @functools.wraps(original)
-    def loss(*args, **kwargs):
-        output = original(*args, **kwargs)
-        wanted = output.loss.requires_grad is not held_out
-        if wanted and next(steps) > (epoch - 1) * minibatches:
+    def stop(checks, *args, **kwargs):
+        if checks.model is model and next(steps) > (epoch - 1) * minibatches:
             raise by
-        return output
 
-    model.module.loss = loss
-    try:
-        with pytest.raises(by) as stopped:
-            yield stopped
-    finally:
-        model.module.loss = original
+    # Not in the model: one whose loss does something else is another run.
+    hook = "on_validation_batch_start" if held_out else "on_train_batch_start"
+    with mock.patch.object(TrainingChecks, hook, stop), pytest.raises(by) as stopped:
+        yield stopped
 
 
 def minibatches_of(model):
@@ -359,10 +355,10 @@ def test_a_run_that_cannot_be_repeated_or_keeps_its_own_books_is_trained_without
 def test_counts_that_stay_in_a_file_have_no_key_to_go_on_with(tmp_path):
     model = new()
     settings = runs._settings(model, "class", SHORT)
-    assert checkpoints.is_repeatable(model, settings)
+    assert settings["key"] is not None
     model.adata.write_h5ad(tmp_path / "cells.h5ad")
     backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
-    assert not checkpoints._is_in_memory(backed.X)
+    assert not run_keys.is_in_memory(backed.X)
 
 
 # --- what is left behind ------------------------------------------------------------------------

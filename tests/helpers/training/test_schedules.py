@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import scvi
+import torch
 from lightning.pytorch.callbacks import Callback
 
 from helpers import data, training
@@ -45,6 +47,32 @@ def test_the_length_of_a_run_can_be_chosen():
     assert training.run_length(40_000, "default")["epochs"] == 200
     assert training.run_length(700, train_size=0.5)["epochs"] == 50
     assert training.run_length(400, "few cells") == {"epochs": 80, "steps": 480, "warm-up": 30}
+    assert training.run_length(700, max_epochs=None) == {
+        "epochs": 400,
+        "steps": 4000,
+        "warm-up": 120,
+    }
+    assert training.run_length(700, batch_size=None, max_epochs=2)["steps"] == 10
+    assert training.run_length(700, plan_kwargs={"n_epochs_kl_warmup": None})["warm-up"] is None
+    assert training.run_length(700, "few cells", kl_warmup=0.5)["warm-up"] == 40
+
+
+def test_a_limit_of_steps_makes_a_run_longer_or_shorter():
+    assert training.run_length(700, max_steps=25) == {"epochs": 3, "steps": 25, "warm-up": 1}
+    assert training.run_length(700, max_steps=1000)["epochs"] == 100
+    assert training.run_length(700, max_steps=25, max_epochs=50)["epochs"] == 50
+    # Five steps an epoch, and a rest.
+    accumulated = {"max_steps": 12, "accumulate_grad_batches": 2}
+    assert training.run_length(700, **accumulated)["steps"] == 24
+    assert training.run_length(700, "default", max_steps=25)["epochs"] == 400
+
+
+def test_the_cells_that_were_chosen_are_counted():
+    rows = np.arange(700)
+    chosen = {"external_indexing": [rows[:130], rows[130:]]}
+    assert training.run_length(700, datasplitter_kwargs=chosen, max_epochs=1)["steps"] == 3
+    whole = chosen | {"drop_last": True}
+    assert training.run_length(700, datasplitter_kwargs=whole, max_epochs=1)["steps"] == 2
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_nothing(adata):
@@ -74,6 +102,51 @@ def test_the_schedule_reaches_every_optimizer():
     seen = np.array(rates.seen)
     assert seen.shape[1] == 2
     np.testing.assert_allclose(seen[-1], 0, atol=1e-12)
+
+
+# Every look at the held-out cells finds a plateau, but the first.
+PLATEAU = {"lr_patience": 0, "lr_factor": 0.5, "lr_threshold": 1e9}
+FLAT = {"max_epochs": 5, "lr_rise": 0, "lr_fall": 0, "enable_progress_bar": False}
+
+
+@pytest.mark.parametrize("kind", ["SCVI", "TOTALVI"])
+def test_a_rate_that_is_lowered_on_a_plateau_stays_lower(kind):
+    plan = PLATEAU | {"reduce_lr_on_plateau": True}
+    runs = []
+    for asked in ({}, {"lr_rise": 0.4, "lr_fall": 0.4}):
+        rates = Rates()
+        model = build(few(data.load_citeseq(), 20), kind)
+        training.train(model, callbacks=[rates], plan_kwargs=plan, **FLAT | asked)
+        runs.append((np.ravel(rates.seen), model.history["lr-Adam"].iloc[:, 0].astype(float)))
+    (plain, _), (ours, told) = runs
+    # Two minibatches an epoch; without rise and fall it is what scvi-tools does alone.
+    np.testing.assert_allclose(plain / 0.015, np.repeat([1, 1, 0.5, 0.25, 0.125], 2))
+    shares = [schedules.lr_share((step + 1) / 10, 0.4, 0.4) for step in range(10)]
+    np.testing.assert_allclose(ours, plain * shares, atol=1e-12)
+    # And the history tells of the first step of each epoch.
+    np.testing.assert_allclose(told, ours[::2], atol=1e-12)
+
+
+def test_a_scheduler_that_acts_at_each_step_is_left_to_itself(adata, capsys):
+    class Plan(scvi.train.TrainingPlan):
+        def configure_optimizers(self):
+            config = super().configure_optimizers()
+            halved = torch.optim.lr_scheduler.StepLR(config["optimizer"], 1, gamma=0.5)
+            return config | {"lr_scheduler": {"scheduler": halved, "interval": "step"}}
+
+    rates, model = Rates(), new_model(adata)
+    model._training_plan_cls = Plan
+    training.train(model, callbacks=[rates], max_epochs=1, enable_progress_bar=False)
+    np.testing.assert_allclose(np.ravel(rates.seen), 0.015 * 0.5 ** np.arange(10))
+    assert "scheduler that sets it at each step" in capsys.readouterr().err
+
+
+def test_the_rate_falls_to_nothing_where_steps_end_the_run(adata):
+    for asked in ({"max_steps": 25}, {"max_steps": 12, "accumulate_grad_batches": 2}):
+        rates = Rates()
+        training.train(new_model(adata), callbacks=[rates], enable_progress_bar=False, **asked)
+        assert len(rates.seen) == training.run_length(700, **asked)["steps"]
+        assert rates.seen[-1] == [0] and rates.seen[-2][0] > 0
 
 
 def test_the_schedule_of_a_run_is_drawn_from_what_the_preset_does():
