@@ -37,9 +37,7 @@ def is_whole_in_pytorch(model: BaseModelClass) -> bool:
 
     Pyro has a store of its own for parameters, JAX keeps them in objects of its own.
     """
-    return isinstance(model.module, nn.Module) and not isinstance(
-        model.module, PyroBaseModuleClass
-    )
+    return isinstance(model.module, nn.Module) and not isinstance(model.module, PyroBaseModuleClass)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,12 @@ from helpers import environment
 from helpers.training import checkpoints, loss_recorder, model_arguments, resuming, run_keys
 from helpers.training.presets import LEARNING_RATE_SHARES, merge
 from helpers.training.schedules import LearningRateSchedule, run_length
-from helpers.training.training_checks import DivergenceError, TrainingChecks, say
+from helpers.training.training_checks import (
+    DivergenceError,
+    TrainingChecks,
+    errors_not_printed,
+    say,
+)
 
 # A caller who passes one of these to ``train`` looks after checkpoints, processes or the history,
 # too.
@@ -178,8 +183,8 @@ def load_checkpoint(
 
 def _say_no_checkpoint(settings: dict[str, Any]) -> None:
     say(
-        f"No checkpoint is used for this training: {settings['why no key']}. What to do: do without "
-        "it, or keep the trained model yourself, with model.save(folder)."
+        f"No checkpoint is used for this training: {settings['why no key']}. What to do: do "
+        "without it, or keep the trained model yourself, with model.save(folder)."
     )
 
 
@@ -214,7 +219,7 @@ def _train(
     if "callbacks" not in model_arguments.of_train(model):
         callbacks, progress = None, None
     try:
-        with resuming.keeping(model, progress) as more:
+        with resuming.keeping(model, progress) as more, errors_not_printed():
             if callbacks is not None:
                 more["callbacks"] = callbacks + more.get("callbacks", [])
             model.train(**kwargs, **more)
