@@ -271,9 +271,9 @@ print("same latent representation:", bool((again.get_latent_representation() == 
 
 # %% [markdown]
 # The next lessons load this model instead of training it again. For them it is stored in a
-# [checkpoint](../docs/glossary.md#checkpoint), under a key that is made from the data, the
-# settings, the seed and the versions. If any of them changes, the key changes, and an old model is
-# never loaded by mistake.
+# [checkpoint](../docs/glossary.md#checkpoint), under a key that is made from the data, the model
+# and its code, the settings, the seed and the versions. If any of them changes, the key changes,
+# and an old model is never loaded by mistake.
 
 # %% tags=["nbval-ignore-output"]
 training.save_checkpoint(model).name

@@ -19,7 +19,12 @@ from helpers import environment
 from helpers.training import checkpoints, loss_recorder, model_arguments, resuming, run_keys
 from helpers.training.presets import LEARNING_RATE_SHARES, merge
 from helpers.training.schedules import LearningRateSchedule, run_length
-from helpers.training.training_checks import DivergenceError, TrainingChecks, say
+from helpers.training.training_checks import (
+    DivergenceError,
+    TrainingChecks,
+    errors_not_printed,
+    say,
+)
 
 # A caller who passes one of these to ``train`` looks after checkpoints, processes or the history,
 # too.
@@ -214,7 +219,7 @@ def _train(
     if "callbacks" not in model_arguments.of_train(model):
         callbacks, progress = None, None
     try:
-        with resuming.keeping(model, progress) as more:
+        with resuming.keeping(model, progress) as more, errors_not_printed():
             if callbacks is not None:
                 more["callbacks"] = callbacks + more.get("callbacks", [])
             model.train(**kwargs, **more)

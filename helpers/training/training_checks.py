@@ -6,6 +6,7 @@ has a way of its own.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import scvi
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -86,8 +88,8 @@ class TrainingChecks(Callback):
         if self.asked.get("check_val_every_n_epoch") or SPLITTING.intersection(self.asked):
             raise ValueError(
                 "This split holds no cells out, or none of a kind that the model needs, and the "
-                "presets ask for the curve of held-out cells. What to do: choose a split that "
-                "holds some out, such as train_size=0.9, or pass check_val_every_n_epoch=None as "
+                "presets ask for the curve of held-out cells. What to do: leave train_size out, or "
+                "choose another split that holds some out, or pass check_val_every_n_epoch=None as "
                 "well."
             )
         trainer.check_val_every_n_epoch = sys.maxsize
@@ -198,6 +200,20 @@ def _found_in_data(model: BaseModelClass) -> Iterator[str]:
             yield f"{negative:,} values of {name} in the data are negative."
         if name == "X" and values.size and np.nanmax(values) > LARGEST_COUNT:
             yield f"{name} in the data reaches {np.nanmax(values):g}."
+
+
+@contextlib.contextmanager
+def errors_not_printed() -> Iterator[None]:
+    """Let scvi-tools raise an error inside this block without printing it as well.
+
+    It prints each one as a ``NameError``, which it is not, above the error that is then raised.
+    """
+    names = vars(sys.modules[scvi.train.TrainRunner.__module__])
+    names["print"] = lambda *args: None
+    try:
+        yield
+    finally:
+        del names["print"]
 
 
 def say(line: str) -> None:

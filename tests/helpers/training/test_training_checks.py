@@ -46,10 +46,12 @@ SPLITS = {
 
 @pytest.mark.filterwarnings("ignore:Last batch will have a small size")
 @pytest.mark.parametrize("name", SPLITS)
-def test_a_last_minibatch_of_one_cell_is_said_before_the_first_step(name):
+def test_a_last_minibatch_of_one_cell_is_said_before_the_first_step(name, capsys):
     with pytest.raises(ValueError, match=r"129 training cells.*one cell.*batch_size=65") as said:
         train(model := new(), **SPLITS[name])
     assert "drop_last" in str(said.value)
+    # Once.
+    assert "one cell" not in "".join(capsys.readouterr())
     assert not model.is_trained
     # As it says, each of them.
     train(model, batch_size=65, **SPLITS[name])
