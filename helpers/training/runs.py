@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import scvi
+from lightning.pytorch.callbacks import Callback
 from scvi.model.base import BaseModelClass
 from torch import nn
 
@@ -222,12 +223,27 @@ def _train(
         with resuming.keeping(model, progress) as more, errors_not_printed():
             if callbacks is not None:
                 more["callbacks"] = callbacks + more.get("callbacks", [])
+                more["callbacks"].append(_AsItWas(more["callbacks"]))
             model.train(**kwargs, **more)
     except Exception as error:
         if checks.explanation is None or isinstance(error, DivergenceError):
             raise
         raise DivergenceError(checks.explanation) from error
     model.train_settings_ = settings
+
+
+class _AsItWas(Callback):
+    """Take out of a list of callbacks, once a training is over, what scvi-tools added to it.
+
+    A model that trains in two phases, as VIVS, hands the same list to both, and the second would
+    find two progress bars in it.
+    """
+
+    def __init__(self, callbacks: list[Callback]) -> None:
+        self.callbacks = callbacks
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        del self.callbacks[self.callbacks.index(self) + 1 :]
 
 
 def _say_what_is_left_out(settings: dict[str, Any]) -> None:
