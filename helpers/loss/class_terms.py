@@ -50,7 +50,7 @@ def divergences(
     # The classifier of a model from before scvi-tools 1.1 puts out probabilities.
     probability = softmax(said, axis=1) if getattr(module.classifier, "logits", True) else said
     n_cells, n_classes = probability.shape
-    # Every cell is tried with every class, labelled or not: a row a cell, class by class.
+    # Every cell is tried with every class, labelled or not: one row per cell, class by class.
     of_z2, _ = generative[TO_Z2]
     kl_z2 = toy_elbo.kl(numbers(of_z2.loc), numbers(of_z2.scale)).sum(axis=1)
     mean, variance = (numbers(part).reshape(n_classes, n_cells, -1) for part in generative[TO_Z1])

@@ -32,8 +32,8 @@ def reevaluate(model: BaseModelClass) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a way of looking, columns ``reconstruction``, ``kl`` and ``elbo`` (the negative ELBO),
-        in nats per cell. *logged*: the mean over the last epoch, in which the weights moved,
+        One row per way of looking, columns ``reconstruction``, ``kl`` and ``elbo`` (the negative
+        ELBO), in nats per cell. *logged*: the mean over the last epoch, in which the weights moved,
         dropout was on, and batch normalisation used the mean and spread of each minibatch. *now*:
         with the final weights and the running averages of batch normalisation. What counts as
         reconstruction is as the module has it: a SCANVI has a part of the divergence there
@@ -90,9 +90,9 @@ def compare(models: Mapping[str, BaseModelClass]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a model: ``KL weight`` at the end, ``reconstruction``, ``KL`` and ``negative ELBO`` of
-        the held-out cells (nats per cell), ``dimensions in use``, and of the latent dimensions the
-        mean ``spread of the centres`` and ``mean width``.
+        One row per model: ``KL weight`` at the end, ``reconstruction``, ``KL`` and ``negative
+        ELBO`` of the held-out cells (nats per cell), ``dimensions in use``, and of the latent
+        dimensions the mean ``spread of the centres`` and ``mean width``.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def bounds(
     Returns
     -------
     DataFrame
-        A row a held-out cell, in the order of the data, in nats: ``negative ELBO``, and
+        One row per held-out cell, in the order of the data, in nats: ``negative ELBO``, and
         ``importance sampling``, the more exact the more samples (Burda et al. 2016,
         arXiv:1509.00519). The same random numbers at each call; those of the session are left as
         they were.

@@ -77,8 +77,8 @@ def by_hand(model: BaseModelClass, cells: Sequence[int] | None = None) -> pd.Dat
     Returns
     -------
     DataFrame
-        A row a cell, in nats. Each cell's position is drawn once from its posterior, always with
-        the same random numbers.
+        One row per cell, in nats. Each cell's position is drawn once from its posterior, always
+        with the same random numbers.
 
         ``reconstruction``
             -ln of the probability of the cell's counts.

@@ -136,7 +136,7 @@ def test_cells_that_cannot_be_made_are_refused(whole_cortex):
     for factor in (0.5, -1):
         changed = small.copy()
         changed.layers["counts"] = changed.layers["counts"] * factor
-        with pytest.raises(ValueError, match="no counts, and only whole"):
+        with pytest.raises(ValueError, match="not counts, and only whole"):
             make(changed, n_cells=50, **few_genes)
     del small.layers["counts"]
     with pytest.raises(ValueError, match=r"no layers\[\"counts\"\].*\n.*helpers\.data"):

@@ -177,7 +177,7 @@ def test_genes_are_all_drawn_and_the_dearest_named(costs):
     assert [text.get_text() for text in axes.texts] == list(
         costs.genes["reconstruction"].nlargest(elbo_figures.NAMED_GENES).index
     )
-    assert f"The dearest, {costs.genes['reconstruction'].idxmax()}" in shown.alt
+    assert f"The most costly, {costs.genes['reconstruction'].idxmax()}" in shown.alt
 
 
 def test_cells_are_all_drawn_by_class(costs, adata):
