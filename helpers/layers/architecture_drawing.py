@@ -70,8 +70,8 @@ def draw(model: BaseModelClass) -> figures.DescribedFigure:
     -------
     DescribedFigure
         Inputs, hidden layers and heads with their widths, samples and distributions; where dropout
-        is and where the batch and other columns enter; what is ignored (hatched) and idle (dashed)
-        in grey.
+        is and where the batch and other covariates enter; what is frozen, in part or as a whole;
+        what is ignored (hatched) and idle (dashed) in grey.
 
     Raises
     ------
@@ -435,6 +435,7 @@ def _alt(anatomy: model_anatomy.Anatomy, boxes: nx.DiGraph) -> str:
         f"From {inputs}, through {latent or 'no latent dimensions'}, to {ends or 'the loss'}.",
         descriptions.trained_layers(anatomy),
         descriptions.dropout(anatomy),
+        *descriptions.frozen(anatomy),
     ]
     unused = [
         (part, inside["state"].iloc[0]) for part, inside in untrained_parts.unused_parts(anatomy)

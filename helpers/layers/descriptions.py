@@ -58,7 +58,8 @@ def explain(model: BaseModelClass) -> str:
             trained_layers(anatomy),
             dropout(anatomy),
             *(_why_unused(alike) for _, alike in parts),
-            *_frozen(anatomy),
+            *frozen(anatomy),
+            *_unreached(anatomy),
         ]
     )
 
@@ -104,13 +105,13 @@ def _why_unused(parts: pd.DataFrame) -> str:
     return f"{_listing(list(parts['part']))} ({', '.join(inside)}) {does}{why}."
 
 
-def _frozen(anatomy: Anatomy) -> list[str]:
-    """Say which numbers are used, and are not trained all the same."""
+def frozen(anatomy: Anatomy) -> list[str]:
+    """Say which numbers are used and held as they are, if any are."""
     sentences = []
-    if frozen := anatomy.parameters.get("frozen", 0):
+    if size := anatomy.parameters.get("frozen", 0):
         where = _networks(anatomy, anatomy.numbers["frozen"] > 0)
         sentences.append(
-            f"{frozen:,} parameters in {where} are frozen: they are used, and stay as they are."
+            f"{size:,} parameters in {where} are frozen: they are used, and stay as they are."
         )
     if partly := anatomy.partly_trained:
         inside = anatomy.numbers.loc[partly]
@@ -119,14 +120,19 @@ def _frozen(anatomy: Anatomy) -> list[str]:
             f"their {inside.to_numpy().sum():,} parameters. The gradient of the others is set to "
             "0: they stay as they are if weight_decay is 0."
         )
-    unreached = anatomy.numbers["ignored"].where(anatomy.is_used.to_numpy(), 0)
-    if unreached.any():
-        where = _networks(anatomy, unreached > 0)
-        sentences.append(
-            f"{unreached.sum():,} parameters in {where} are single numbers of larger ones, and "
-            "nothing of them reaches the loss, as of the weights of a category that no cell has."
-        )
     return sentences
+
+
+def _unreached(anatomy: Anatomy) -> list[str]:
+    """Say how many single numbers in what is used do not reach the loss, if any do not."""
+    unreached = anatomy.numbers["ignored"].where(anatomy.is_used.to_numpy(), 0)
+    if not unreached.any():
+        return []
+    return [
+        f"{unreached.sum():,} parameters in {_networks(anatomy, unreached > 0)} are single numbers "
+        "of larger ones, and nothing of them reaches the loss, as of the weights of a category "
+        "that no cell has."
+    ]
 
 
 def _networks(anatomy: Anatomy, rows: pd.Series) -> str:

@@ -242,7 +242,8 @@ class NeuronsAwake(TorchFunctionMode):
     ) -> Any:
         name = getattr(function, "__name__", "").strip("_")
         if name == "relu":
-            return functional.leaky_relu(args[0], 0.5)
+            # Not below 0, as before: some models take it for a rate.
+            return functional.softplus(args[0])
         if name == "dropout":
             return args[0]
         return function(*args, **(kwargs or {}))

@@ -60,7 +60,9 @@ def test_sentences_and_drawing_of_a_query_say_what_is_held(query):
     assert text.startswith("SCVI uses 2 hidden layers")
     assert "trained in part: 4, with 1,024 of their" in text
     assert "weight_decay" in text
-    found = [each.get_text() for each in architecture_drawing.draw(query).figure.axes[0].texts]
+    drawing = architecture_drawing.draw(query)
+    assert "are frozen" in drawing.alt
+    found = [each.get_text() for each in drawing.figure.axes[0].texts]
     assert sum("partly frozen" in each for each in found) == 4
     assert "+5 batch" in " ".join(found)
 
