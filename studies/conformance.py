@@ -56,8 +56,8 @@ RIGHT, PARTLY, REFUSED, WRONG = "right", "partly", "refused", "WRONG"
 TOOLS = {
     "layers": "`hidden_layers` counts the layers of each network",
     "states": (
-        "`module_table` says which numbers train; two epochs without weight decay change these and "
-        "no others"
+        "`module_table` says which numbers train; two epochs without weight decay change\n  these "
+        "and no others"
     ),
     "ledger": "the terms of `ledger` add up to the loss that scvi-tools logs",
     "by hand": "`by_hand` gives for each cell what the module gives",
@@ -304,9 +304,9 @@ def page(table: pd.DataFrame) -> str:
     """
     parts = [
         "# Every model of scvi-tools, and what the kit says of it",
-        f"{keeping.written_by(STUDY.name)} Each model is built with its defaults on "
+        f"{keeping.written_by(STUDY.name)} Each model is built with its\ndefaults on "
         f"{model_map.N_CELLS} real cells x {N_GENES} genes and trained for {EPOCHS} epochs. What a "
-        "tool\nsays is held against a witness that does not use it.",
+        "tool says\nis held against a witness that does not use it.",
         "\n".join(f"- **{tool}**: {question}." for tool, question in TOOLS.items()),
     ]
     for version, rows in table.groupby("version", sort=True):
