@@ -5,7 +5,7 @@ import pytest
 import scvi
 
 from helpers import training
-from helpers.training import loss_recorder, training_checks
+from helpers.training import loss_recorder, runs, training_checks
 from tests.helpers.small_models import SHORT, new_model, on_two_chips
 
 
@@ -34,7 +34,8 @@ def test_the_default_preset_leaves_all_choices_to_scvi(adata, monkeypatch):
     monkeypatch.setattr(scvi.model.SCVI, "train", lambda self, **kwargs: asked.update(kwargs))
     training.train(new_model(adata), preset="default", folder=None)
     kinds = [type(each) for each in asked.pop("callbacks")]
-    assert kinds == [training_checks.TrainingChecks, loss_recorder.LossRecorder]
+    watching = [training_checks.TrainingChecks, loss_recorder.LossRecorder, runs._AsItWas]
+    assert kinds == watching
     assert asked == {"check_val_every_n_epoch": 1}
 
 
