@@ -16,6 +16,7 @@ from typing import Any
 import lightning.pytorch
 import scvi
 import torch
+from anndata import AnnData
 from IPython.core.interactiveshell import InteractiveShell
 from ipywidgets import Widget
 from packaging.requirements import Requirement
@@ -101,6 +102,7 @@ class _Names(ast.NodeVisitor):
         self.dotted: set[str] = set()
         self.private: set[str] = set()
         self.imported: dict[str, str] = {}
+        self.own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
         self.visit(tree)
 
     def visit_Import(self, node: ast.Import) -> None:
@@ -121,7 +123,7 @@ class _Names(ast.NodeVisitor):
         if first in self.imported and all(part.isidentifier() for part in rest):
             self.dotted.add(".".join([self.imported[first], *rest]))
             return
-        if re.match("_[^_]", node.attr) and first not in ("self", "cls"):
+        if re.match("_[^_]", node.attr) and first not in {"self", "cls", *self.own}:
             self.private.add(node.attr)
         self.generic_visit(node)
 
@@ -153,9 +155,8 @@ def _kind(thing: Any) -> str:
 
 def _owner(name: str) -> str:
     """Say which of the objects that the kit handles has a private member."""
-    loss = torch.nn.functional.binary_cross_entropy(
-        torch.rand(1, requires_grad=True), torch.ones(1)
-    )
+    weight = torch.nn.Parameter(torch.rand(1))
+    loss = torch.nn.functional.binary_cross_entropy(weight, torch.ones(1))
     trainer = lightning.pytorch.Trainer(logger=False, enable_checkpointing=False)
     owners = {
         "of a model": BaseModelClass,
@@ -166,5 +167,8 @@ def _owner(name: str) -> str:
         "of IPython's shell": InteractiveShell,
         "of a widget": Widget,
         "of a node that PyTorch keeps for gradients": loss.grad_fn,
+        "of one that joins tensors": torch.cat([weight, weight]).grad_fn,
+        "of a parameter": weight,
+        "of cells x genes": AnnData,
     }
     return next((owner for owner, thing in owners.items() if hasattr(thing, name)), "missing")
