@@ -10,17 +10,11 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import dis
+import copyreg
 import functools
 import hashlib
-import importlib
-import importlib.metadata
-import importlib.util
 import itertools
-import os
-import site
 import sys
-import sysconfig
 import types
 import warnings
 import weakref
@@ -32,6 +26,8 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
+
+from helpers.training import python_code
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented))
 
@@ -46,6 +42,8 @@ NOT_OF_A_CLASS = {
     "__doc__",
     "__firstlineno__",
     "__module__",
+    "__orig_bases__",
+    "__parameters__",
     "__qualname__",
     "__static_attributes__",
     "__weakref__",
@@ -54,14 +52,14 @@ NOT_OF_A_CLASS = {
     "_setup_adata_manager_store",
 }
 
-# What is wrapped around a function, and under which names the function is found in it.
-WRAPPERS: dict[type, tuple[str, ...]] = {
-    staticmethod: ("__func__",),
-    classmethod: ("__func__",),
-    property: ("fget", "fset"),
-    functools.cached_property: ("func",),
-    type(functools.cache(len)): ("__wrapped__",),
-}
+# Attributes of classes that are not written in Python, such as those of ``__slots__``.
+NOT_IN_PYTHON = (
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+)
 
 
 class NoFingerprintError(ValueError):
@@ -140,7 +138,9 @@ class _Fingerprints:
         Of a module of the user's own, only the names that were ``reached`` count.
         """
         if type(value) in PLAIN:
-            return _hash(type(value).__name__, repr(value))
+            # Where something lies in the memory of this process says nothing.
+            lies = (value, frozenset()) in self.begun or (value, frozenset()) in self.known
+            return _hash(type(value).__name__, "address" if lies else repr(value))
         place = id(value), reached
         if place in self.known:
             return self.known[place][1]
@@ -204,8 +204,10 @@ class _Fingerprints:
             yield self.of(np.asarray(value), "")
 
     def _tensor(self, value: torch.Tensor) -> Iterator[Any]:
-        yield f"{value.dtype} {tuple(value.shape)} {value.requires_grad}"
-        numbers = value.detach().cpu().contiguous().reshape(-1)
+        yield f"{value.dtype} {tuple(value.shape)} {value.layout} {value.requires_grad}"
+        numbers = value.detach().cpu()
+        numbers = numbers if numbers.layout is torch.strided else numbers.to_dense()
+        numbers = numbers.contiguous().reshape(-1)
         yield numbers.view(torch.uint8).numpy().data if numbers.numel() else b""
         # Functions that change a gradient, and whatever somebody else noted on a weight.
         for hooks in ("_backward_hooks", "_post_accumulate_grad_hooks"):
@@ -240,8 +242,10 @@ class _Fingerprints:
             yield from sorted(self._listed(value))
         elif isinstance(value, weakref.ref):
             yield self.of(value(), "")
-        elif type(value) in WRAPPERS:
-            yield from self._listed(getattr(value, name) for name in WRAPPERS[type(value)])
+        elif type(value) in python_code.WRAPPERS:
+            yield from self._listed(
+                getattr(value, name) for name in python_code.WRAPPERS[type(value)]
+            )
         elif any(isinstance(value, kind) for kind in self.leave_out.keys() - {dict}):
             yield self.of(type(value), "")
             yield from self._named(self._that_count(value, vars(value)))
@@ -256,10 +260,13 @@ class _Fingerprints:
 
     def _as_for_a_pickle(self, value: Any) -> Iterator[Any]:
         """Give what a pickle would be written from; an object that has no such parts raises."""
-        parts = value.__reduce_ex__(4)
+        reduce = copyreg.dispatch_table.get(type(value))
+        parts = value.__reduce_ex__(4) if reduce is None else reduce(value)
         if isinstance(parts, str):
             # A pickle would hold this name only, whatever is behind it.
-            if not self._comes_with_a_package(value):
+            if not (
+                self._comes_with_a_package(value) and python_code.is_found_by_name(value, parts)
+            ):
                 raise TypeError("it is known by its name alone")
             yield f"{getattr(value, '__module__', None)}.{parts}"
         else:
@@ -278,8 +285,12 @@ class _Fingerprints:
         if owner is not None and not isinstance(owner, (type, types.ModuleType)):
             yield self.of(owner, "")
 
+    def _descriptor(self, value: Any) -> Iterator[Any]:
+        """Give the name of an attribute that is not written in Python."""
+        yield f"{value.__objclass__.__qualname__}.{value.__name__}"
+
     def _class(self, value: type) -> Iterator[Any]:
-        installed = self.is_installed(value.__module__) and _is_found_by_name(value)
+        installed = self.is_installed(value.__module__) and python_code.is_found_by_name(value)
         if installed:
             yield f"{value.__module__}.{value.__qualname__}"
             yield self.of(sys.modules[value.__module__], "")
@@ -293,10 +304,10 @@ class _Fingerprints:
         """Return the members of an installed class that may have been set from outside."""
         found = {}
         for name, member in vars(value).items():
-            function = _unwrapped(member)
+            function = python_code.unwrapped(member)
             if isinstance(function, types.FunctionType):
                 own = (value.__module__, f"{value.__qualname__}.{name}")
-                if not self.is_installed(_module_of(function)):
+                if not self.is_installed(python_code.module_of(function)):
                     found[name] = member
                 elif (function.__module__, function.__qualname__) != own:
                     found[name] = f"{function.__module__}.{function.__qualname__}"
@@ -319,7 +330,7 @@ class _Fingerprints:
             }
             for owner, members in {"": parts, **classes}.items():
                 for name, value in members.items():
-                    code = _unwrapped(value)
+                    code = python_code.unwrapped(value)
                     # Nearly all of it is written in this module: it need not be looked at.
                     is_here = getattr(code, "__globals__", None) is parts
                     if not is_here and self._is_own_code(code):
@@ -330,7 +341,7 @@ class _Fingerprints:
         """Tell whether a value is code of the user's own, and not such as Python itself writes."""
         if not isinstance(value, (types.FunctionType, type)):
             return False
-        module = _module_of(value)
+        module = python_code.module_of(value)
         return not self.is_installed(module) and (module is None or module in sys.modules)
 
     def _comes_with_a_package(self, value: Any) -> bool:
@@ -338,9 +349,9 @@ class _Fingerprints:
         return any(self.is_installed(name) for name in modules)
 
     def _function(self, value: types.FunctionType) -> Iterator[Any]:
-        module = _module_of(value)
+        module = python_code.module_of(value)
         installed = self.is_installed(module)
-        if installed and _is_found_by_name(value):
+        if installed and python_code.is_found_by_name(value):
             yield f"{value.__module__}.{value.__qualname__}"
             yield self.of(sys.modules[module], "")
             return
@@ -362,7 +373,7 @@ class _Fingerprints:
 
     def _reached(self, function: types.FunctionType) -> Iterator[bytes]:
         """Give the global names and the imports that the code of a function uses."""
-        used = _names_in(function.__code__)
+        used = python_code.names_in(function.__code__)
         attributes = frozenset(used["attributes"])
         self.attributes |= attributes
         for name in sorted(used["globals"]):
@@ -372,7 +383,7 @@ class _Fingerprints:
             elif not hasattr(builtins, name):
                 yield _hash(name, "missing")
         for name in sorted(used["imports"]):
-            yield self._used(_imported(name, function.__globals__), name, attributes)
+            yield self._used(python_code.imported(name, function.__globals__), name, attributes)
 
     def _used(self, value: Any, name: str, attributes: frozenset[str]) -> bytes:
         """Return the fingerprint of what code uses; of a module, only what the code asks it for."""
@@ -381,7 +392,7 @@ class _Fingerprints:
 
     def _python_module(self, value: types.ModuleType, reached: frozenset[str]) -> Iterator[Any]:
         if self.is_installed(value.__name__):
-            yield f"{value.__name__} {_version(value.__name__.partition('.')[0])}"
+            yield f"{value.__name__} {python_code.version(value.__name__.partition('.')[0])}"
         else:
             for name in sorted(name for name in vars(value) if name in reached):
                 yield _hash(name)
@@ -390,7 +401,7 @@ class _Fingerprints:
     def is_installed(self, name: str | None) -> bool:
         """Tell whether a module belongs to Python or to a package of this environment."""
         if name not in self.installed:
-            self.installed[name] = _is_installed(name)
+            self.installed[name] = python_code.is_installed(name)
         return self.installed[name]
 
 
@@ -409,91 +420,6 @@ READERS: dict[type, Callable[[_Fingerprints, Any], Iterator[Any]]] = {
     types.MethodType: _Fingerprints._method,
     types.BuiltinFunctionType: _Fingerprints._builtin,
     types.CodeType: _Fingerprints._code,
+    **dict.fromkeys(NOT_IN_PYTHON, _Fingerprints._descriptor),
     object: _Fingerprints._object,
 }
-
-
-def _is_installed(name: str | None) -> bool:
-    # The cells of a notebook are in `__main__`, whatever began the kernel.
-    module = sys.modules.get(name or "") if name != "__main__" else None
-    spec = getattr(module, "__spec__", None)
-    file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), None)
-    if file is None:
-        return name in sys.builtin_module_names or getattr(spec, "origin", None) == "frozen"
-    return _is_below_installation(file)
-
-
-def _is_below_installation(file: str) -> bool:
-    return os.path.realpath(file).startswith(_installation())
-
-
-@functools.cache
-def _installation() -> tuple[str, ...]:
-    """Return the folders of Python and of the packages that are installed."""
-    folders = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    folders += [*site.getsitepackages(), site.getusersitepackages()]
-    return tuple(os.path.realpath(folder) + os.sep for folder in folders)
-
-
-def _version(package: str) -> str:
-    if package in sys.stdlib_module_names:
-        return sys.version
-    # Not asked for as an attribute: some packages warn of that.
-    told = vars(sys.modules[package]).get("__version__")
-    if told is not None:
-        return str(told)
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version(package)
-    distributions = importlib.metadata.packages_distributions().get(package, [])
-    return " ".join(importlib.metadata.version(name) for name in distributions)
-
-
-def _module_of(code: Any) -> str | None:
-    """Return the module that a class or function is written in.
-
-    A function that is wrapped around another one may carry the name of that one's module.
-    """
-    own = isinstance(code, types.FunctionType)
-    return code.__globals__.get("__name__") if own else code.__module__
-
-
-def _unwrapped(member: Any) -> Any:
-    return getattr(member, WRAPPERS[type(member)][0]) if type(member) in WRAPPERS else member
-
-
-def _is_found_by_name(code: Any) -> bool:
-    """Tell whether its module has a class or function under its name, and not another one."""
-    found = sys.modules.get(code.__module__)
-    for name in code.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is code
-
-
-def _names_in(code: types.CodeType) -> dict[str, set[str]]:
-    """Return the names that code and the functions inside it use, by what they stand for."""
-    found: dict[str, set[str]] = {"globals": set(), "imports": set(), "attributes": set()}
-    kinds = {"LOAD_GLOBAL": "globals", "LOAD_NAME": "globals", "IMPORT_NAME": "imports"}
-    for step in dis.get_instructions(code):
-        found[kinds.get(step.opname, "attributes")] |= (
-            {step.argval} if isinstance(step.argval, str) else set()
-        )
-    for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
-            for kind, names in _names_in(inner).items():
-                found[kind] |= names
-    return found
-
-
-def _imported(name: str, names: Mapping[str, Any]) -> types.ModuleType | str | None:
-    """Return a module that a function imports where it runs, or its name if it is installed.
-
-    The same, whether it has run or not.
-    """
-    for full in (name, f"{names.get('__package__')}.{name}".rstrip(".")):
-        with contextlib.suppress(ImportError, ValueError):
-            spec = importlib.util.find_spec(full.partition(".")[0])
-            origin = (spec and spec.origin) or ""
-            if origin in ("built-in", "frozen") or _is_below_installation(origin):
-                return full
-            return importlib.import_module(full)
-    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import scvi
 import torch
 from scvi.data import _constants
 from scvi.model.base import BaseModelClass
+from torch import nn
 
 from helpers.training import fingerprints
 from helpers.training.model_state import is_whole_in_pytorch
@@ -101,6 +103,7 @@ def key(model: BaseModelClass, settings: dict[str, Any]) -> str:
             "persistent workers": scvi.settings.dl_persistent_workers,
             "default dtype": torch.get_default_dtype(),
             "precision of products": torch.get_float32_matmul_precision(),
+            "hooks of all modules": _global_hooks(),
         },
         "model": model,
         "shared weights": _shared_weights(model),
@@ -110,6 +113,17 @@ def key(model: BaseModelClass, settings: dict[str, Any]) -> str:
     # A module sees the registered fields only; code of the user's own may look at all of the data.
     data = dict.fromkeys(("adata", "_adata", "adata_manager", "_adata_manager"), model.adata)
     return fingerprints.fingerprint(parts, leave_out, "scvi", if_asked_for=data)[:16]
+
+
+def _global_hooks() -> dict[str, list[Any]]:
+    """Return the functions that PyTorch calls for every module and optimizer."""
+    homes = [vars(sys.modules[each.__module__]) for each in (nn.Module, torch.optim.Optimizer)]
+    return {
+        name: list(each.values())
+        for home in homes
+        for name, each in home.items()
+        if name.startswith("_global_") and name.endswith("_hooks") and each
+    }
 
 
 def _shared_weights(model: BaseModelClass) -> list[list[str]]:

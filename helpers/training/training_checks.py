@@ -18,6 +18,7 @@ import scipy.sparse as sp
 import scvi
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 from scvi.model.base import BaseModelClass
 from torch import nn
@@ -80,9 +81,11 @@ class TrainingChecks(Callback):
         """
         if trainer.check_val_every_n_epoch == sys.maxsize or trainer.datamodule is None:
             return
+        held_out = None
         # Some loaders draw random numbers when they are made.
         with isolate_rng():
-            held_out = trainer.datamodule.val_dataloader()
+            if is_overridden("val_dataloader", trainer.datamodule):
+                held_out = trainer.datamodule.val_dataloader()
         if held_out is not None and all(len(each.sampler) for each in _samplers(held_out)):
             return
         if self.asked.get("check_val_every_n_epoch") or SPLITTING.intersection(self.asked):
@@ -213,7 +216,7 @@ def errors_not_printed() -> Iterator[None]:
     try:
         yield
     finally:
-        del names["print"]
+        names.pop("print", None)
 
 
 def say(line: str) -> None:

@@ -135,6 +135,7 @@ def test_a_hook_that_is_gone_leaves_no_trace():
 SOURCE = """
 import math
 import torch
+import typing
 
 FACTOR = 2
 
@@ -149,7 +150,8 @@ class Tool:
 def made(bound):
     return lambda x: Tool()(x) + bound
 
-class Module(torch.nn.Linear):
+class Module(torch.nn.Linear, typing.Generic[typing.TypeVar("T")]):
+    __slots__ = ("slot",)
     def forward(self, x):
         return super().forward(helper(x))
 

@@ -112,6 +112,12 @@ RUNS = {
         "default",
         {"plan_kwargs": {"reduce_lr_on_plateau": True, **PLATEAU["plan_kwargs"]}},
     ),
+    "class, on a plateau": (
+        "SCVI",
+        {},
+        "class",
+        {"plan_kwargs": {"reduce_lr_on_plateau": True, **PLATEAU["plan_kwargs"]}},
+    ),
     "proteins": ("TOTALVI", BATCHES, "few cells", ADVERSARY | PLATEAU),
     "proteins, stopped early": ("TOTALVI", BATCHES, "few cells", ADVERSARY | PLATEAU | STOPS),
     "proteins, class": ("TOTALVI", BATCHES, "class", ADVERSARY | PLATEAU),

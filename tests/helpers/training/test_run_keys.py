@@ -147,6 +147,9 @@ def test_the_session_counts_where_it_decides(cells, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(scvi.settings, name, value)
             assert key(new(cells)) != before, name
+    hook = torch.nn.modules.module.register_module_forward_hook(lambda *a: None)
+    assert key(new(cells)) != before
+    hook.remove()
     model = new(cells)
     torch.set_default_dtype(torch.float64)
     try:
