@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
@@ -194,6 +195,13 @@ class _Fingerprints:
             yield from self._listed(value.ravel().tolist())
         else:
             yield np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
+
+    def _sparse(self, value: sp.spmatrix | sp.sparray) -> Iterator[Any]:
+        """Give shape and entries; SciPy also notes what it has found out about their order."""
+        rows = sp.csr_matrix(value)
+        yield f"{value.format} {value.shape}"
+        indices = [each.astype(np.int64) for each in (rows.indptr, rows.indices)]
+        yield from self._listed([*indices, rows.data])
 
     def _table(self, value: pd.DataFrame | pd.Series | pd.Index) -> Iterator[Any]:
         if isinstance(value, pd.DataFrame):
@@ -410,6 +418,8 @@ READERS: dict[type, Callable[[_Fingerprints, Any], Iterator[Any]]] = {
     torch.Tensor: _Fingerprints._tensor,
     np.ndarray: _Fingerprints._array,
     np.generic: _Fingerprints._array,
+    sp.spmatrix: _Fingerprints._sparse,
+    sp.sparray: _Fingerprints._sparse,
     pd.DataFrame: _Fingerprints._table,
     pd.Series: _Fingerprints._table,
     pd.Index: _Fingerprints._table,

@@ -11,6 +11,7 @@ import types
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import scvi
 import torch
 from torch import nn
@@ -70,6 +71,19 @@ def test_other_values_have_other_fingerprints(kind):
 def test_the_order_of_names_and_random_names_say_nothing():
     assert of({"a": 1, "b": 2}) == of({"b": 2, "a": 1, "random": object()})
     assert of({"a", "b", "c"}) == of({"c", "b", "a"})
+
+
+def test_what_was_found_out_about_a_value_says_nothing():
+    for kind in (sp.csr_matrix, sp.csc_matrix, sp.csr_array):
+        matrix = kind(np.eye(3))
+        before = of(matrix)
+        assert matrix.has_canonical_format and matrix.has_sorted_indices
+        assert of(matrix) == before
+        assert of(kind(np.eye(3) * 2)) != before != of(kind(np.eye(4)))
+    table = pd.DataFrame({"a": pd.Categorical(["x", "y"])}, index=["p", "q"])
+    before = of(table)
+    assert table.index.is_unique and table.loc["p", "a"] == "x" and hash(table["a"].dtype)
+    assert of(table) == before
 
 
 @pytest.mark.parametrize(
