@@ -26,7 +26,7 @@ PASTED = {
     "ValueError: The parameter mu has invalid values": ("training", "NaN"),
     "TypeError: Trainer.__init__() got an unexpected keyword argument 'use_gpu'":
         ("speed_and_memory", "use_gpu"),
-    "/opt/conda/lib/python3.10/site-packages/scvi/data/fields/_layer_field.py:91: UserWarning: "
+    "/home/me/lib/python3.10/site-packages/scvi/data/fields/_layer_field.py:91: UserWarning: "
     "adata.layers[counts] does not contain unnormalized count data. Are you sure this is what you "
     "want?": ("counts", "unnormalized count data"),
     "ValueError: b'reciprocal condition number  3.9554e-16\\n'": ("genes", "reciprocal"),
