@@ -20,6 +20,14 @@ SLOW = {
     "/test_ddp.py::": "processes that train together",
     "::test_what_goes_wrong_around_the_lessons": "kernels and programs in damaged environments",
     "::test_a_second_run_does_not_train_again": "the script of lesson 08 runs twice",
+    "::test_paths_begin_in_the_folder_of_the_script": "the script of lesson 08 runs once more",
+    "::test_script_stands_alone_where_the_kit_is_missing": "the script of lesson 08, alone",
+    "::test_cells_that_are_not_ready_stop_the_script": "the script of lesson 08, until it stops",
+    "/test_model_map.py::": "every model of scvi-tools is built",
+    "/test_out_of_core_costs.py::": "trainings in processes of their own",
+    "::test_the_calls_of_a_step_work": "each step of the lessons in a process of its own",
+    "::test_a_fingerprint_is_the_same_in_another_process": "other processes",
+    "::test_same_model_gives_the_same_picture_in_every_session": "other processes",
     "::test_a_size_is_measured": "a training in a process of its own",
     "::test_after_every_kill_a_download": "downloads are killed and taken up again",
     "::test_a_sweep_on_this_machine_is_out_of_reach_of_others": "a real Ray cluster",
@@ -30,7 +38,10 @@ SLOW = {
 }
 
 # The same for all tests that use a fixture.
-SLOW_FIXTURES = {"two_nodes": "a real Ray cluster"}
+SLOW_FIXTURES = {
+    "two_nodes": "a real Ray cluster",
+    "start_kernel": "kernels of their own, full of memory",
+}
 
 # These take longest. Begun last, one of them would leave the other worker without work at the end.
 LONGEST = (

@@ -125,7 +125,17 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+# The others are variations of these three.
+FEW = {"class", "proteins, stopped early", "labels"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in FEW else pytest.mark.slow("nine kinds of training"))
+        for name in RUNS
+    ],
+)
 def test_an_interrupted_run_ends_as_if_it_had_not_been_interrupted(name, tmp_path, capsys):
     kind, setup, preset, kwargs = RUNS[name]
     kwargs = SHORT | kwargs
