@@ -7,6 +7,7 @@ witness that knows nothing of the tool; where a tool has nothing to say, its rea
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import re
 import tempfile
@@ -274,8 +275,12 @@ LOOKS: dict[str, Callable[[_Subject], str]] = {
 }
 
 
+@functools.cache
 def _cells() -> model_map.Cells:
-    """Return the cells with the genes that have most counts: widths do not matter here."""
+    """Return the cells with the genes that have most counts: widths do not matter here.
+
+    Each recipe copies what it takes.
+    """
     return model_map.some_cells(
         *(_most_counted(load()) for load in (datasets.load_cortex, datasets.load_citeseq))
     )

@@ -5,7 +5,7 @@ import importlib.metadata
 import pandas as pd
 import pytest
 
-from helpers.layers import architecture, model_map
+from helpers.layers import model_map
 from helpers.loss import loss_ledger
 from studies import conformance
 
@@ -49,8 +49,8 @@ def test_right_tools_are_found_right():
 
 
 def test_a_tool_that_errs_is_found_out(monkeypatch):
-    """A drawing that fails, states that name too few numbers, a ledger that loses a term."""
-    table, ledger = architecture.module_table, loss_ledger.ledger
+    """A drawing that fails, states that do not agree, a ledger that loses a term."""
+    ledger, witness = loss_ledger.ledger, conformance.states_witness.witness
 
     def lost(model):
         found = ledger(model)
@@ -58,11 +58,14 @@ def test_a_tool_that_errs_is_found_out(monkeypatch):
 
     monkeypatch.setattr(loss_ledger, "ledger", lost)
     monkeypatch.setattr(conformance.architecture_drawing, "draw", lambda model: 1 / 0)
-    assert table is architecture.module_table
+    monkeypatch.setattr(
+        conformance.states_witness, "witness", lambda model: witness(model).assign(agrees=False)
+    )
     found = conformance.look_at("LinearSCVI").set_index("tool")
     assert found.loc["drawing", "verdict"] == conformance.WRONG
     assert "ZeroDivisionError" in found.loc["drawing", "note"]
     assert found.loc["ledger", "verdict"] == conformance.PARTLY
+    assert found.loc["states", "verdict"] == conformance.WRONG
 
 
 def test_a_model_without_a_recipe_says_so():
