@@ -11,7 +11,7 @@ from scipy.stats import linregress
 
 from helpers import figures
 from helpers.loss.latent_dimensions import IN_USE, dimensions_in_use
-from helpers.loss.loss_ledger import ledger, unnamed
+from helpers.loss.loss_ledger import in_nats, ledger, unnamed
 
 if TYPE_CHECKING:
     from scvi.model.base import BaseModelClass
@@ -53,8 +53,7 @@ def checklist(model: BaseModelClass) -> pd.DataFrame:
         # The table says it in a row of its own.
         warnings.filterwarnings("ignore", "The terms that this .* reports do not make up its loss")
         table = ledger(model)
-    in_nats = bool(np.isclose(table["scale"], 1, rtol=1e-3).all())
-    rows = [*_what_the_loss_is(table, in_nats), _end_of_warm_up(table["kl_weight"], in_nats)]
+    rows = [*_what_the_loss_is(table), _end_of_warm_up(table["kl_weight"], in_nats(table))]
     curve = table["held_out_elbo"].dropna()
     rows.append(
         _row(
@@ -78,10 +77,10 @@ def checklist(model: BaseModelClass) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("question")
 
 
-def _what_the_loss_is(table: pd.DataFrame, in_nats: bool) -> list[dict[str, str]]:
+def _what_the_loss_is(table: pd.DataFrame) -> list[dict[str, str]]:
     """Say so where the loss is no sum of known terms, or not in nats per cell."""
     rows = []
-    if not in_nats:
+    if not in_nats(table):
         scale = table["scale"].iloc[-1]
         rows.append(
             _row(
@@ -105,7 +104,7 @@ def _what_the_loss_is(table: pd.DataFrame, in_nats: bool) -> list[dict[str, str]
     return rows
 
 
-def _end_of_warm_up(weights: pd.Series, in_nats: bool) -> dict[str, str]:
+def _end_of_warm_up(weights: pd.Series, is_in_nats: bool) -> dict[str, str]:
     """Say whether the loss was the negative ELBO at the end, that is, the KL weight was 1."""
     last = weights.iloc[-1]
     found = f"weight {last:.2g}"
@@ -120,7 +119,7 @@ def _end_of_warm_up(weights: pd.Series, in_nats: bool) -> dict[str, str]:
         first = weights.index[0] if others.empty else others[-1] + 1
         found = f"weight 1, from epoch {first} on"
         fix = ""
-    elif not in_nats:
+    elif not is_in_nats:
         fix = (
             "its module weighs the two by the number of cells in a minibatch: the loss is no "
             "negative ELBO"

@@ -179,8 +179,7 @@ def plot_contributions(table: pd.DataFrame) -> figures.DescribedFigure:
 
 
 def _unit(table: pd.DataFrame) -> str:
-    in_nats = np.isclose(table["scale"], 1, rtol=1e-3).all()
-    return "nats per cell" if in_nats else "units of the loss"
+    return "nats per cell" if loss_ledger.in_nats(table) else "units of the loss"
 
 
 def _say_contributions(table: pd.DataFrame, added: pd.DataFrame) -> str:

@@ -104,12 +104,12 @@ def ledger(model: BaseModelClass) -> pd.DataFrame:
     record = _whole_record(model, len(table))
     if record is not None:
         weights = record["kl_weight"].set_index(table.index)
-        added = _added(record, table, weights)
+        added = _added(record, table, weights["mean"])
         minibatch_effect = record["minibatches"]["loss"].to_numpy() - table["train_loss"]
         scale = record["scale"]["mean"].to_numpy() if "scale" in record else 1.0
     else:
         weights = _weights(model, history, len(table)).set_index(table.index)
-        added = _by_formula(table, weights)
+        added = _by_formula(table, weights["mean"])
         minibatch_effect, scale = np.nan, 1.0
     table["kl"] = table["kl_local"] + table["kl_global"] / len(model.train_indices)
     for name in ("mean", "first", "last"):
@@ -137,6 +137,11 @@ def unnamed(table: pd.DataFrame) -> pd.Series:
     """
     share = (table["residual"] / table["train_loss"]).abs()
     return share.where(share > ROUNDING, 0.0)
+
+
+def in_nats(table: pd.DataFrame) -> bool:
+    """Tell whether the loss of a ledger is in nats per cell in all epochs."""
+    return bool(np.isclose(table["scale"], 1, rtol=1e-3).all())
 
 
 def contributions(table: pd.DataFrame) -> pd.DataFrame:
@@ -231,29 +236,29 @@ def _whole_record(model: BaseModelClass, epochs: int) -> pd.DataFrame | None:
     return record if whole else None
 
 
-def _added(record: pd.DataFrame, table: pd.DataFrame, weights: pd.DataFrame) -> pd.DataFrame:
+def _added(record: pd.DataFrame, table: pd.DataFrame, weights: Any) -> pd.DataFrame:
     """Return what each term added to the loss, an epoch a row.
 
-    A record cannot see terms that a module reports without their history (detached, or from a
-    compiled step). Reconstruction and weighted KL divergence are taken where these alone do add up.
+    A record cannot see terms that a module reports detached from what they were computed from.
+    Reconstruction and weighted KL divergence are taken where these alone do add up.
     """
-    recorded = record["added"].dropna(axis="columns", how="all") if "added" in record else None
     formula = _by_formula(table, weights)
-    if recorded is None:
+    if "added" not in record:
         return formula
-    left = {
-        name: (table["train_loss"].to_numpy() - parts.sum(axis=1).to_numpy())
-        for name, parts in (("recorded", recorded), ("formula", formula))
-    }
-    rounding = ROUNDING * table["train_loss"].abs().to_numpy()
-    whole = {name: bool((np.abs(rest) <= rounding).all()) for name, rest in left.items()}
-    return formula if whole["formula"] and not whole["recorded"] else recorded
+    recorded = record["added"].dropna(axis="columns", how="all")
+    return formula if _adds_up(formula, table) and not _adds_up(recorded, table) else recorded
 
 
-def _by_formula(table: pd.DataFrame, weights: pd.DataFrame) -> pd.DataFrame:
+def _by_formula(table: pd.DataFrame, weights: Any) -> pd.DataFrame:
     return pd.DataFrame(
-        {"reconstruction": table["reconstruction"], "kl": weights["mean"] * table["kl_local"]}
+        {"reconstruction": table["reconstruction"], "kl": weights * table["kl_local"]}
     )
+
+
+def _adds_up(added: pd.DataFrame, table: pd.DataFrame) -> bool:
+    """Tell whether terms make up the loss in each epoch, but for rounding."""
+    loss = table["train_loss"].to_numpy()
+    return bool((np.abs(loss - added.sum(axis=1).to_numpy()) <= ROUNDING * np.abs(loss)).all())
 
 
 def _warn_of_residual(model: BaseModelClass, table: pd.DataFrame) -> None:
@@ -306,15 +311,7 @@ def _weights(
             "is not known: the training plan of some is gone, and the history does not hold a "
             f"weight for each. {RECORD}"
         )
-    return _constant(logged.to_numpy())
-
-
-def _constant(weights: Any, table: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return KL weights that do not change within an epoch."""
-    index = None if table is None else table.index
-    return pd.DataFrame(
-        {name: np.asarray(weights) for name in ("mean", "first", "last")}, index=index
-    )
+    return pd.DataFrame(dict.fromkeys(("mean", "first", "last"), logged.to_numpy()))
 
 
 def _require_sum(model: BaseModelClass, table: pd.DataFrame) -> None:
@@ -346,10 +343,10 @@ def _held_out(
     record = _record(model, HELD_OUT)
     if record is not None and len(record) == len(table):
         table.index = pd.Index(record["epoch"], name="epoch")
-        added = _added(record, table, _constant(record["kl_weight"]["mean"].to_numpy(), table))
+        added = _added(record, table, record["kl_weight"]["mean"].to_numpy())
     else:
         table.index = _epochs_of_held_out(model, history, len(weights))
-        added = _by_formula(table, _constant(weights.reindex(table.index), table))
+        added = _by_formula(table, weights.reindex(table.index))
     n_cells = len(model.validation_indices)
     return pd.DataFrame(
         {

@@ -77,7 +77,7 @@ def slopes(loss: LossOutput, terms: Terms) -> dict[str, torch.Tensor]:
         both are computed from the same numbers, if there is such a weight; else it is left out, as
         is a term without a derivative.
     """
-    total = _total(loss)
+    total = loss.loss.sum()
     learned = {name: term for name, term in terms.all.items() if term.requires_grad}
     direct = torch.autograd.grad(
         total, list(learned.values()), retain_graph=True, allow_unused=True
@@ -103,10 +103,6 @@ def slopes(loss: LossOutput, terms: Terms) -> dict[str, torch.Tensor]:
 
 def _tensors(parts: Any) -> dict[str, torch.Tensor]:
     return {name: torch.as_tensor(value).float() for name, value in (parts or {}).items()}
-
-
-def _total(loss: LossOutput) -> torch.Tensor:
-    return loss.loss.sum()
 
 
 def _matters(slope: torch.Tensor, term: torch.Tensor, total: torch.Tensor) -> bool:

@@ -170,4 +170,4 @@ def test_a_loss_with_more_than_its_terms_is_told():
 
 def test_without_a_divergence_of_cells_there_is_no_weight_to_judge():
     weights = pd.Series([math.nan] * 3, index=[1, 2, 3])
-    assert convergence._end_of_warm_up(weights, in_nats=True)["verdict"] == "ok"
+    assert convergence._end_of_warm_up(weights, is_in_nats=True)["verdict"] == "ok"
