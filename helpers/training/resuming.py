@@ -189,8 +189,7 @@ class KeepProgress(Callback):
             return
         print(f"Going on after epoch {trainer.current_epoch} of {trainer.max_epochs}.")
         trainer.logger.experiment.data.update(state["history"])
-        if state["loss record"] is not None:
-            self.model.loss_record_ = state["loss record"]
+        self.model.loss_record_ = state["loss record"]
         if trainer.early_stopping_callback is not None:
             trainer.early_stopping_callback._current_step = state["checks"]
         # Lightning would take the minibatches of this epoch in an order that it drew before the
@@ -211,7 +210,7 @@ class KeepProgress(Callback):
                 {
                     "epochs": epoch,
                     "history": trainer.logger.history,
-                    "loss record": getattr(self.model, "loss_record_", None),
+                    "loss record": self.model.loss_record_,
                     "checks": getattr(stopping, "_current_step", 0),
                     "random states": _random_states(),
                 }
