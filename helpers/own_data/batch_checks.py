@@ -19,8 +19,8 @@ FEW_CELLS_IN_A_BATCH = protein_checks.FEWEST_CELLS
 MANY_BATCHES = 100
 
 BATCH_NAMES = re.compile(
-    r"batch|sample|orig\.?ident|donor|patient|subject|individual|animal|mouse|day|date|lane|channel|"
-    r"gem|chip|plate|well|pool|library|dataset|study|experiment|protocol|replicate|\brun",
+    r"batch|sample|orig\.?ident|donor|patient|subject|individual|animal|mouse|day|date|lane|"
+    r"channel|gem|chip|plate|well|pool|library|dataset|study|experiment|protocol|replicate|\brun",
     re.IGNORECASE,
 )
 
