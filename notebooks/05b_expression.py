@@ -67,7 +67,7 @@ table[100::250].round(1)
 # %% [markdown]
 # > **Predict.** The decoder was trained on exactly these counts. In the mean over all
 # > oligodendrocytes, are `scaled` and `expected` equal? And if scVI had no extra zeros
-# > (`gene_likelihood="nb"`, trained in the second cell, a quarter of a minute)?
+# > (`gene_likelihood="nb"`)? Set-up trained such a model; the second cell loads it.
 
 # %%
 means = table.groupby("cell_type", observed=True)[["scaled", "expected"]].mean()

@@ -27,16 +27,24 @@ BLOOD_SETUP: dict[str, dict[str, Any]] = {
 }
 
 
-def cortex_model(seed: int = 0) -> BaseModelClass:
-    """Return the untrained model of lesson 02.
+def cortex_model(seed: int = 0, gene_likelihood: str = "zinb") -> BaseModelClass:
+    """Return the untrained model of lesson 02, or that of lesson 05b.
 
     It is a default SCVI on the 2,000 selected genes of the cortex cells.
+
+    Parameters
+    ----------
+    seed
+        Seed of the session, and so of the initial weights.
+    gene_likelihood
+        "zinb", scVI's default, or "nb", without extra zeros, as in lesson 05b and in an exercise
+        of lesson 04.
     """
     environment.prepare(seed)
     adata = datasets.load_cortex()
     selection.select(adata)
     scvi.model.SCVI.setup_anndata(adata, layer="counts")
-    return scvi.model.SCVI(adata)
+    return scvi.model.SCVI(adata, gene_likelihood=gene_likelihood)
 
 
 def blood_model(
@@ -75,6 +83,7 @@ def main() -> int:
     bar = sys.stdout.isatty()
     for lesson, build, preset in (
         ("02", cortex_model, "class"),
+        ("05b", partial(cortex_model, gene_likelihood="nb"), "class"),
         ("06", partial(blood_model, "TOTALVI"), "few cells"),
         ("06b", partial(blood_model, "SCVI"), "few cells"),
     ):
