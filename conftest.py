@@ -28,6 +28,7 @@ SLOW = {
     "::test_the_calls_of_a_step_work": "each step of the lessons in a process of its own",
     "::test_a_fingerprint_is_the_same_in_another_process": "other processes",
     "::test_same_model_gives_the_same_picture_in_every_session": "other processes",
+    "::test_an_interrupted_run_ends_as_if_it_had_not_been_interrupted": "whole trainings, twice",
     "::test_a_size_is_measured": "a training in a process of its own",
     "::test_after_every_kill_a_download": "downloads are killed and taken up again",
     "::test_a_sweep_on_this_machine_is_out_of_reach_of_others": "a real Ray cluster",
