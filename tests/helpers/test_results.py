@@ -44,7 +44,7 @@ def test_what_is_not_kept_is_said_with_what_is(kept):
                 call(name)
     with pytest.raises(ValueError, match=r"no design 'three' .*There are: one, two\."):
         results.summary("trial", ["value"], design="three")
-    with pytest.raises(ValueError, match=r"no column 'size'.*Columns: design, method, value"):
-        results.summary("trial", ["size"])
+    with pytest.raises(ValueError, match=r"no column 'values'.*Columns: design, method, value"):
+        results.summary("trial", ["values"])
     with pytest.raises(ValueError, match="no column 'plan'"):
         results.summary("trial", ["value"], plan="one")
