@@ -130,10 +130,8 @@ microglia.drop(columns="class").head(6).round(2)
 # %%
 by_hand = differential_expression.bayes_factor(by_scvi["probability"])
 print("the same as in the table:", np.allclose(by_hand, by_scvi["Bayes factor"], atol=1e-4))
-for probability in (0.05, 0.5, 0.95, 0.99, 1.0):
-    print(
-        f"probability {probability:4}: Bayes factor {differential_expression.bayes_factor(probability):5.1f}"
-    )
+for p in (0.05, 0.5, 0.95, 0.99, 1.0):
+    print(f"probability {p:4}: Bayes factor {differential_expression.bayes_factor(p):5.1f}")
 
 # %% [markdown]
 # The [Bayes factor](../docs/glossary.md#bayes-factor) that scvi-tools prints is ln(p / (1 - p)):
